@@ -1,0 +1,265 @@
+"""Settings: frozen, validated records, one class per part, read from and written to YAML.
+
+Only `models.mask_rcnn`, the trainer and the command line read these; everything below takes keyword arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Optional, Tuple, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a key that does not exist is refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneConfig(Settings):
+    """ResNet v1.5 (He et al., Deep Residual Learning, 2016)."""
+
+    depth: Literal[18, 34, 50, 101] = 50
+    width: PositiveFloat = Field(1.0, description="multiplies every channel count")
+    stride_in: Literal["3x3", "1x1"] = Field("3x3", description="which convolution of a bottleneck carries the stride")
+    norm: Literal["frozen_bn", "bn", "sync_bn", "group_norm"] = "frozen_bn"
+    norm_epsilon: PositiveFloat = 1e-5
+    weights: Optional[str] = Field(None, description="'imagenet', a keras.applications .h5 file, or none")
+    freeze_stages: int = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
+
+
+class NeckConfig(Settings):
+    """What turns backbone maps into the maps that RPN and heads look at."""
+
+    kind: Literal["fpn", "c4"] = "fpn"
+    channels: PositiveInt = Field(256, description="of every FPN map; the C4 map keeps the backbone's")
+
+
+class RPNConfig(Settings):
+    """Region proposal network (Ren et al., Faster R-CNN, 2015)."""
+
+    anchor_sizes: Optional[Tuple[Tuple[PositiveFloat, ...], ...]] = Field(
+        None, description="pixels, one tuple per level; by default those of torchvision (fpn) or 128, 256, 512 (c4)"
+    )
+    aspect_ratios: Tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height / width")
+    positive_iou: float = Field(0.7, ge=0.0, le=1.0)
+    negative_iou: float = Field(0.3, ge=0.0, le=1.0)
+    samples: PositiveInt = Field(256, description="anchors in the loss, per image")
+    positive_fraction: float = Field(0.5, gt=0.0, le=1.0)
+    pre_nms_train: PositiveInt = Field(2000, description="boxes kept per level before NMS, in training")
+    post_nms_train: PositiveInt = 2000
+    pre_nms_test: PositiveInt = 1000
+    post_nms_test: PositiveInt = 1000
+    nms_iou: float = Field(0.7, ge=0.0, le=1.0)
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self):
+        if self.negative_iou > self.positive_iou:
+            raise ValueError(f"negative_iou {self.negative_iou} must not exceed positive_iou {self.positive_iou}")
+        return self
+
+
+class BoxHeadConfig(Settings):
+    """Two fully connected layers, softmax over the classes, box regression for each class."""
+
+    channels: PositiveInt = 1024
+    positive_iou: float = Field(0.5, ge=0.0, le=1.0)
+    samples: PositiveInt = Field(512, description="RoIs in the loss, per image")
+    positive_fraction: float = Field(0.25, gt=0.0, le=1.0)
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    score_threshold: float = Field(0.05, ge=0.0, le=1.0)
+    nms_iou: float = Field(0.5, ge=0.0, le=1.0)
+    max_detections: PositiveInt = 100
+
+
+class MaskHeadConfig(Settings):
+    """Four convolutions, one transposed convolution, a sigmoid mask for each class (He et al., Mask R-CNN, 2017)."""
+
+    channels: PositiveInt = 256
+    convolutions: int = Field(4, ge=0)
+    samples: PositiveInt = Field(128, description="positive RoIs in the loss, per image")
+
+
+class ModelConfig(Settings):
+    """The network. `class_names` come from the data set, in the order of its category ids; no background."""
+
+    class_names: Tuple[str, ...] = ()
+    category_ids: Tuple[int, ...] = ()
+    min_size: PositiveInt = Field(800, description="pixels, short side of the network's input")
+    max_size: PositiveInt = Field(1333, description="pixels, upper bound of the long side")
+    backbone: BackboneConfig = BackboneConfig()
+    neck: NeckConfig = NeckConfig()
+    rpn: RPNConfig = RPNConfig()
+    box_head: BoxHeadConfig = BoxHeadConfig()
+    mask_head: MaskHeadConfig = MaskHeadConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.max_size < self.min_size:
+            raise ValueError(f"max_size {self.max_size} must be at least min_size {self.min_size}")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"class_names must differ from each other, got {list(self.class_names)}")
+        if self.category_ids and len(self.category_ids) != len(self.class_names):
+            raise ValueError(f"{len(self.category_ids)} category_ids do not fit {len(self.class_names)} class_names")
+        levels = 5 if self.neck.kind == "fpn" else 1
+        if self.rpn.anchor_sizes is not None and len(self.rpn.anchor_sizes) != levels:
+            raise ValueError(
+                f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)} levels, neck {self.neck.kind} has {levels}"
+            )
+        return self
+
+    @property
+    def anchor_sizes(self) -> Tuple[Tuple[float, ...], ...]:
+        """Anchor sizes in pixels, one tuple per level."""
+        if self.rpn.anchor_sizes is not None:
+            return self.rpn.anchor_sizes
+        return ((32,), (64,), (128,), (256,), (512,)) if self.neck.kind == "fpn" else ((128, 256, 512),)
+
+
+class DataConfig(Settings):
+    """Where the images are and how they become batches."""
+
+    train_annotations: Optional[str] = None
+    train_images: Optional[str] = None
+    val_annotations: Optional[str] = None
+    val_images: Optional[str] = None
+    class_names: Optional[Tuple[str, ...]] = Field(None, description="a selection of the data set's classes")
+    batch_size: PositiveInt = Field(2, description="images in a step, over all devices")
+    eval_batch_size: PositiveInt = 2
+    min_sizes: Optional[Tuple[PositiveInt, ...]] = Field(None, description="short sides to choose from in training")
+    flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of a horizontal flip")
+    scale_jitter: Tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+    mask_size: PositiveInt = Field(112, description="side of the stored ground-truth masks")
+    skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
+
+    @model_validator(mode="after")
+    def _jitter_in_order(self):
+        if self.scale_jitter[0] > self.scale_jitter[1]:
+            raise ValueError(f"scale_jitter must be (low, high), got {self.scale_jitter}")
+        return self
+
+
+class StageConfig(Settings):
+    """How one stage is optimised."""
+
+    epochs: int = Field(12, ge=0)
+    steps_per_epoch: Optional[PositiveInt] = Field(None, description="by default one pass over the images")
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.02
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    weight_decay: float = Field(1e-4, ge=0.0)
+    clip_norm: Optional[PositiveFloat] = Field(None, description="bound on the norm of all gradients together")
+    schedule: Literal["step", "cosine"] = "step"
+    warmup_steps: int = Field(500, ge=0)
+    milestones: Tuple[float, ...] = Field((0.67, 0.92), description="shares of the stage at which 'step' divides by 10")
+
+    @model_validator(mode="after")
+    def _milestones_are_shares(self):
+        if any(not 0.0 < m < 1.0 for m in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones must be rising shares between 0 and 1, got {self.milestones}")
+        return self
+
+
+class TrainConfig(Settings):
+    """The three stages."""
+
+    rpn: StageConfig = StageConfig()
+    box: StageConfig = StageConfig()
+    mask: StageConfig = StageConfig()
+    seed: int = Field(0, ge=0)
+
+
+class Config(Settings):
+    """Everything that a run depends on."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+
+class ConfigError(ValueError):
+    """A settings file or override that cannot be used; the message names the key."""
+
+
+def load_config(source: Union[str, os.PathLike], overrides: Tuple[str, ...] = ()) -> Config:
+    """Reads a preset or a YAML file and applies `key=value` overrides.
+
+    Args:
+        source: name of a preset (see `PRESETS`) or path of a YAML file.
+        overrides: strings such as `train.rpn.epochs=3`; values are YAML.
+
+    Returns:
+        The validated `Config`.
+
+    Raises:
+        ConfigError: for an unknown preset or file, an unknown key or an impossible value, each named.
+
+    Example:
+        >>> load_config("scenes-small", ("train.seed=7",)).train.seed
+        7
+    """
+    tree = _read_yaml(source)
+    for override in overrides:
+        _apply_override(tree, override)
+    return make_config(tree, str(source))
+
+
+def make_config(tree: Any, source: str = "config") -> Config:
+    """Validates a nested dict. Raises `ConfigError` naming `source` and every wrong key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        raise ConfigError(f"{source}: {problems}") from None
+
+
+def save_config(config: Config, path: Union[str, os.PathLike]) -> None:
+    """Writes the resolved settings as YAML that `load_config` reads back to an equal `Config`."""
+    temporary = Path(f"{path}.tmp")
+    temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _read_yaml(source) -> dict:
+    if str(source) in PRESETS:
+        text = resources.files("keras_mrcnn").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
+    elif Path(source).is_file():
+        text = Path(source).read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"{source}: no such file and no preset of that name; presets are {', '.join(PRESETS)}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{source}: must hold keys and values, not a {type(tree).__name__}")
+    return tree or {}
+
+
+def _apply_override(tree: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: write it as key=value, for example train.rpn.epochs=3")
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a group of settings")
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
+
+
+def _describe(problem: dict) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {problem['msg']} (got {problem['input']!r})"

@@ -1,0 +1,67 @@
+"""The four normalisations of the backbone."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
+class FrozenBatchNormalization(keras.layers.Layer):
+    """Batch normalisation whose statistics and affine parameters are constants of the model.
+
+    Small batches of large images give poor statistics, so detectors keep those of ImageNet.
+
+    Args:
+        epsilon: added to the variance.
+
+    Inputs and output: float [B, H, W, C]; gradient flows to the input only.
+
+    Reference: He et al., Deep Residual Learning, 2016, section 4.3 ("BN layers are fixed").
+    """
+
+    def __init__(self, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", trainable=False)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", trainable=False)
+        self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", trainable=False)
+        self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", trainable=False)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        variance = tf.convert_to_tensor(self.moving_variance)
+        scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + tf.cast(self.epsilon, variance.dtype))
+        offset = tf.convert_to_tensor(self.beta) - tf.convert_to_tensor(self.moving_mean) * scale
+        return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def make_norm(kind, channels, epsilon, name):
+    """A normalisation layer for maps [B, H, W, channels].
+
+    Args:
+        kind: "frozen_bn", "bn", "sync_bn" (statistics over all replicas) or "group_norm" (32 groups, or fewer
+            where they do not divide the channels).
+        channels: int.
+        epsilon: float.
+        name: str.
+
+    Returns:
+        A Keras layer.
+
+    Reference: for group norm, Wu and He, Group Normalization, 2018.
+    """
+    if kind == "frozen_bn":
+        return FrozenBatchNormalization(epsilon=epsilon, name=name)
+    if kind == "group_norm":
+        groups = next(g for g in range(min(32, channels), 0, -1) if channels % g == 0)
+        return keras.layers.GroupNormalization(groups=groups, epsilon=epsilon, name=name)
+    # 0.9 is the momentum that torch calls 0.1.
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, synchronized=kind == "sync_bn", name=name)

@@ -1,0 +1,85 @@
+"""RoIAlign over a feature pyramid, from `tf.image.crop_and_resize`.
+
+Shapes: B batch, H W C of a level, R RoIs, S output side.
+"""
+
+import keras
+import tensorflow as tf
+
+from keras_mrcnn.ops import boxes as box_ops
+
+SAMPLES = 2  # sampling points an axis in a bin
+CANONICAL_SIDE, CANONICAL_LEVEL = 224.0, 4  # an RoI of ImageNet's size belongs to P4
+
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
+class RoIAlign(keras.layers.Layer):
+    """Cuts a fixed-size map out of the level that suits each RoI's size.
+
+    Args:
+        output_size: S.
+        strides: pixels per cell of each level, powers of two, finest first.
+
+    Call arguments:
+        features: a list of float maps [B, H, W, C], as many as strides.
+        rois: float32 [B, R, 4], xyxy pixels; no gradient flows into them.
+
+    Returns:
+        float [B, R, S, S, C]. Gradient flows to the features.
+
+    Reference: He et al., Mask R-CNN, 2017, section 3; level from Lin et al., Feature Pyramid Networks, 2017,
+        equation 1. Numerics are torchvision's with sampling ratio 2 and aligned=False.
+    """
+
+    def __init__(self, output_size, strides, **kwargs):
+        super().__init__(**kwargs)
+        self.output_size = output_size
+        self.strides = tuple(strides)
+
+    def call(self, features, rois):
+        shape = tf.shape(rois)
+        flat = tf.reshape(tf.stop_gradient(rois), [-1, 4])
+        image_index = tf.repeat(tf.range(shape[0]), shape[1])
+        if len(features) == 1:
+            pooled = self._align(features[0], flat / self.strides[0], image_index)
+        else:
+            levels = roi_levels(flat, self.strides)
+            members = [tf.where(levels == level)[:, 0] for level in range(len(features))]
+            pooled = tf.concat(
+                [
+                    self._align(fmap, tf.gather(flat, index) / stride, tf.gather(image_index, index))
+                    for fmap, stride, index in zip(features, self.strides, members)
+                ],
+                axis=0,
+            )
+            order = tf.math.invert_permutation(tf.cast(tf.concat(members, axis=0), tf.int32))
+            pooled = tf.gather(pooled, order)
+        side = self.output_size
+        return tf.reshape(pooled, [shape[0], shape[1], side, side, features[0].shape[-1]])
+
+    def _align(self, fmap, boxes, image_index):
+        """Pools boxes [R, 4], in cells of `fmap`, to [R, S, S, C]."""
+        # RoIAlign repeats the border for a cell's width beyond the outermost cell centres, where
+        # crop_and_resize already gives 0: one repeated row and column on each side makes the two agree.
+        dtype = fmap.dtype
+        fmap = tf.pad(fmap, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+        last = tf.cast(tf.shape(fmap)[1:3] - 1, tf.float32)
+        start = boxes[:, :2]
+        sides = tf.maximum(boxes[:, 2:] - start, 1.0)
+        points = self.output_size * SAMPLES
+        first_point = start + 1.0 + sides * (0.5 / points)
+        last_point = start + 1.0 + sides * (1.0 - 0.5 / points)
+        boxes_norm_yxyx = tf.concat([first_point[:, ::-1] / last, last_point[:, ::-1] / last], axis=1)
+        crops = tf.image.crop_and_resize(fmap, boxes_norm_yxyx, image_index, [points, points])
+        return tf.cast(tf.nn.avg_pool2d(crops, SAMPLES, SAMPLES, "VALID"), dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "output_size": self.output_size, "strides": self.strides}
+
+
+def roi_levels(rois, strides):
+    """Index int32 [...] into `strides` of the level for each RoI float32 [..., 4], xyxy pixels."""
+    first = len(bin(int(strides[0]))) - 3  # log2 of a power of two: stride 4 is P2
+    side = tf.sqrt(tf.maximum(box_ops.area(rois), 0.0))
+    level = tf.floor(CANONICAL_LEVEL + tf.math.log(side / CANONICAL_SIDE) / tf.math.log(2.0) + 1e-6)
+    return tf.cast(tf.clip_by_value(level, first, first + len(strides) - 1), tf.int32) - first

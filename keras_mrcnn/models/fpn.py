@@ -1,0 +1,58 @@
+"""Necks: what turns backbone maps into those that RPN and heads look at.
+
+Shapes: B batch, H W of a map, C channels.
+"""
+
+import keras
+import tensorflow as tf
+
+
+class FPN(keras.Model):
+    """Feature pyramid P2..P6 from C2..C5.
+
+    Args:
+        channels: of every map.
+        levels: how many maps come in.
+
+    Call arguments:
+        features: a list of maps [B, H, W, C], C2 first.
+
+    Returns:
+        A list of maps [B, H, W, channels], one more than `features`: the last is the one before it at every other
+        row and column.
+
+    Reference: Lin et al., Feature Pyramid Networks, 2017, section 3.
+    """
+
+    def __init__(self, channels=256, levels=4, **kwargs):
+        super().__init__(**kwargs)
+        init = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+        self.inner = [keras.layers.Conv2D(channels, 1, kernel_initializer=init, name=f"inner{i}") for i in range(levels)]
+        self.layer = [
+            keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=init, name=f"layer{i}")
+            for i in range(levels)
+        ]
+
+    def call(self, features):
+        merged = self.inner[-1](features[-1])
+        outputs = [self.layer[-1](merged)]
+        for fmap, inner, layer in list(zip(features, self.inner, self.layer))[-2::-1]:
+            lateral = inner(fmap)
+            merged = lateral + _upsample_to(merged, lateral)
+            outputs.insert(0, layer(merged))
+        return [*outputs, outputs[-1][:, ::2, ::2]]
+
+
+class C4(keras.Model):
+    """The single map of the original Faster R-CNN: C4, stride 16, as it is.
+
+    Reference: Ren et al., Faster R-CNN, 2015, section 3.
+    """
+
+    def call(self, features):
+        return [features[-1]]
+
+
+def _upsample_to(x, reference):
+    """Nearest neighbour to the size of `reference`."""
+    return tf.image.resize(x, tf.shape(reference)[1:3], method="nearest")

@@ -1,0 +1,131 @@
+"""Box arithmetic on float32 xyxy boxes in pixels.
+
+Shapes: B batch, N boxes, A and C any two numbers of boxes. Leading dimensions are free.
+"""
+
+import math
+
+import tensorflow as tf
+
+# A box may grow at most to 1000 px from a 16 px anchor in one step; larger deltas are noise that overflows exp.
+MAX_LOG_SCALE = math.log(1000.0 / 16)
+
+
+def area(boxes):
+    """Areas [..., N] in square pixels of boxes float32 [..., N, 4]; gradient flows."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _intersection(boxes_a, boxes_b):
+    top_left = tf.maximum(boxes_a[..., :2], boxes_b[..., :2])
+    bottom_right = tf.minimum(boxes_a[..., 2:], boxes_b[..., 2:])
+    sides = tf.maximum(bottom_right - top_left, 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def pairwise_iou(boxes_a, boxes_b):
+    """Intersection over union of every box of one set with every box of another.
+
+    Args:
+        boxes_a: float32 [..., A, 4], xyxy pixels.
+        boxes_b: float32 [..., C, 4], xyxy pixels.
+
+    Returns:
+        float32 [..., A, C]; 0 where both boxes have no area.
+
+    Example:
+        >>> float(pairwise_iou(tf.constant([[0., 0., 2., 2.]]), tf.constant([[1., 0., 3., 2.]]))[0, 0])
+        0.3333333432674408
+    """
+    intersection = _intersection(boxes_a[..., :, None, :], boxes_b[..., None, :, :])
+    union = area(boxes_a)[..., :, None] + area(boxes_b)[..., None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def generalized_iou(boxes_a, boxes_b):
+    """Generalized IoU of paired boxes, in -1..1; gradient flows.
+
+    Args:
+        boxes_a: float32 [..., N, 4], xyxy pixels.
+        boxes_b: float32 [..., N, 4], xyxy pixels.
+
+    Returns:
+        float32 [..., N].
+
+    Reference: Rezatofighi et al., Generalized Intersection over Union, 2019, algorithm 1.
+    """
+    intersection = _intersection(boxes_a, boxes_b)
+    union = area(boxes_a) + area(boxes_b) - intersection
+    hull = tf.concat(
+        [tf.minimum(boxes_a[..., :2], boxes_b[..., :2]), tf.maximum(boxes_a[..., 2:], boxes_b[..., 2:])], axis=-1
+    )
+    iou = tf.math.divide_no_nan(intersection, union)
+    return iou - tf.math.divide_no_nan(area(hull) - union, area(hull))
+
+
+def _centres_and_sides(boxes):
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return boxes[..., :2] + 0.5 * sides, sides
+
+
+def encode(boxes, references, weights):
+    """Deltas that `decode` turns back into `boxes`.
+
+    Args:
+        boxes: float32 [..., N, 4], xyxy pixels.
+        references: float32 [..., N, 4], the anchors or RoIs.
+        weights: four numbers that multiply dx, dy, dw, dh.
+
+    Returns:
+        float32 [..., N, 4], (dx, dy, dw, dh). Boxes or references without area give finite, meaningless deltas.
+
+    Reference: Ren et al., Faster R-CNN, 2015, section 3.1.2, equation 2.
+    """
+    centres, sides = _centres_and_sides(boxes)
+    reference_centres, reference_sides = _centres_and_sides(references)
+    # Padding rows have no area: without the floor they would make NaN, and NaN times a zero weight is NaN.
+    sides, reference_sides = tf.maximum(sides, 1e-6), tf.maximum(reference_sides, 1e-6)
+    shift = (centres - reference_centres) / reference_sides
+    scale = tf.math.log(sides / reference_sides)
+    return tf.concat([shift, scale], axis=-1) * tf.constant(weights, boxes.dtype)
+
+
+def decode(deltas, references, weights):
+    """Boxes that `deltas` make of `references`; gradient flows into both.
+
+    Args:
+        deltas: float32 [..., N, 4], (dx, dy, dw, dh).
+        references: float32 [..., N, 4], xyxy pixels, broadcast against deltas.
+        weights: four numbers that divide dx, dy, dw, dh.
+
+    Returns:
+        float32 [..., N, 4], xyxy pixels, not clipped; dw and dh are clamped at log(1000 / 16).
+    """
+    deltas = deltas / tf.constant(weights, deltas.dtype)
+    reference_centres, reference_sides = _centres_and_sides(references)
+    centres = deltas[..., :2] * reference_sides + reference_centres
+    half = 0.5 * tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * reference_sides
+    return tf.concat([centres - half, centres + half], axis=-1)
+
+
+def clip(boxes, image_sizes):
+    """Boxes cut at the border of their image.
+
+    Args:
+        boxes: float32 [B, ..., 4], xyxy pixels.
+        image_sizes: int32 [B, 2], height and width in pixels.
+
+    Returns:
+        float32, the shape of `boxes`.
+    """
+    sizes = tf.cast(image_sizes, boxes.dtype)
+    corner = tf.stack([sizes[:, 1], sizes[:, 0]], axis=-1)
+    limits = tf.concat([corner, corner], axis=-1)
+    rank = len(boxes.shape)
+    limits = tf.reshape(limits, [-1] + [1] * (rank - 2) + [4])
+    return tf.clip_by_value(boxes, 0.0, limits)
+
+
+def min_side(boxes):
+    """The shorter side [..., N] in pixels of boxes [..., N, 4]; negative for boxes turned inside out."""
+    return tf.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])

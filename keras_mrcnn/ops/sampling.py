@@ -1,0 +1,43 @@
+"""A random, balanced choice of positives and negatives.
+
+Shapes: N candidates, S samples of one image.
+"""
+
+import tensorflow as tf
+
+
+def sample(labels, seed, *, num_samples, positive_fraction):
+    """Chooses candidates at random, at most `positive_fraction` of them positive, the rest negative.
+
+    Args:
+        labels: int32 [N]; positive where > 0, negative where 0, never chosen where negative.
+        seed: int32 [2]. The choice depends on it alone, not on batch, replica or number of calls.
+        num_samples: S.
+        positive_fraction: float, share of S that positives may take; negatives fill what they leave.
+
+    Returns:
+        indices int32 [S] into the candidates, positives first, and valid bool [S], false for padding
+        (where there are fewer candidates than samples). No gradient.
+
+    Example:
+        >>> indices, valid = sample(tf.constant([1, 0, -1]), [0, 0], num_samples=4, positive_fraction=0.5)
+        >>> indices[valid].numpy().tolist(), indices[:1].numpy().tolist()
+        ([0, 1], [0])
+    """
+    candidates = tf.shape(labels)[0]
+    noise = tf.random.stateless_uniform([candidates], seed)
+    max_positives = max(1, int(num_samples * positive_fraction))
+    num_positives = tf.minimum(tf.reduce_sum(tf.cast(labels > 0, tf.int32)), max_positives)
+    num_negatives = tf.minimum(tf.reduce_sum(tf.cast(labels == 0, tf.int32)), num_samples - num_positives)
+    positives = _choose(noise, labels > 0, num_positives)
+    negatives = _choose(noise, labels == 0, num_negatives)
+    indices = tf.concat([positives, negatives], axis=0)
+    padding = num_samples - num_positives - num_negatives
+    indices = tf.ensure_shape(tf.pad(indices, [[0, padding]]), [num_samples])
+    valid = tf.range(num_samples) < num_positives + num_negatives
+    return indices, valid
+
+
+def _choose(noise, mask, count):
+    """Indices of the `count` candidates with the greatest noise where `mask` holds."""
+    return tf.math.top_k(tf.where(mask, noise, -1.0), k=count).indices

@@ -1,0 +1,117 @@
+"""Torchvision's name and layout for every weight of a `MaskRCNN`.
+
+Weight files hold torchvision's names and layouts, so that one file serves both stacks and torchvision.
+"""
+
+import collections
+
+import numpy as np
+
+Entry = collections.namedtuple("Entry", "variable to_torch from_torch")
+Entry.__doc__ = """A Keras variable and the functions that turn its NumPy value into torch's layout and back."""
+
+
+def named_weights(model):
+    """Every weight of a model under its torchvision name.
+
+    Args:
+        model: `MaskRCNN`.
+
+    Returns:
+        dict of str to `Entry`, in the order of torchvision's state dict.
+    """
+    return {
+        **{f"backbone.body.{name}": entry for name, entry in _resnet(model.backbone)},
+        **{f"backbone.fpn.{name}": entry for name, entry in _fpn(model.neck)},
+        **dict(_rpn(model.rpn)),
+        **{f"roi_heads.{name}": entry for name, entry in _box_head(model.box_head, model.roi_channels)},
+        **{f"roi_heads.{name}": entry for name, entry in _mask_head(model.mask_head)},
+    }
+
+
+def backbone_weights(backbone):
+    """Every weight of a `ResNet` under the name that torchvision's classification models give it, as `named_weights`."""
+    return dict(_resnet(backbone))
+
+
+def _resnet(backbone):
+    yield from _conv_norm("conv1", "bn1", backbone.stem)
+    for stage, blocks in enumerate(backbone.stages, start=1):
+        for index, block in enumerate(blocks):
+            prefix = f"layer{stage}.{index}"
+            for number, conv in enumerate(block.convs, start=1):
+                yield from _conv_norm(f"{prefix}.conv{number}", f"{prefix}.bn{number}", conv)
+            if block.shortcut is not None:
+                yield from _conv_norm(f"{prefix}.downsample.0", f"{prefix}.downsample.1", block.shortcut)
+
+
+def _fpn(neck):
+    for name, convs in (("inner_blocks", getattr(neck, "inner", [])), ("layer_blocks", getattr(neck, "layer", []))):
+        for level, conv in enumerate(convs):
+            yield from _conv(f"{name}.{level}.0", conv)
+
+
+def _rpn(rpn):
+    yield from _conv("rpn.head.conv.0.0", rpn.conv)
+    yield from _conv("rpn.head.cls_logits", rpn.objectness)
+    yield from _conv("rpn.head.bbox_pred", rpn.deltas)
+
+
+def _box_head(head, channels):
+    yield from _first_dense("box_head.fc6", head.fc6, channels)
+    yield from _dense("box_head.fc7", head.fc7)
+    yield from _dense("box_predictor.cls_score", head.classes)
+    yield from _dense("box_predictor.bbox_pred", head.deltas)
+
+
+def _mask_head(head):
+    for index, conv in enumerate(head.convs):
+        yield from _conv(f"mask_head.{index}.0", conv)
+    # Keras keeps a transposed kernel as (h, w, out, in), torch as (in, out, h, w).
+    yield "mask_predictor.conv5_mask.weight", _transposed(head.upsample.kernel, (3, 2, 0, 1))
+    yield "mask_predictor.conv5_mask.bias", _plain(head.upsample.bias)
+    yield from _conv("mask_predictor.mask_fcn_logits", head.logits)
+
+
+def _conv_norm(conv_name, norm_name, layer):
+    yield f"{conv_name}.weight", _transposed(layer.conv.kernel, (3, 2, 0, 1))
+    norm = layer.norm
+    yield f"{norm_name}.weight", _plain(norm.gamma)
+    yield f"{norm_name}.bias", _plain(norm.beta)
+    if hasattr(norm, "moving_mean"):
+        yield f"{norm_name}.running_mean", _plain(norm.moving_mean)
+        yield f"{norm_name}.running_var", _plain(norm.moving_variance)
+
+
+def _conv(name, layer):
+    yield f"{name}.weight", _transposed(layer.kernel, (3, 2, 0, 1))
+    yield f"{name}.bias", _plain(layer.bias)
+
+
+def _dense(name, layer):
+    yield f"{name}.weight", _transposed(layer.kernel, (1, 0))
+    yield f"{name}.bias", _plain(layer.bias)
+
+
+def _first_dense(name, layer, channels):
+    """Torch flattens maps as (C, H, W), Keras as (H, W, C)."""
+    inputs, outputs = layer.kernel.shape
+    side = round((inputs // channels) ** 0.5)
+    yield (
+        f"{name}.weight",
+        Entry(
+            layer.kernel,
+            lambda value: value.reshape(side, side, channels, outputs).transpose(3, 2, 0, 1).reshape(outputs, inputs),
+            lambda value: value.reshape(outputs, channels, side, side).transpose(2, 3, 1, 0).reshape(inputs, outputs),
+        ),
+    )
+    yield f"{name}.bias", _plain(layer.bias)
+
+
+def _plain(variable):
+    return Entry(variable, np.asarray, np.asarray)
+
+
+def _transposed(variable, axes):
+    back = np.argsort(axes)
+    return Entry(variable, lambda value: value.transpose(axes), lambda value: value.transpose(back))
