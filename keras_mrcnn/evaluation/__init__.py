@@ -1,0 +1,7 @@
+"""Scores: COCO metrics of detections, metrics of the region proposal network, tables and JSON of both."""
+
+from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
+from keras_mrcnn.evaluation.rpn_metrics import RPNMetrics
+from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
+
+__all__ = ["RPNMetrics", "evaluate_detections", "format_table", "read_json", "write_json"]

@@ -1,0 +1,168 @@
+"""How good a region proposal network is, before any head is trained.
+
+Two views: does objectness classify the labelled anchors rightly (point-wise accuracy), and do the proposals
+cover the objects (average recall, whatever the class).
+
+Shape letters: B images in a batch, N anchors of an image, R proposals, P proposals of one image, G objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from keras_mrcnn.evaluation.coco_metrics import copy_ground_truth, known_ids, mean_score, run_coco_eval
+
+PROPOSAL_COUNTS = (100, 1000)
+LOWEST_IOU = 0.5  # the first of COCO's IoU thresholds
+
+
+class RPNMetrics:
+    """Collects anchors and proposals batch by batch and scores them at the end.
+
+    Example:
+        >>> metrics = RPNMetrics()
+        >>> metrics.update_anchors(np.array([[1, 0, 0, -1]]), np.array([[2.0, -1.0, 0.5, 9.0]]))
+        >>> metrics.positive_accuracy, metrics.negative_accuracy
+        (1.0, 0.5)
+
+    Reference:
+        Ren et al., "Faster R-CNN" (2015), section 3; Hosang et al., "What makes for effective detection
+        proposals?" (2015), for average recall.
+    """
+
+    def __init__(self) -> None:
+        self._positives = self._right_positives = 0
+        self._negatives = self._right_negatives = 0
+        self._proposals: dict[int, np.ndarray] = {}
+
+    def update_anchors(self, labels: np.ndarray, logits: np.ndarray) -> None:
+        """Counts the anchors of a batch.
+
+        Args:
+            labels: int [B, N], 1 positive, 0 negative, -1 ignored.
+            logits: float [B, N], objectness before the sigmoid; above 0 means object.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        labels, logits = np.asarray(labels), np.asarray(logits)
+        if labels.shape != logits.shape:
+            raise ValueError(f"labels have shape {list(labels.shape)} but logits {list(logits.shape)}; give one each.")
+        positive, negative, says_object = labels == 1, labels == 0, logits > 0
+        self._positives += int(positive.sum())
+        self._negatives += int(negative.sum())
+        self._right_positives += int((positive & says_object).sum())
+        self._right_negatives += int((negative & ~says_object).sum())
+
+    def update_proposals(
+        self, image_ids: np.ndarray, proposals: np.ndarray, scores: np.ndarray, valid: np.ndarray
+    ) -> None:
+        """Keeps the best 1000 proposals of each image; an image given again replaces what it had.
+
+        Args:
+            image_ids: int [B].
+            proposals: float [B, R, 4], xyxy pixels of the ORIGINAL image, zero-padded.
+            scores: float [B, R], logits or probabilities; only their order counts.
+            valid: int [B], how many of the R are proposals and not padding.
+
+        Raises:
+            ValueError: the shapes do not belong together.
+        """
+        image_ids, proposals, scores = np.asarray(image_ids), np.asarray(proposals), np.asarray(scores)
+        valid = np.asarray(valid)
+        count = len(image_ids)
+        fits = proposals.ndim == 3 and proposals.shape[::2] == (count, 4)
+        if not fits or scores.shape != proposals.shape[:2] or valid.shape != (count,):
+            raise ValueError(
+                f"{count} image ids need proposals [{count}, R, 4], scores [{count}, R] and valid [{count}], but the "
+                f"shapes are {list(proposals.shape)}, {list(scores.shape)} and {list(valid.shape)}."
+            )
+        for image_id, boxes, box_scores, number in zip(image_ids.tolist(), proposals, scores, valid.tolist()):
+            order = np.argsort(-box_scores[:number], kind="stable")[: max(PROPOSAL_COUNTS)]
+            self._proposals[image_id] = boxes[order].astype(np.float32)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the labelled anchors that objectness classifies rightly; None before any."""
+        return _share(self._right_positives + self._right_negatives, self._positives + self._negatives)
+
+    @property
+    def positive_accuracy(self) -> float | None:
+        """Share of the positive anchors whose objectness is above one half; None before any."""
+        return _share(self._right_positives, self._positives)
+
+    @property
+    def negative_accuracy(self) -> float | None:
+        """Share of the negative anchors whose objectness is not above one half; None before any."""
+        return _share(self._right_negatives, self._negatives)
+
+    def result(self, coco_gt: COCO, category_ids: Iterable[int] | None = None) -> dict:
+        """Scores everything that was collected, on the images that proposals were given for.
+
+        Args:
+            coco_gt: the annotations; crowds neither count as objects nor against a proposal.
+            category_ids: the categories whose objects count; by default all.
+
+        Returns:
+            dict of float or None (nothing to score): accuracy, positive_accuracy, negative_accuracy,
+            AR100, AR1000: recall of the objects by the best 100 or 1000 proposals of each image, averaged
+            over the IoU thresholds 0.5, 0.55 ... 0.95, without regard to class.
+
+        Raises:
+            ValueError: proposals were given for an image that is not in the annotations.
+        """
+        image_ids, category_ids = known_ids(coco_gt, self._proposals, category_ids)
+        return {
+            "accuracy": self.accuracy,
+            "positive_accuracy": self.positive_accuracy,
+            "negative_accuracy": self.negative_accuracy,
+            **{
+                f"AR{count}": self._average_recall(coco_gt, image_ids, category_ids, count) for count in PROPOSAL_COUNTS
+            },
+        }
+
+    def _average_recall(self, coco_gt: COCO, image_ids: list[int], category_ids: list[int], count: int) -> float | None:
+        """Returns COCOeval's recall at `count` proposals an image, useCats off, objects of all sizes."""
+        ground_truth = copy_ground_truth(coco_gt, image_ids)
+        wanted = set(category_ids)
+        results = []
+        for image_id in image_ids:
+            objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in wanted]
+            results += _covering_results(image_id, self._proposals[image_id][:count], objects, category_ids)
+        evaluator = run_coco_eval(
+            ground_truth, results, "bbox", image_ids, category_ids,
+            useCats=0, maxDets=[count], areaRng=[[0, 1e10]], areaRngLbl=["all"],
+        )  # fmt: skip
+        return mean_score(evaluator.eval["recall"])
+
+
+def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict], category_ids: list[int]) -> list[dict]:
+    """Returns COCO results for those of the [P, 4] proposals, best first, that can match an object at all.
+
+    COCOeval compares every proposal with every object in Python. A proposal whose IoU with every object is
+    below the lowest threshold changes no recall, so it is left out here: same numbers, several times faster.
+    """
+    boxes_xywh = proposals.astype(np.float64)
+    boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+    gt_xywh = np.array([item["bbox"] for item in objects if not item["iscrowd"]], np.float64).reshape(-1, 4)
+    if not len(boxes_xywh) or not len(gt_xywh):
+        return []
+    ious = coco_mask.iou(boxes_xywh, gt_xywh, [0] * len(gt_xywh))
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[0],  # COCOeval skips unknown categories even where it ignores them
+            "bbox": boxes_xywh[rank].tolist(),
+            "score": -float(rank),
+        }
+        for rank in np.flatnonzero(ious.max(axis=1) >= LOWEST_IOU).tolist()
+    ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    """Returns part / whole, or None where there is nothing to divide by."""
+    return part / whole if whole else None

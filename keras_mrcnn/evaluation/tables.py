@@ -1,0 +1,128 @@
+"""Metrics for people (a plain-text table) and for programs (a JSON file).
+
+Metrics are the dicts that this package's evaluations return, either of one stage or of several by name:
+`{"rpn": {...}, "box": {...}, "mask": {...}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+PER_CLASS = "per_class"
+STAGE_TITLES = {"rpn": "RPN"}
+
+
+def format_table(metrics: Mapping) -> str:
+    """Draws metrics as a plain-text table.
+
+    Stages with the same metrics (box and mask) stand side by side; the others get a table of their own.
+    The AP of each class follows below. "-" stands for a metric with nothing to score.
+
+    Args:
+        metrics: the metrics of one stage, or a dict of stage name to metrics.
+
+    Returns:
+        str of several lines, without a final newline.
+
+    Example:
+        >>> print(format_table({"rpn": {"accuracy": 0.9512, "AR100": None}}))
+                      RPN
+        accuracy    0.951
+        AR100           -
+    """
+    stages = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and name != PER_CLASS}
+    alone = {name: value for name, value in metrics.items() if name not in stages}
+    groups: dict[tuple, dict[str, Mapping]] = {}
+    if alone:
+        groups[()] = {"": alone}
+    for name, stage in stages.items():
+        groups.setdefault(tuple(sorted(stage)), {})[STAGE_TITLES.get(name, name)] = stage
+    return "\n\n".join(_format_group(columns) for columns in groups.values()) or "(no metrics)"
+
+
+def write_json(path: str | os.PathLike, metrics: Mapping) -> None:
+    """Writes metrics as JSON that every reader takes; whoever reads meanwhile sees the old file or the new one.
+
+    Args:
+        path: the file; its folder is made if need be.
+        metrics: may hold NumPy numbers and arrays; NaN and infinities become null.
+
+    Raises:
+        TypeError: a value has no JSON form.
+    """
+    path = Path(path)
+    text = json.dumps(_plain(metrics), indent=2, allow_nan=False, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because only a rename within one file system is atomic.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Returns what `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not JSON; the message names it.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); write it again.") from None
+
+
+def _format_group(columns: Mapping[str, Mapping]) -> str:
+    """Returns one table: a row for each metric, then one for each class; a column for each stage."""
+    rows = [("", list(columns))] if any(columns) else []
+    names = _union(stage for stage in columns.values())
+    rows += [
+        (name.replace("_", " "), [_cell(stage.get(name)) for stage in columns.values()])
+        for name in names
+        if name != PER_CLASS
+    ]
+    per_class = [stage.get(PER_CLASS) or {} for stage in columns.values()]
+    class_names = _union(per_class)
+    if class_names:
+        rows.append(("AP of each class", [""] * len(columns)))
+        rows += [(f"  {name}", [_cell(stage.get(name)) for stage in per_class]) for name in class_names]
+    left = max((len(title) for title, _ in rows), default=0)
+    right = max(7, *(len(cell) for _, cells in rows for cell in cells)) if rows else 0
+    lines = [title.ljust(left) + "".join("  " + cell.rjust(right) for cell in cells) for title, cells in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _union(mappings: object) -> list[str]:
+    """Returns the keys of all mappings in the order of their first appearance."""
+    return list(dict.fromkeys(str(key) for mapping in mappings for key in mapping))
+
+
+def _cell(value: object) -> str:
+    """Returns a value as it stands in a table."""
+    value = _plain(value)
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: object) -> object:
+    """Returns a value in plain Python types, NaN and infinities as None; what it does not know stays."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
