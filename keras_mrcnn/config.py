@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Optional, Tuple, Union
+from typing import Any, Literal, Optional, Union
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
@@ -44,10 +44,10 @@ class NeckConfig(Settings):
 class RPNConfig(Settings):
     """Region proposal network (Ren et al., Faster R-CNN, 2015)."""
 
-    anchor_sizes: Optional[Tuple[Tuple[PositiveFloat, ...], ...]] = Field(
+    anchor_sizes: Optional[tuple[tuple[PositiveFloat, ...], ...]] = Field(
         None, description="pixels, one tuple per level; by default those of torchvision (fpn) or 128, 256, 512 (c4)"
     )
-    aspect_ratios: Tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height / width")
+    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height / width")
     positive_iou: float = Field(0.7, ge=0.0, le=1.0)
     negative_iou: float = Field(0.3, ge=0.0, le=1.0)
     samples: PositiveInt = Field(256, description="anchors in the loss, per image")
@@ -90,8 +90,8 @@ class MaskHeadConfig(Settings):
 class ModelConfig(Settings):
     """The network. `class_names` come from the data set, in the order of its category ids; no background."""
 
-    class_names: Tuple[str, ...] = ()
-    category_ids: Tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
     min_size: PositiveInt = Field(800, description="pixels, short side of the network's input")
     max_size: PositiveInt = Field(1333, description="pixels, upper bound of the long side")
     backbone: BackboneConfig = BackboneConfig()
@@ -116,7 +116,7 @@ class ModelConfig(Settings):
         return self
 
     @property
-    def anchor_sizes(self) -> Tuple[Tuple[float, ...], ...]:
+    def anchor_sizes(self) -> tuple[tuple[float, ...], ...]:
         """Anchor sizes in pixels, one tuple per level."""
         if self.rpn.anchor_sizes is not None:
             return self.rpn.anchor_sizes
@@ -130,12 +130,12 @@ class DataConfig(Settings):
     train_images: Optional[str] = None
     val_annotations: Optional[str] = None
     val_images: Optional[str] = None
-    class_names: Optional[Tuple[str, ...]] = Field(None, description="a selection of the data set's classes")
+    class_names: Optional[tuple[str, ...]] = Field(None, description="a selection of the data set's classes")
     batch_size: PositiveInt = Field(2, description="images in a step, over all devices")
     eval_batch_size: PositiveInt = 2
-    min_sizes: Optional[Tuple[PositiveInt, ...]] = Field(None, description="short sides to choose from in training")
+    min_sizes: Optional[tuple[PositiveInt, ...]] = Field(None, description="short sides to choose from in training")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of a horizontal flip")
-    scale_jitter: Tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+    scale_jitter: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
     mask_size: PositiveInt = Field(112, description="side of the stored ground-truth masks")
     skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
 
@@ -158,7 +158,7 @@ class StageConfig(Settings):
     clip_norm: Optional[PositiveFloat] = Field(None, description="bound on the norm of all gradients together")
     schedule: Literal["step", "cosine"] = "step"
     warmup_steps: int = Field(500, ge=0)
-    milestones: Tuple[float, ...] = Field((0.67, 0.92), description="shares of the stage at which 'step' divides by 10")
+    milestones: tuple[float, ...] = Field((0.67, 0.92), description="shares of the stage at which 'step' divides by 10")
 
     @model_validator(mode="after")
     def _milestones_are_shares(self):
@@ -188,7 +188,7 @@ class ConfigError(ValueError):
     """A settings file or override that cannot be used; the message names the key."""
 
 
-def load_config(source: Union[str, os.PathLike], overrides: Tuple[str, ...] = ()) -> Config:
+def load_config(source: Union[str, os.PathLike], overrides: tuple[str, ...] = ()) -> Config:
     """Reads a preset or a YAML file and applies `key=value` overrides.
 
     Args:

@@ -125,7 +125,7 @@ class ResNet(keras.Model):
 
     def __init__(self, depth=50, width=1.0, stages=5, stride_in="3x3", norm="frozen_bn", epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.depth = depth
+        self.depth, self.stride_in = depth, stride_in
         counts, bottleneck = ARCHITECTURES[depth]
         base = max(1, round(64 * width))
         norms = {"norm": norm, "epsilon": epsilon}

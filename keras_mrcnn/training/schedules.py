@@ -1,0 +1,57 @@
+"""Learning rate over the steps of a stage."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to what `schedule` says, over the first steps.
+
+    Args:
+        schedule: a Keras `LearningRateSchedule`.
+        steps: over how many steps.
+
+    Reference: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
+    """
+
+    def __init__(self, schedule, steps):
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        share = (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1)
+        return tf.cast(self.schedule(step), tf.float32) * tf.minimum(share, 1.0)
+
+    def get_config(self):
+        return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
+
+
+def make_optimizer(settings, total_steps):
+    """The optimizer of one stage.
+
+    Args:
+        settings: `StageConfig`.
+        total_steps: of the whole stage.
+
+    Returns:
+        A Keras optimizer; weight decay is decoupled from the gradient.
+    """
+    rate, schedules = settings.learning_rate, keras.optimizers.schedules
+    if settings.schedule == "cosine":
+        schedule = schedules.CosineDecay(rate, max(total_steps, 1))
+    else:
+        boundaries = [max(round(share * total_steps), 1) for share in settings.milestones]
+        schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.1**k for k in range(len(boundaries) + 1)])
+    # A short run must still reach its full rate: the warm-up takes at most a third of it.
+    common = {
+        "learning_rate": Warmup(schedule, min(settings.warmup_steps, total_steps // 3)),
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clip_norm,
+    }
+    if settings.optimizer == "adamw":
+        return keras.optimizers.AdamW(**{**common, "weight_decay": settings.weight_decay})
+    return keras.optimizers.SGD(momentum=settings.momentum, **common)

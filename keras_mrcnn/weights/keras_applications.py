@@ -1,0 +1,86 @@
+"""Backbones trained on ImageNet, from `keras.applications`.
+
+Those networks see BGR images minus a mean, carry convolution biases and another batch-norm epsilon. All of this
+is folded into our weights, so that our normalised RGB images give the same maps.
+"""
+
+import keras
+import numpy as np
+
+from keras_mrcnn.weights.native import WeightsError, value_of
+
+MODELS = {50: "ResNet50", 101: "ResNet101"}
+MEAN_BGR = np.array([103.939, 116.779, 123.68])
+# What our images went through: (x / 255 - mean) / std, RGB.
+OUR_MEAN, OUR_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+EPSILON = 1.001e-5
+
+
+def load_imagenet(backbone, source="imagenet"):
+    """Fills a ResNet with the weights of the `keras.applications` model of the same depth.
+
+    Args:
+        backbone: `ResNet` of depth 50 or 101, width 1, stride in the 1x1 convolution (as Keras trained it) and any
+            batch norm.
+        source: "imagenet", which Keras downloads and keeps, or a file with such weights (`include_top=False`).
+
+    Raises:
+        WeightsError: there is no such model, the backbone has another shape, or the file cannot be had or read.
+
+    Reference: He et al., Deep Residual Learning, 2016; `keras.applications.resnet`.
+    """
+    _check(backbone)
+    try:
+        trained = getattr(keras.applications, MODELS[backbone.depth])(
+            include_top=False, weights=source, input_shape=(64, 64, 3)
+        )
+    except Exception as error:  # downloads and HDF5 fail in many ways, all meaning the same to the user
+        raise WeightsError(
+            f"model.backbone.weights {source}: cannot be had or read ({' '.join(str(error).split())[:200]}); check the "
+            "network or the file, or set model.backbone.weights=null to start from random weights"
+        ) from error
+    _fold_stem(backbone.stem, trained)
+    for stage, blocks in enumerate(backbone.stages, start=2):
+        for index, block in enumerate(blocks, start=1):
+            for number, conv in enumerate(block.convs, start=1):
+                _fold(conv, trained, f"conv{stage}_block{index}_{number}")
+            if block.shortcut is not None:
+                _fold(block.shortcut, trained, f"conv{stage}_block{index}_0")
+
+
+def _check(backbone):
+    if backbone.depth not in MODELS:
+        raise WeightsError(f"keras.applications has no ResNet-{backbone.depth}; set model.backbone.depth to 50 or 101")
+    if backbone.stem.conv.filters != 64:
+        raise WeightsError("ImageNet weights are for model.backbone.width 1; set that, or model.backbone.weights=null")
+    if backbone.stride_in != "1x1":
+        raise WeightsError("keras.applications strides in the 1x1 convolution; set model.backbone.stride_in to 1x1")
+    if not hasattr(backbone.stem.norm, "moving_mean"):
+        raise WeightsError("ImageNet weights come with batch norms; set model.backbone.norm to frozen_bn, bn or sync_bn")
+
+
+def _fold_stem(stem, trained):
+    """As `_fold`, with the images' normalisation folded into the kernel and the mean."""
+    kernel, bias = (value_of(v) for v in trained.get_layer("conv1_conv").weights)
+    kernel = kernel[:, :, ::-1, :]  # BGR to RGB
+    # Their input is 255 * std * ours + 255 * mean - their mean. The constant is below half a grey level, so that
+    # leaving it out of the zero padding does not matter.
+    constant = 255 * OUR_MEAN - MEAN_BGR[::-1]
+    bias = bias + np.einsum("hwio,i->o", kernel, constant)
+    kernel = kernel * (255 * OUR_STD)[:, None]
+    _assign(stem, kernel, bias, trained.get_layer("conv1_bn"))
+
+
+def _fold(conv_norm, trained, name):
+    kernel, bias = (value_of(v) for v in trained.get_layer(f"{name}_conv").weights)
+    _assign(conv_norm, kernel, bias, trained.get_layer(f"{name}_bn"))
+
+
+def _assign(conv_norm, kernel, bias, trained_norm):
+    gamma, beta, mean, variance = (value_of(v) for v in trained_norm.weights)
+    norm = conv_norm.norm
+    conv_norm.conv.kernel.assign(kernel)
+    norm.gamma.assign(gamma)
+    norm.beta.assign(beta)
+    norm.moving_mean.assign(mean - bias)
+    norm.moving_variance.assign(variance + EPSILON - norm.epsilon)
