@@ -1,0 +1,46 @@
+"""Mask R-CNN for Keras: trained in three frozen stages, scored as COCO does, exported for serving.
+
+The public names below are imported when they are first used, so that `import keras_mrcnn` alone stays quick and
+needs no TensorFlow.
+
+Example:
+    >>> import keras_mrcnn
+    >>> config = keras_mrcnn.load_config("scenes-small", ("train.rpn.epochs=1",))
+    >>> model = keras_mrcnn.StagedTrainer(config, "runs/first").fit()  # doctest: +SKIP
+    >>> detections = keras_mrcnn.Detector(model)(images)  # doctest: +SKIP
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "Config": "config",
+    "load_config": "config",
+    "MaskRCNN": "models.mask_rcnn",
+    "RPNStage": "training.stages",
+    "BoxStage": "training.stages",
+    "MaskStage": "training.stages",
+    "StagedTrainer": "training.trainer",
+    "CocoDataset": "data.coco",
+    "Detections": "structures",
+    "Detector": "export.detector",
+    "evaluate_model": "evaluation.evaluator",
+    "save_weights": "weights.native",
+    "load_weights": "weights.native",
+    "export_saved_model": "export.saved_model",
+    "export_onnx": "export.onnx",
+}
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "visualize": {"structures", "evaluation"},
     "video": {"structures", "evaluation"},
     "report": {"structures", "evaluation"},
+    "predict": {"config", "data", "models", "evaluation", "structures"},
     "cli": ANYTHING,
     "__init__": ANYTHING,
     "__main__": ANYTHING,

@@ -70,7 +70,7 @@ def test_console_script_names_a_function():
     entry = setup_cfg()["options.entry_points"]["console_scripts"].strip()
     command, _, target = (part.strip() for part in entry.partition("="))
     assert (command, target) == ("keras-mrcnn", "keras_mrcnn.cli:main")
-    tree = ast.parse((ROOT / "keras_mrcnn" / "cli.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "keras_mrcnn" / "cli" / "__init__.py").read_text("utf-8"))
     assert "main" in {getattr(node, "name", None) for node in tree.body}
 
 

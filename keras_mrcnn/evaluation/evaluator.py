@@ -36,7 +36,7 @@ def evaluate_model(model, dataset, batches, stages=STAGES, progress=True):
     rpn, results, with_boxes = RPNMetrics(), [], {"box", "mask"} & set(stages)
     step = tf.function(
         lambda batch: _run_step(model, batch, "rpn" in stages, bool(with_boxes), "mask" in stages),
-        reduce_retracing=True,
+        input_signature=[batches.element_spec],
     )
     for batch in tqdm(batches, desc="evaluate", unit="batch", disable=not progress, leave=False):
         outputs = tf.nest.map_structure(lambda x: x.numpy(), step(batch))

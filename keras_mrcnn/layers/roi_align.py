@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_mrcnn.ops import boxes as box_ops
 
 SAMPLES = 2  # sampling points an axis in a bin
-CANONICAL_SIDE, CANONICAL_LEVEL = 224.0, 4  # an RoI of ImageNet's size belongs to P4
+CANONICAL_LEVEL = 4  # where an RoI of the canonical side belongs: P4
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
@@ -19,6 +19,7 @@ class RoIAlign(keras.layers.Layer):
     Args:
         output_size: S.
         strides: pixels per cell of each level, powers of two, finest first.
+        canonical_side: pixels; an RoI of this size is pooled from P4. ImageNet's 224 suits inputs of 800 px and more.
 
     Call arguments:
         features: a list of float maps [B, H, W, C], as many as strides.
@@ -31,10 +32,11 @@ class RoIAlign(keras.layers.Layer):
         equation 1. Numerics are torchvision's with sampling ratio 2 and aligned=False.
     """
 
-    def __init__(self, output_size, strides, **kwargs):
+    def __init__(self, output_size, strides, canonical_side=224.0, **kwargs):
         super().__init__(**kwargs)
         self.output_size = output_size
         self.strides = tuple(strides)
+        self.canonical_side = canonical_side
 
     def call(self, features, rois):
         shape = tf.shape(rois)
@@ -43,7 +45,7 @@ class RoIAlign(keras.layers.Layer):
         if len(features) == 1:
             pooled = self._align(features[0], flat / self.strides[0], image_index)
         else:
-            levels = roi_levels(flat, self.strides)
+            levels = roi_levels(flat, self.strides, self.canonical_side)
             members = [tf.where(levels == level)[:, 0] for level in range(len(features))]
             pooled = tf.concat(
                 [
@@ -62,8 +64,8 @@ class RoIAlign(keras.layers.Layer):
         # RoIAlign repeats the border for a cell's width beyond the outermost cell centres, where
         # crop_and_resize already gives 0: one repeated row and column on each side makes the two agree.
         dtype = fmap.dtype
+        last = tf.cast(tf.shape(fmap)[1:3] + 1, tf.float32)  # index of the last row and column once padded
         fmap = tf.pad(fmap, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
-        last = tf.cast(tf.shape(fmap)[1:3] - 1, tf.float32)
         start = boxes[:, :2]
         sides = tf.maximum(boxes[:, 2:] - start, 1.0)
         points = self.output_size * SAMPLES
@@ -74,12 +76,13 @@ class RoIAlign(keras.layers.Layer):
         return tf.cast(tf.nn.avg_pool2d(crops, SAMPLES, SAMPLES, "VALID"), dtype)
 
     def get_config(self):
-        return {**super().get_config(), "output_size": self.output_size, "strides": self.strides}
+        names = ("output_size", "strides", "canonical_side")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def roi_levels(rois, strides):
+def roi_levels(rois, strides, canonical_side=224.0):
     """Index int32 [...] into `strides` of the level for each RoI float32 [..., 4], xyxy pixels."""
     first = len(bin(int(strides[0]))) - 3  # log2 of a power of two: stride 4 is P2
     side = tf.sqrt(tf.maximum(box_ops.area(rois), 0.0))
-    level = tf.floor(CANONICAL_LEVEL + tf.math.log(side / CANONICAL_SIDE) / tf.math.log(2.0) + 1e-6)
+    level = tf.floor(CANONICAL_LEVEL + tf.math.log(side / canonical_side) / tf.math.log(2.0) + 1e-6)
     return tf.cast(tf.clip_by_value(level, first, first + len(strides) - 1), tf.int32) - first

@@ -26,12 +26,8 @@ class FPN(keras.Model):
 
     def __init__(self, channels=256, levels=4, **kwargs):
         super().__init__(**kwargs)
-        init = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
-        self.inner = [keras.layers.Conv2D(channels, 1, kernel_initializer=init, name=f"inner{i}") for i in range(levels)]
-        self.layer = [
-            keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=init, name=f"layer{i}")
-            for i in range(levels)
-        ]
+        self.inner = [_conv(channels, 1, f"inner{i}") for i in range(levels)]
+        self.layer = [_conv(channels, 3, f"layer{i}") for i in range(levels)]
 
     def call(self, features):
         merged = self.inner[-1](features[-1])
@@ -51,6 +47,12 @@ class C4(keras.Model):
 
     def call(self, features):
         return [features[-1]]
+
+
+def _conv(channels, kernel_size, name):
+    # Every layer has an initializer of its own: one that is shared gives all the same values.
+    init = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+    return keras.layers.Conv2D(channels, kernel_size, padding="same", kernel_initializer=init, name=name)
 
 
 def _upsample_to(x, reference):

@@ -29,17 +29,16 @@ class MaskHead(keras.Model):
     def __init__(self, num_classes, channels=256, convolutions=4, **kwargs):
         super().__init__(**kwargs)
         self.num_outputs = num_classes + 1
-        init = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
         self.convs = [
             keras.layers.Conv2D(
-                channels, 3, padding="same", activation="relu", kernel_initializer=init, name=f"conv{i + 1}"
+                channels, 3, padding="same", activation="relu", kernel_initializer=_he_normal(), name=f"conv{i + 1}"
             )
             for i in range(convolutions)
         ]
         self.upsample = keras.layers.Conv2DTranspose(
-            channels, 2, strides=2, activation="relu", kernel_initializer=init, name="upsample"
+            channels, 2, strides=2, activation="relu", kernel_initializer=_he_normal(), name="upsample"
         )
-        self.logits = keras.layers.Conv2D(self.num_outputs, 1, kernel_initializer=init, name="logits")
+        self.logits = keras.layers.Conv2D(self.num_outputs, 1, kernel_initializer=_he_normal(), name="logits")
 
     def call(self, pooled):
         shape = tf.shape(pooled)
@@ -50,6 +49,11 @@ class MaskHead(keras.Model):
         return tf.reshape(x, [shape[0], shape[1], *x.shape[1:]])
 
 
+def _he_normal():
+    """An initializer for one layer: one that is shared gives all layers the same values."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 def select_class(mask_logits, labels):
     """The mask logits float32 [B, R, M, M] of each RoI's class.
 
@@ -58,4 +62,4 @@ def select_class(mask_logits, labels):
         labels: int32 [B, R], 0..K.
     """
     index = tf.broadcast_to(labels[:, :, None, None], tf.shape(mask_logits)[:-1])
-    return tf.gather(mask_logits, index, axis=-1, batch_dims=4)
+    return tf.gather(mask_logits, index, batch_dims=4)

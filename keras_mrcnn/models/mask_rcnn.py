@@ -75,7 +75,7 @@ class MaskRCNN(keras.Model):
             nms_iou=rpn.nms_iou,
             name="proposals",
         )
-        self.box_pool = RoIAlign(BOX_POOL, strides, name="box_pool")
+        self.box_pool = RoIAlign(BOX_POOL, strides, config.roi_canonical_side, name="box_pool")
         self.box_head = BoxHead(num_classes, box.channels, name="box_head")
         self.detections = DetectionLayer(
             score_threshold=box.score_threshold,
@@ -83,7 +83,7 @@ class MaskRCNN(keras.Model):
             max_detections=box.max_detections,
             name="detections",
         )
-        self.mask_pool = RoIAlign(MASK_POOL, strides, name="mask_pool")
+        self.mask_pool = RoIAlign(MASK_POOL, strides, config.roi_canonical_side, name="mask_pool")
         self.mask_head = MaskHead(num_classes, mask.channels, mask.convolutions, name="mask_head")
         # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
         self({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 64]])})

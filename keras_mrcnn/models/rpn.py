@@ -26,12 +26,9 @@ class RPN(keras.Model):
 
     def __init__(self, channels, num_anchors, **kwargs):
         super().__init__(**kwargs)
-        init = keras.initializers.RandomNormal(stddev=0.01)
-        self.conv = keras.layers.Conv2D(
-            channels, 3, padding="same", activation="relu", kernel_initializer=init, name="conv"
-        )
-        self.objectness = keras.layers.Conv2D(num_anchors, 1, kernel_initializer=init, name="objectness")
-        self.deltas = keras.layers.Conv2D(4 * num_anchors, 1, kernel_initializer=init, name="deltas")
+        self.conv = _conv(channels, 3, "conv", activation="relu")
+        self.objectness = _conv(num_anchors, 1, "objectness")
+        self.deltas = _conv(4 * num_anchors, 1, "deltas")
 
     def call(self, features):
         hidden = [self.conv(fmap) for fmap in features]
@@ -39,3 +36,11 @@ class RPN(keras.Model):
         objectness = [tf.reshape(tf.cast(self.objectness(x), tf.float32), [batch, -1]) for x in hidden]
         deltas = [tf.reshape(tf.cast(self.deltas(x), tf.float32), [batch, -1, 4]) for x in hidden]
         return objectness, deltas
+
+
+def _conv(channels, kernel_size, name, activation=None):
+    # Every layer has an initializer of its own: one that is shared gives all the same values.
+    init = keras.initializers.RandomNormal(stddev=0.01)
+    return keras.layers.Conv2D(
+        channels, kernel_size, padding="same", activation=activation, kernel_initializer=init, name=name
+    )

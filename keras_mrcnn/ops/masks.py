@@ -62,5 +62,6 @@ def _axis_weights(
     bin_extent = (roi_extent * per_pixel / size)[..., None]
     starts = ((roi_start - box_start) * per_pixel)[..., None] + bin_extent * tf.range(size, dtype=tf.float32)
     cell_starts = tf.range(cells, dtype=tf.float32)
-    overlap = tf.minimum((starts + bin_extent)[..., None], cell_starts + 1.0) - tf.maximum(starts[..., None], cell_starts)
-    return tf.math.divide_no_nan(tf.maximum(overlap, 0.0), bin_extent[..., None])
+    lower = tf.maximum(starts[..., None], cell_starts)
+    upper = tf.minimum((starts + bin_extent)[..., None], cell_starts + 1.0)
+    return tf.math.divide_no_nan(tf.maximum(upper - lower, 0.0), bin_extent[..., None])

@@ -30,28 +30,22 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
 
 
-def make_optimizer(settings, total_steps):
-    """The optimizer of one stage.
+def make_schedule(settings, total_steps):
+    """The learning rate of one stage.
 
     Args:
         settings: `StageConfig`.
         total_steps: of the whole stage.
 
     Returns:
-        A Keras optimizer; weight decay is decoupled from the gradient.
+        `Warmup` of a Keras schedule.
     """
     rate, schedules = settings.learning_rate, keras.optimizers.schedules
     if settings.schedule == "cosine":
         schedule = schedules.CosineDecay(rate, max(total_steps, 1))
     else:
-        boundaries = [max(round(share * total_steps), 1) for share in settings.milestones]
+        # Keras keeps a rate up to and including the boundary, and counts steps from 0.
+        boundaries = [max(round(share * total_steps) - 1, 0) for share in settings.milestones]
         schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.1**k for k in range(len(boundaries) + 1)])
     # A short run must still reach its full rate: the warm-up takes at most a third of it.
-    common = {
-        "learning_rate": Warmup(schedule, min(settings.warmup_steps, total_steps // 3)),
-        "weight_decay": settings.weight_decay or None,
-        "global_clipnorm": settings.clip_norm,
-    }
-    if settings.optimizer == "adamw":
-        return keras.optimizers.AdamW(**{**common, "weight_decay": settings.weight_decay})
-    return keras.optimizers.SGD(momentum=settings.momentum, **common)
+    return Warmup(schedule, min(settings.warmup_steps, total_steps // 3))

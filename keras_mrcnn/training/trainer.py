@@ -18,12 +18,10 @@ from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss
 from keras_mrcnn.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
-from keras_mrcnn.training.schedules import make_optimizer
+from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.weights.keras_applications import load_imagenet
 from keras_mrcnn.weights.native import save_weights
-
-logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 

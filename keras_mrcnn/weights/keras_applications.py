@@ -56,7 +56,7 @@ def _check(backbone):
     if backbone.stride_in != "1x1":
         raise WeightsError("keras.applications strides in the 1x1 convolution; set model.backbone.stride_in to 1x1")
     if not hasattr(backbone.stem.norm, "moving_mean"):
-        raise WeightsError("ImageNet weights come with batch norms; set model.backbone.norm to frozen_bn, bn or sync_bn")
+        raise WeightsError("ImageNet weights hold batch norms; set model.backbone.norm to frozen_bn, bn or sync_bn")
 
 
 def _fold_stem(stem, trained):

@@ -30,7 +30,7 @@ def named_weights(model):
 
 
 def backbone_weights(backbone):
-    """Every weight of a `ResNet` under the name that torchvision's classification models give it, as `named_weights`."""
+    """Every weight of a `ResNet` as `named_weights`, under the names of torchvision's classification models."""
     return dict(_resnet(backbone))
 
 
