@@ -114,6 +114,10 @@ class ModelConfig(Settings):
             raise ValueError(
                 f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)} levels, neck {self.neck.kind} has {levels}"
             )
+        # One RPN head serves all levels, so that all have the same number of anchors a cell.
+        counts = {len(sizes) for sizes in self.anchor_sizes}
+        if len(counts) != 1 or 0 in counts:
+            raise ValueError("rpn.anchor_sizes must have as many sizes on every level, at least one")
         return self
 
     @property
@@ -175,6 +179,9 @@ class TrainConfig(Settings):
     box: StageConfig = StageConfig()
     mask: StageConfig = StageConfig()
     seed: int = Field(0, ge=0)
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
+        "float32", description="of the networks; auto is bfloat16 where the processor multiplies in it"
+    )
 
 
 class Config(Settings):

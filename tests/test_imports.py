@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "ops": set(),
     "data": {"config", "structures", "ops"},
     "layers": {"ops", "compat"},
-    "models": {"layers", "config"},
+    "models": {"layers", "config", "compat"},
     "targets": {"ops"},
     "losses": {"ops"},
     "training": {"config", "structures", "compat", "addons", "ops", "layers", "models", "targets", "losses"},

@@ -28,8 +28,8 @@ class AnchorGenerator(keras.layers.Layer):
         section 4.1. Rounding and stride as in torchvision.
     """
 
-    def __init__(self, sizes, aspect_ratios, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, sizes, aspect_ratios, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, autocast=False, **kwargs)
         self.sizes = tuple(tuple(level) for level in sizes)
         self.aspect_ratios = tuple(aspect_ratios)
         self.cells = [cell_anchors(level, self.aspect_ratios) for level in self.sizes]

@@ -42,8 +42,8 @@ class DetectionLayer(keras.layers.Layer):
     Reference: Girshick, Fast R-CNN, 2015, section 2; constants of torchvision.
     """
 
-    def __init__(self, *, score_threshold, nms_iou, max_detections, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, *, score_threshold, nms_iou, max_detections, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, autocast=False, **kwargs)
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.max_detections = max_detections

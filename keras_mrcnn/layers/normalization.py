@@ -18,8 +18,9 @@ class FrozenBatchNormalization(keras.layers.Layer):
     Reference: He et al., Deep Residual Learning, 2016, section 4.3 ("BN layers are fixed").
     """
 
-    def __init__(self, epsilon=1e-5, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, epsilon=1e-5, dtype="float32", **kwargs):
+        # The constants stay in float32 under every dtype policy; only their product is rounded.
+        super().__init__(dtype=dtype, autocast=False, **kwargs)
         self.epsilon = epsilon
 
     def build(self, input_shape):

@@ -26,14 +26,14 @@ class RoIAlign(keras.layers.Layer):
         rois: float32 [B, R, 4], xyxy pixels; no gradient flows into them.
 
     Returns:
-        float [B, R, S, S, C]. Gradient flows to the features.
+        float32 [B, R, S, S, C]. Gradient flows to the features.
 
     Reference: He et al., Mask R-CNN, 2017, section 3; level from Lin et al., Feature Pyramid Networks, 2017,
         equation 1. Numerics are torchvision's with sampling ratio 2 and aligned=False.
     """
 
-    def __init__(self, output_size, strides, canonical_side=224.0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, output_size, strides, canonical_side=224.0, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
         self.output_size = output_size
         self.strides = tuple(strides)
         self.canonical_side = canonical_side
@@ -63,7 +63,6 @@ class RoIAlign(keras.layers.Layer):
         """Pools boxes [R, 4], in cells of `fmap`, to [R, S, S, C]."""
         # RoIAlign repeats the border for a cell's width beyond the outermost cell centres, where
         # crop_and_resize already gives 0: one repeated row and column on each side makes the two agree.
-        dtype = fmap.dtype
         last = tf.cast(tf.shape(fmap)[1:3] + 1, tf.float32)  # index of the last row and column once padded
         fmap = tf.pad(fmap, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
         start = boxes[:, :2]
@@ -73,7 +72,7 @@ class RoIAlign(keras.layers.Layer):
         last_point = start + 1.0 + sides * (1.0 - 0.5 / points)
         boxes_norm_yxyx = tf.concat([first_point[:, ::-1] / last, last_point[:, ::-1] / last], axis=1)
         crops = tf.image.crop_and_resize(fmap, boxes_norm_yxyx, image_index, [points, points])
-        return tf.cast(tf.nn.avg_pool2d(crops, SAMPLES, SAMPLES, "VALID"), dtype)
+        return tf.nn.avg_pool2d(crops, SAMPLES, SAMPLES, "VALID")
 
     def get_config(self):
         names = ("output_size", "strides", "canonical_side")

@@ -6,6 +6,7 @@ Shapes: B batch, H W of the padded input, R proposals, D detections, M mask side
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.compat import dtype_policy
 from keras_mrcnn.layers.anchors import AnchorGenerator
 from keras_mrcnn.layers.detections import DetectionLayer
 from keras_mrcnn.layers.proposals import ProposalLayer
@@ -24,6 +25,7 @@ class MaskRCNN(keras.Model):
 
     Args:
         config: `ModelConfig`; its `class_names` say what the model can find.
+        precision: Keras dtype policy of the networks: "float32" or "mixed_bfloat16" (weights stay in float32).
 
     Call arguments:
         inputs: dict with
@@ -46,11 +48,18 @@ class MaskRCNN(keras.Model):
     Reference: He et al., Mask R-CNN, 2017.
     """
 
-    def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, config, precision="float32", **kwargs):
+        # The networks compute in `precision`; what comes in and goes out, and all box arithmetic, is float32.
+        super().__init__(dtype="float32", **kwargs)
         if not config.class_names:
             raise ValueError("class_names is empty: name the classes that the model is to find")
         self.config = config
+        with dtype_policy(precision):
+            self._make_parts(config)
+            # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
+            self({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 64]])})
+
+    def _make_parts(self, config):
         num_classes, fpn = len(config.class_names), config.neck.kind == "fpn"
         strides = (4, 8, 16, 32) if fpn else (16,)
         backbone, rpn, box, mask = config.backbone, config.rpn, config.box_head, config.mask_head
@@ -85,8 +94,6 @@ class MaskRCNN(keras.Model):
         )
         self.mask_pool = RoIAlign(MASK_POOL, strides, config.roi_canonical_side, name="mask_pool")
         self.mask_head = MaskHead(num_classes, mask.channels, mask.convolutions, name="mask_head")
-        # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
-        self({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 64]])})
 
     def call(self, inputs, training=False):
         images, image_sizes = inputs["images"], inputs["image_sizes"]

@@ -35,10 +35,13 @@ class ConvNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         strided = stride > 1 and kernel_size > 1
         self.pad = keras.layers.ZeroPadding2D(kernel_size // 2) if strided else None
+        # A strided 1x1 convolution reads every second cell. Taking these first is the same, and safe: TensorFlow's
+        # gradient of the strided one writes past its memory on CPUs where there are fewer than 16 channels.
+        self.step = 1 if strided else stride
         self.conv = keras.layers.Conv2D(
             channels,
             kernel_size,
-            strides=stride,
+            strides=stride if strided else 1,
             padding="valid" if strided else "same",
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
@@ -48,13 +51,16 @@ class ConvNorm(keras.layers.Layer):
         self.has_statistics = norm in ("bn", "sync_bn")
 
     def build(self, input_shape):
-        self.conv.build(input_shape)
+        # The padding counts: on a map of two rows a 3x3 kernel would not fit without it.
+        self.conv.build(input_shape if self.pad is None else self.pad.compute_output_shape(input_shape))
         self.norm.build((*input_shape[:-1], self.conv.filters))
         super().build(input_shape)
 
     def call(self, x, training=False):
         if self.pad is not None:
             x = self.pad(x)
+        if self.step > 1:
+            x = x[:, :: self.step, :: self.step]
         x = self.conv(x)
         return self.norm(x, training=training) if self.has_statistics else self.norm(x)
 

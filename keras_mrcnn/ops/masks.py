@@ -9,13 +9,15 @@ import tensorflow as tf
 
 
 def crop_mask_targets(
-    gt_masks: tf.Tensor, gt_boxes: tf.Tensor, rois: tf.Tensor, matched: tf.Tensor, size: int, aligned: bool = False
+    gt_masks: tf.Tensor, gt_boxes: tf.Tensor, rois: tf.Tensor, matched: tf.Tensor, size: int
 ) -> tf.Tensor:
     """Cuts the mask target of each RoI out of the compact mask of the object that it is matched with.
 
     A target value is the share of that bin of the RoI which the object covers: an exact average over the bin's area,
     by one overlap matrix for each axis, so that nothing is missed whether the RoI is much larger or much smaller than
-    the object.
+    the object. Positions are exact. torchvision's RoIAlign reads the full-size mask half a pixel to the lower right
+    (aligned=False), but its nearest resize of that mask moves it by as much to the same side, so that its targets have
+    no net shift either; `scripts/measure_masks.py` compares the two.
 
     Args:
         gt_masks: uint8 [B, G, S, S], coverage inside the ground-truth box, 0..255, zero-padded.
@@ -23,8 +25,6 @@ def crop_mask_targets(
         rois: float32 [B, R, 4], xyxy pixels. Sides count as at least one pixel, as in RoIAlign.
         matched: int32 [B, R], which ground truth an RoI belongs to; -1 for none, whose target is 0.
         size: side of a target, M.
-        aligned: False reads the mask half a pixel to the lower right, as RoIAlign with aligned=False does and as
-            torchvision trains; True is the geometrically exact position.
 
     Returns:
         float32 [B, R, M, M] in 0..1; 0 outside of the ground-truth box; no gradient.
@@ -39,8 +39,6 @@ def crop_mask_targets(
         boxes = tf.gather(tf.stop_gradient(tf.cast(gt_boxes, tf.float32)), index, batch_dims=1)
         masks = tf.gather(gt_masks, index, batch_dims=1)
         rois = tf.stop_gradient(tf.cast(rois, tf.float32))
-        if not aligned:
-            rois = rois + 0.5
         columns = _axis_weights(rois[..., 0], rois[..., 2], boxes[..., 0], boxes[..., 2], size, side)
         rows = _axis_weights(rois[..., 1], rois[..., 3], boxes[..., 1], boxes[..., 3], size, side)
         rows = rows * tf.cast(has_match, tf.float32)[..., None, None] / 255.0

@@ -3,16 +3,17 @@
 import math
 
 import keras
+import tensorflow as tf
 
 from keras_mrcnn.training.checkpoint import save_checkpoint
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A loss became NaN or infinite; the message says where and what to try."""
+    """A loss or a weight became NaN or infinite; the message says where and what to try."""
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the training at the first loss that is not a number, before it is saved as a checkpoint.
+    """Ends the training at the first loss or weight that is not a number, before it is saved as a checkpoint.
 
     Args:
         stage: name for the message.
@@ -32,11 +33,20 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
         if broken:
-            raise NonFiniteLossError(
-                f"{', '.join(broken)} of the {self.stage} stage is not finite in epoch {self.epoch + 1}, step "
-                f"{batch + 1}; lower train.{self.stage}.learning_rate, raise train.{self.stage}.warmup_steps or set "
-                f"train.{self.stage}.clip_norm, then go on from the last checkpoint with --resume"
-            )
+            self._stop(", ".join(broken), f"epoch {self.epoch + 1}, step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The last step of an epoch has shown the loss from before its update, and next comes the checkpoint.
+        finite = [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(w))) for w in self.model.mask_rcnn.weights]
+        if not all(finite):
+            self._stop("a weight", f"epoch {epoch + 1}, after its last step")
+
+    def _stop(self, what, where):
+        raise NonFiniteLossError(
+            f"{what} of the {self.stage} stage is not finite in {where}; lower train.{self.stage}.learning_rate, "
+            f"raise train.{self.stage}.warmup_steps or set train.{self.stage}.clip_norm, then go on from the last "
+            "checkpoint with --resume"
+        )
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

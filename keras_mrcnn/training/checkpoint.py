@@ -27,7 +27,8 @@ def save_checkpoint(path, stage, name, epoch):
         for key, entry in named_weights(stage.mask_rcnn).items()
     }
     for index, variable in enumerate(_optimizer_variables(stage)):
-        tensors[f"{OPTIMIZER}{index:05d}"] = np.ascontiguousarray(value_of(variable))
+        # Not ascontiguousarray, which makes a vector of the step count.
+        tensors[f"{OPTIMIZER}{index:05d}"] = np.asarray(value_of(variable), order="C")
     write_safetensors(path, tensors, {"stage": name, "epoch": str(epoch)})
 
 

@@ -44,8 +44,9 @@ def make_schedule(settings, total_steps):
     if settings.schedule == "cosine":
         schedule = schedules.CosineDecay(rate, max(total_steps, 1))
     else:
-        # Keras keeps a rate up to and including the boundary, and counts steps from 0.
-        boundaries = [max(round(share * total_steps) - 1, 0) for share in settings.milestones]
+        # Keras keeps a rate up to and including the boundary, counts steps from 0, and wants one boundary at least:
+        # the last is the end of the stage.
+        boundaries = [max(round(share * total_steps) - 1, 0) for share in (*settings.milestones, 1.0)]
         schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.1**k for k in range(len(boundaries) + 1)])
     # A short run must still reach its full rate: the warm-up takes at most a third of it.
     return Warmup(schedule, min(settings.warmup_steps, total_steps // 3))

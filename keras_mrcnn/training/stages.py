@@ -27,7 +27,8 @@ class Stage(keras.Model):
     loss_names = ()
 
     def __init__(self, mask_rcnn, **kwargs):
-        super().__init__(**kwargs)
+        # Boxes of the batch must not be rounded, whatever the policy of the networks.
+        super().__init__(dtype="float32", **kwargs)
         self.mask_rcnn = mask_rcnn
         self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.loss_names)]
 

@@ -19,6 +19,7 @@ from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss
 from keras_mrcnn.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
 from keras_mrcnn.training.optimizers import make_optimizer
+from keras_mrcnn.training.precision import resolve_precision
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.weights.keras_applications import load_imagenet
 from keras_mrcnn.weights.native import save_weights
@@ -68,7 +69,7 @@ class StagedTrainer:
         save_config(self.config, self.run_folder / "config.yaml")
         keras.utils.set_random_seed(self.config.train.seed)
         with self.strategy.scope():
-            self.model = MaskRCNN(self.config.model)
+            self.model = MaskRCNN(self.config.model, resolve_precision(self.config.train.precision))
         if resume:
             restore_model(self.checkpoint, self.model)
         elif self.config.model.backbone.weights:

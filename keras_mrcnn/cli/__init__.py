@@ -1,0 +1,65 @@
+"""The command line, `keras-mrcnn`.
+
+TensorFlow takes seconds to import, so each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from keras_mrcnn import __version__
+from keras_mrcnn.cli.data import data
+from keras_mrcnn.cli.evaluate import evaluate
+from keras_mrcnn.cli.export import export
+from keras_mrcnn.cli.predict import predict
+from keras_mrcnn.cli.train import train
+
+# What our own code raises about input that it cannot use; anything else is a fault in the program.
+EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, RuntimeError)
+# Kinds of these that are faults all the same, or that click deals with.
+NOT_OURS = (NotImplementedError, RecursionError, BrokenPipeError, click.exceptions.Exit, click.Abort)
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class ErrorLines(click.Group):
+    """A group whose commands end with one line on stderr where something expected went wrong."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of our output has left; click ends quietly
+        except KeyboardInterrupt as error:
+            code, message = INTERRUPTED, str(error) or "interrupted"
+        except Exception as error:
+            code, message = 1, _sentence(error)
+            if not message or ctx.params["debug"]:
+                raise
+        click.echo(f"keras-mrcnn: {message}", err=True)
+        ctx.exit(code)
+
+
+def _sentence(error):
+    """What to tell the user about an error; None where it is a fault in the program, or click's own affair."""
+    # By name, because TensorFlow may not be imported here.
+    if type(error).__name__ == "ResourceExhaustedError":
+        return "the device has not enough memory; lower the batch size or model.min_size"
+    # An ImportError of Python's has the name of a module; ours say what to install.
+    if not isinstance(error, EXPECTED) or isinstance(error, NOT_OURS) or getattr(error, "name", None):
+        return None
+    return str(error) or type(error).__name__
+
+
+@click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="keras-mrcnn")
+@click.option("--debug", is_flag=True, help="Show where in the program an error came up.")
+def main(debug):
+    """Mask R-CNN for Keras: prepare data, train in three stages, evaluate, predict, export."""
+    # TensorFlow reads this when it is imported; whoever has set it keeps it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+for command in (data, train, evaluate, predict, export):
+    main.add_command(command)

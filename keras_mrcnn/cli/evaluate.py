@@ -1,0 +1,94 @@
+"""`keras-mrcnn evaluate`: how good each stage of a model is."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FILE, WEIGHTS, load_model, split_files
+
+STAGES = ("rpn", "box", "mask")
+
+
+def _stages(ctx, param, value):
+    stages = tuple(stage.strip() for stage in value.split(",") if stage.strip())
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown or not stages:
+        raise click.BadParameter(f"{value!r}: name one or more of {', '.join(STAGES)}, with commas between")
+    return stages
+
+
+@click.command()
+@click.argument("weights", type=WEIGHTS, required=False)
+@click.option("--weights", "weights_option", type=WEIGHTS, help="The same as WEIGHTS.")
+@click.option("--data", type=EXISTING_FOLDER, help="Folder with annotations/val.json and images/val.")
+@click.option("--annotations", type=EXISTING_FILE, help="COCO annotation file.")
+@click.option("--images", type=EXISTING_FOLDER, help="Folder with its images.")
+@click.option("--stages", default=",".join(STAGES), callback=_stages, help="Which stages to score.")
+@click.option("--json", "metrics_file", type=FILE, help="Write the scores there too.")
+@click.option("--results", "results_file", type=FILE, help="Write the detections there, as COCO results.")
+@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+def evaluate(weights, weights_option, data, annotations, images, stages, metrics_file, results_file, batch_size):
+    """Score a model on a COCO data set: RPN, boxes and masks.
+
+    WEIGHTS is a weight file or the folder of a run. The data are those of --data, or of --annotations and --images;
+    of a run folder, by default, its validation data.
+    """
+    if (weights is None) == (weights_option is None):
+        raise click.UsageError("name one weight file or run folder")
+    weights = weights or weights_option
+    annotations, images = _data_files(weights, data, annotations, images)
+    if results_file and stages == ("rpn",):
+        raise click.UsageError("the RPN alone finds no objects for --results; score box or mask too")
+
+    from keras_mrcnn.evaluation.tables import format_table, write_json
+
+    scores, results = _evaluate(load_model(weights), annotations, images, stages, batch_size)
+    click.echo(format_table(scores))
+    if metrics_file:
+        write_json(metrics_file, scores)
+    if results_file:
+        results_file.parent.mkdir(parents=True, exist_ok=True)
+        results_file.write_text(json.dumps(results), encoding="utf-8")
+
+
+def _data_files(weights, data, annotations, images):
+    """Annotation file and image folder, from the options or from the run."""
+    if data is not None and (annotations or images):
+        raise click.UsageError("give either --data, or --annotations and --images")
+    if data is not None:
+        return split_files(data, "val")
+    if annotations and images:
+        return annotations, images
+    if annotations or images:
+        raise click.UsageError("--annotations and --images go together")
+    if (weights / "config.yaml").is_file():
+        from keras_mrcnn.config import load_config
+
+        settings = load_config(weights / "config.yaml").data
+        if settings.val_annotations and settings.val_images:
+            return settings.val_annotations, settings.val_images
+    raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
+
+
+def _evaluate(model, annotations, images, stages, batch_size):
+    """What `evaluate_model` returns, on the objects of the model's classes."""
+    import tensorflow as tf
+
+    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
+    from keras_mrcnn.evaluation.evaluator import evaluate_model
+
+    config = model.config
+    dataset = CocoDataset(annotations, images, config.class_names)
+    if not len(dataset):
+        raise ValueError(f"{annotations}: has no images to evaluate on")
+    batches = evaluation_dataset(
+        dataset, batch_size=batch_size, min_size=config.min_size, max_size=config.max_size
+    )
+    try:
+        return evaluate_model(model, dataset, batches, stages)
+    except tf.errors.OpError as error:
+        sentence = reading_error(error)
+        raise ValueError(sentence) from None if sentence else error

@@ -1,0 +1,155 @@
+"""`keras-mrcnn predict`: detections in pictures, as COCO results and drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model
+
+# What is looked for in folders; a file that is named is read whatever its name.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Job(NamedTuple):
+    """One image: where it is, its COCO id and name, and where it is to be drawn."""
+
+    path: Path
+    image_id: int
+    file_name: str
+    picture: Path
+
+
+@click.command()
+@click.argument("weights", type=WEIGHTS)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="Folder for detections.json, images.json and the pictures.")
+@click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
+@click.option("--min-score", type=click.FloatRange(0, 1), default=0.5, help="Draw detections from this score on.")
+@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+def predict(weights, images, out, annotations, min_score, batch_size):
+    """Find the objects in IMAGES (files, or folders with all below them).
+
+    WEIGHTS is a weight file or the folder of a run. OUT/detections.json has every detection as COCO results, in
+    pixels of the upright images; OUT/images.json says which image_id is which file.
+    """
+    jobs = _jobs(images, out, annotations)
+
+    from tqdm import tqdm
+
+    from keras_mrcnn.data.images import ImageError
+    from keras_mrcnn.predict import predict_files
+
+    model = load_model(weights)
+    by_path = {job.path: job for job in jobs}
+    sizes, results, failure = {}, {}, None
+    try:
+        with tqdm(total=len(jobs), desc="predict", unit="image", leave=False, disable=None) as bar:
+            for path, detections in predict_files(model, by_path, batch_size):
+                job = by_path[path]
+                sizes[job.image_id], results[job.image_id] = detections.image_size, detections.to_coco(job.image_id)
+                _draw(job, detections, min_score, model.config.class_names)
+                bar.update()
+    except ImageError as error:
+        failure = error
+    done = [job for job in jobs if job.image_id in results]
+    found = [result for job in done for result in results[job.image_id]]
+    _write_json(out / "detections.json", found)
+    _write_json(out / "images.json", _image_list(done, sizes, model.config))
+    click.echo(f"Wrote {len(found)} detections in {len(done)} images to {out}.")
+    if failure is not None:
+        raise ImageError(f"{len(jobs) - len(done)} of {len(jobs)} files could not be read:\n{failure}")
+
+
+def _jobs(images, out, annotations):
+    """One `Job` for each file, in the order given, those of a folder by name."""
+    found = {}
+    for path in images:
+        for file, name in _files(path, out) if path.is_dir() else [(path, path.name)]:
+            found.setdefault(Path(os.path.abspath(file)), (file, name))
+    ids = _image_ids(annotations) if annotations else None
+    jobs, taken, used = [], set(), {}
+    for number, (file, name) in enumerate(found.values(), start=1):
+        file_name, image_id = (file.as_posix(), number) if ids is None else _record(ids, name, annotations)
+        if used.setdefault(image_id, file) != file:
+            raise ValueError(f"{used[image_id]} and {file} are both {file_name} of {annotations}; leave one out")
+        picture = _free_place(out / name, taken, set(found))
+        taken.add(Path(os.path.abspath(picture)))
+        jobs.append(Job(file, image_id, file_name, picture))
+    return jobs
+
+
+def _files(folder, out):
+    """The image files below a folder with their names relative to it, without what an earlier run wrote into `out`."""
+    inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    written = out.resolve()
+    # Where out is the folder itself, nothing tells the two apart; `_free_place` then refuses.
+    own = [path for path in inside if written == folder.resolve() or written not in path.resolve().parents]
+    if not own:
+        raise click.UsageError(f"{folder}: has no images ({', '.join(IMAGE_SUFFIXES)})")
+    return [(path, path.relative_to(folder).as_posix()) for path in own]
+
+
+def _free_place(wanted, taken, inputs):
+    """A path for a drawn picture that no other picture has; never that of an image to be read."""
+    if wanted.suffix.lower() not in DRAWN_SUFFIXES:
+        wanted = wanted.with_name(f"{wanted.name}.png")
+    if Path(os.path.abspath(wanted)) in inputs:
+        raise click.UsageError(f"{wanted} is one of the images and would be drawn over; choose another --out")
+    place, number = wanted, 1
+    while Path(os.path.abspath(place)) in taken:
+        number += 1
+        place = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}")
+    return place
+
+
+def _image_ids(annotations):
+    """File name -> (file name, id) of an annotation file; also by the last part of the name, where that is unique."""
+    from keras_mrcnn.data.coco import load_annotations
+
+    images = load_annotations(annotations)["images"]
+    records = {image["file_name"]: (image["file_name"], image["id"]) for image in images}
+    counts = Counter(Path(name).name for name in records)
+    short = {Path(name).name: record for name, record in records.items() if counts[Path(name).name] == 1}
+    return {**short, **records}
+
+
+def _record(ids, name, annotations):
+    if name not in ids and Path(name).name not in ids:
+        raise ValueError(f"{annotations}: has no image with the file name {name}; leave the image or --annotations out")
+    return ids.get(name) or ids[Path(name).name]
+
+
+def _image_list(jobs, sizes, config):
+    """The images as a COCO file without annotations, which pycocotools takes together with the results."""
+    images = [
+        {"id": job.image_id, "file_name": job.file_name, **dict(zip(("height", "width"), sizes[job.image_id]))}
+        for job in jobs
+    ]
+    category_ids = config.category_ids or range(1, len(config.class_names) + 1)
+    categories = [{"id": number, "name": name} for number, name in zip(category_ids, config.class_names)]
+    return {"images": images, "annotations": [], "categories": categories}
+
+
+def _draw(job, detections, min_score, class_names):
+    from PIL import Image
+
+    from keras_mrcnn.data.images import read_image
+    from keras_mrcnn.visualize import draw_detections
+
+    picture = draw_detections(read_image(job.path), detections, min_score, class_names=class_names)
+    job.picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(job.picture, **({} if job.picture.suffix.lower() == ".png" else {"quality": 92}))
+
+
+def _write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,85 @@
+"""`keras-mrcnn train`: the three stages, one after the other."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FOLDER, split_files
+
+
+@click.command()
+@click.option("--config", type=EXISTING_FILE, help="Settings as YAML.")
+@click.option("--preset", metavar="NAME", help="Settings that come with the package, such as scenes-small.")
+@click.option(
+    "--data",
+    type=EXISTING_FOLDER,
+    help="Folder with annotations/train.json, images/train, annotations/val.json and images/val.",
+)
+@click.option("--run", type=FOLDER, required=True, help="Folder for all that the training writes.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
+@click.option("--skip-bad", is_flag=True, help="Drop and count what the data check finds, instead of stopping.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, with the settings of the run.")
+@click.option("--seed", type=click.IntRange(0), help="Of the first weights and the order of the images.")
+def train(config, preset, data, run, settings, skip_bad, resume, seed):
+    """Train RPN, box head and mask head, each with all before it frozen.
+
+    Settings come from --config or --preset, or with --resume from the run; --set changes single ones, such as
+    --set train.rpn.epochs=3.
+    """
+    source = _source(config, preset, run, resume)
+    overrides = [*_data_settings(data), *settings]
+    if skip_bad:
+        overrides.append("data.skip_bad=true")
+    if seed is not None:
+        overrides.append(f"train.seed={seed}")
+
+    from keras_mrcnn.config import PRESETS, load_config
+
+    if preset is not None and preset not in PRESETS:
+        raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
+    resolved = load_config(source, tuple(overrides))
+    if not resolved.data.train_annotations or not resolved.data.train_images:
+        raise click.UsageError("where are the data? Name their folder with --data, or set data.train_annotations "
+                               "and data.train_images")
+
+    from keras_mrcnn.training.trainer import StagedTrainer
+
+    try:
+        StagedTrainer(resolved, run, resume=resume).fit()
+    except KeyboardInterrupt:
+        hint = "" if not (run / "checkpoint.safetensors").is_file() else "; go on from the last epoch with --resume"
+        raise KeyboardInterrupt(f"interrupted{hint}") from None
+    click.echo(f"Wrote the trained model to {run / 'model.safetensors'}.")
+
+
+def _source(config, preset, run, resume):
+    """What to read the settings from: the name of a preset, or a file."""
+    if resume:
+        if config or preset:
+            raise click.UsageError("--resume takes the settings of the run; leave --config and --preset out, and "
+                                   "change single settings with --set")
+        if not (run / "config.yaml").is_file():
+            raise click.UsageError(f"{run}: holds no run to resume; train without --resume")
+        return run / "config.yaml"
+    if (config is None) == (preset is None):
+        raise click.UsageError("give either --config FILE or --preset NAME")
+    return config or preset
+
+
+def _data_settings(folder):
+    """The settings that --data stands for. JSON strings, for they are YAML whatever the path holds."""
+    if folder is None:
+        return []
+    found = {}
+    for split in ("train", "val"):
+        annotations, images = split_files(folder, split)
+        if annotations.is_file():
+            found[f"data.{split}_annotations"], found[f"data.{split}_images"] = str(annotations), str(images)
+        elif split == "train":
+            raise click.UsageError(f"{folder}: has no annotations/train.json; name the files with "
+                                   "--set data.train_annotations=FILE --set data.train_images=FOLDER")
+        else:
+            click.echo(f"{folder} has no annotations/val.json, so the stages are not scored.", err=True)
+    return [f"{key}={json.dumps(value)}" for key, value in found.items()]

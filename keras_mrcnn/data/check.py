@@ -1,0 +1,241 @@
+"""Finds everything that is wrong with a COCO data set, and takes it out on request.
+
+`check_dataset` only looks; `drop_bad` returns a cleaned copy of the annotations together with counts, so that nothing
+is left out silently. The files themselves are never changed. `records.py` has the rules for fields and
+boxes, `segmentations.py` those for masks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_mrcnn.data.coco import load_annotations
+from keras_mrcnn.data.images import ImageError, read_image
+from keras_mrcnn.data.records import box_faults, field_fault, is_box, is_id, is_name, is_side
+from keras_mrcnn.data.segmentations import segmentation_fault
+
+ProgressCallback = Callable[[int, int], None]
+
+
+class DataError(ValueError):
+    """A data set that cannot be used as it is; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: "annotation file", "missing file", "unreadable file", "size mismatch", "malformed record",
+            "duplicate id", "duplicate name", "unknown image", "unknown category", "box outside", "box without area",
+            "bad segmentation" or "no annotations".
+        file_name: the image file, or the annotation file where no image is concerned.
+        annotation_id: id of the annotation, or None.
+        message: what is wrong, and what to do.
+        record: list ("images", "annotations", "categories") and row of what `drop_bad` takes out; None where
+            nothing can be taken out.
+    """
+
+    kind: str
+    file_name: str
+    annotation_id: Any
+    message: str
+    record: tuple[str, int] | None = None
+
+    def __str__(self) -> str:
+        where = self.file_name if self.annotation_id is None else f"{self.file_name}, annotation {self.annotation_id}"
+        return f"{where}: {self.kind}: {self.message}"
+
+
+def check_dataset(
+    annotation_file: str | Path, image_folder: str | Path, progress: ProgressCallback | None = None
+) -> list[Problem]:
+    """Lists every problem of a data set. All images are decoded to their end, several at a time.
+
+    Args:
+        annotation_file: COCO JSON file.
+        image_folder: folder that the file names in it are relative to.
+        progress: is called with (images done, images in all) after each image.
+
+    Returns:
+        the problems, those of the file and the categories first, then images, then annotations; empty if all is well.
+        A box may pass the image's border by `records.BOX_TOLERANCE` pixels.
+    """
+    try:
+        content = load_annotations(annotation_file)
+    except ValueError as error:
+        return [Problem("annotation file", str(annotation_file), None, str(error))]
+    checker = _Checker(content, str(annotation_file), Path(image_folder))
+    problems = [*checker.categories(), *checker.image_records(), *checker.image_files(progress)]
+    problems += checker.annotations()
+    if not content["annotations"]:
+        problems.append(Problem("no annotations", str(annotation_file), None, "the list 'annotations' is empty"))
+    if not content["images"]:
+        problems.append(Problem("no annotations", str(annotation_file), None, "the list 'images' is empty"))
+    return problems
+
+
+def drop_bad(
+    annotation_file: str | Path, image_folder: str | Path, problems: list[Problem]
+) -> tuple[dict, dict[str, int]]:
+    """Takes out what `check_dataset` found.
+
+    Args:
+        annotation_file: COCO JSON file, unchanged since the check.
+        image_folder: folder of the images; named in the error message.
+        problems: what `check_dataset` returned for these two.
+
+    Returns:
+        the cleaned content of the annotation file, for `CocoDataset`; and for each kind of problem how many records
+        were taken out because of it. Good annotations of an image that was taken out count as
+        "annotation of a dropped image".
+
+    Raises:
+        DataError: a problem lies in the file as a whole, or nothing is left.
+    """
+    fatal = [problem for problem in problems if problem.record is None]
+    if fatal:
+        raise DataError(f"{fatal[0]}; this cannot be skipped")
+    content = load_annotations(annotation_file)
+    # A record with several problems is dropped, and counted, once.
+    reasons = {problem.record: problem.kind for problem in reversed(problems)}
+    kept = {
+        name: [record for row, record in enumerate(content[name]) if (name, row) not in reasons]
+        for name in ("images", "annotations", "categories")
+    }
+    counts = Counter(reasons.values())
+    image_ids = {image["id"] for image in kept["images"]}
+    orphans = [annotation for annotation in kept["annotations"] if annotation["image_id"] not in image_ids]
+    if orphans:
+        counts["annotation of a dropped image"] = len(orphans)
+        kept["annotations"] = [a for a in kept["annotations"] if a["image_id"] in image_ids]
+    for name, records in kept.items():
+        if not records:
+            raise DataError(
+                f"nothing is left in '{name}' of {annotation_file} (images in {image_folder}) after leaving out what "
+                "is bad; run `keras-mrcnn data check` and correct it"
+            )
+    return {**content, **kept}, dict(counts)
+
+
+class _Checker:
+    """The checks of one data set's content; each method yields problems."""
+
+    def __init__(self, content: dict, annotation_file: str, image_folder: Path):
+        self.content = content
+        self.annotation_file = annotation_file
+        self.image_folder = image_folder
+        self.images: dict[int, dict] = {}  # well-formed image records, by id
+        self.image_rows: dict[int, int] = {}
+        self.bad_images: dict[int, str] = {}  # file names of the others, by id where that much is known
+        self.category_ids: set[int] = set()
+
+    def categories(self) -> Iterator[Problem]:
+        names: set[str] = set()
+        for row, record in enumerate(self.content["categories"]):
+            where = (self.annotation_file, None)
+            fault = field_fault(record, {"id": is_id, "name": is_name})
+            if fault:
+                yield Problem("malformed record", *where, f"category {row + 1} {fault}", ("categories", row))
+            elif record["id"] in self.category_ids:
+                message = f"category id {record['id']} is used more than once; renumber"
+                yield Problem("duplicate id", *where, message, ("categories", row))
+            else:
+                if record["name"] in names:
+                    # Two ids under one name cannot be told apart by name; which of them to drop is not ours to choose.
+                    message = f"two categories are called {record['name']!r}; rename one"
+                    yield Problem("duplicate name", *where, message)
+                names.add(record["name"])
+                self.category_ids.add(record["id"])
+
+    def image_records(self) -> Iterator[Problem]:
+        fields = {"id": is_id, "file_name": is_name, "height": is_side, "width": is_side}
+        for row, record in enumerate(self.content["images"]):
+            named = isinstance(record, dict) and is_name(record.get("file_name"))
+            name = record["file_name"] if named else self.annotation_file
+            fault = field_fault(record, fields)
+            if fault:
+                yield Problem("malformed record", name, None, f"image {row + 1} {fault}", ("images", row))
+                if isinstance(record, dict) and is_id(record.get("id")):
+                    self.bad_images[record["id"]] = name
+            elif record["id"] in self.images:
+                message = f"image id {record['id']} is used more than once; renumber"
+                yield Problem("duplicate id", name, None, message, ("images", row))
+            else:
+                self.images[record["id"]] = record
+                self.image_rows[record["id"]] = row
+
+    def image_files(self, progress: ProgressCallback | None) -> Iterator[Problem]:
+        # Pillow decodes without the interpreter's lock.
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            found = pool.map(self._image_file, self.images.values())
+            for done, (image_id, fault) in enumerate(zip(self.images, found), start=1):
+                if fault:
+                    kind, message = fault
+                    name = self.images[image_id]["file_name"]
+                    yield Problem(kind, name, None, message, ("images", self.image_rows[image_id]))
+                if progress:
+                    progress(done, len(self.images))
+
+    def _image_file(self, record: dict) -> tuple[str, str] | None:
+        """Kind and message of what is wrong with an image file, or None."""
+        path = self.image_folder / record["file_name"]
+        if not path.is_file():
+            return "missing file", f"{path} does not exist; put it there or take the image out"
+        try:
+            height, width = read_image(path).shape[:2]
+        except ImageError as error:
+            return "unreadable file", str(error)
+        expected = (record["height"], record["width"])
+        if (height, width) == expected:
+            return None
+        turned = "; the EXIF orientation seems to have been ignored there" if (width, height) == expected else ""
+        return "size mismatch", (
+            f"the file is {width} x {height} pixels, the annotations say {expected[1]} x {expected[0]}{turned}"
+        )
+
+    def annotations(self) -> Iterator[Problem]:
+        seen: set[int] = set()
+        for row, record in enumerate(self.content["annotations"]):
+            fields = {"id": is_id, "image_id": is_id, "category_id": is_id, "bbox": is_box}
+            fault = field_fault(record, fields)
+            name, annotation_id = self._place(record)
+            if fault:
+                faults = [("malformed record", fault if isinstance(record, dict) else f"annotation {row + 1} {fault}")]
+            else:
+                faults = list(self._annotation_faults(record))
+                if annotation_id in seen:
+                    faults.append(("duplicate id", f"annotation id {annotation_id} is used more than once; renumber"))
+                seen.add(annotation_id)
+            for kind, message in faults:
+                yield Problem(kind, name, annotation_id, message, ("annotations", row))
+
+    def _place(self, record: Any) -> tuple[str, Any]:
+        """File name and id to report for an annotation of any form."""
+        if not isinstance(record, dict):
+            return self.annotation_file, None
+        image_id = record.get("image_id")
+        if not is_id(image_id):
+            return self.annotation_file, record.get("id")
+        known = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
+        return known, record.get("id")
+
+    def _annotation_faults(self, record: dict) -> Iterator[tuple[str, str]]:
+        """Kinds and messages for an annotation whose fields are well-formed, up to its segmentation."""
+        if record["category_id"] not in self.category_ids:
+            yield "unknown category", f"category_id {record['category_id']} is not in 'categories'"
+        image = self.images.get(record["image_id"])
+        if image is None:
+            if record["image_id"] not in self.bad_images:
+                yield "unknown image", f"image_id {record['image_id']} is not in 'images'"
+            return
+        yield from box_faults(record["bbox"], image["height"], image["width"])
+        fault = segmentation_fault(record.get("segmentation"), image["height"], image["width"])
+        if fault:
+            yield "bad segmentation", fault

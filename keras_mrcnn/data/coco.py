@@ -1,0 +1,220 @@
+"""COCO instance annotations, read with pycocotools.
+
+Crowd regions are left out of the ground truth (they stay in `CocoDataset.coco` for COCOeval). Category ids may be any
+integers; inside, the labels 1..K are the classes in the order of the category ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+
+from keras_mrcnn.data.compact_masks import compact_mask
+from keras_mrcnn.data.images import read_image
+from keras_mrcnn.structures import GroundTruth
+
+# `compact_masks` has the figures behind it.
+DEFAULT_MASK_SIZE = 56
+
+
+class CocoDataset:
+    """A COCO instance data set: its annotation file and the folder with its images.
+
+    Args:
+        annotation_file: COCO JSON file, or its content as a dict (as `data.check.drop_bad` returns it).
+        image_folder: folder that the `file_name` of the images is relative to.
+        class_names: names of the classes to use, in any order; None uses all. Objects of other classes are left out.
+
+    Raises:
+        ValueError: the file is not COCO JSON, or a class name is not in it; one sentence says which.
+
+    Example:
+        >>> content = {
+        ...     "images": [{"id": 7, "file_name": "a.jpg", "height": 4, "width": 6}],
+        ...     "annotations": [{"id": 1, "image_id": 7, "category_id": 5, "bbox": [1, 1, 2, 2], "area": 4,
+        ...                      "iscrowd": 0, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}],
+        ...     "categories": [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}],
+        ... }
+        >>> dataset = CocoDataset(content, "images")
+        >>> dataset.class_names, dataset.ground_truth(7).boxes.tolist()
+        (('cat', 'dog'), [[1.0, 1.0, 3.0, 3.0]])
+    """
+
+    def __init__(
+        self, annotation_file: str | Path | dict, image_folder: str | Path, class_names: Sequence[str] | None = None
+    ):
+        content = annotation_file if isinstance(annotation_file, dict) else load_annotations(annotation_file)
+        self.image_folder = Path(image_folder)
+        self.coco = index_annotations(content)
+        categories = _choose_categories(self.coco, class_names)
+        self.category_ids = tuple(category["id"] for category in categories)
+        self.class_names = tuple(category["name"] for category in categories)
+        self._labels = {category_id: label for label, category_id in enumerate(self.category_ids, start=1)}
+        self.image_ids = sorted(self.coco.imgs)
+        sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
+        self.image_sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def image_path(self, image_id: int) -> Path:
+        """Where the image file is."""
+        return self.image_folder / self.coco.imgs[image_id]["file_name"]
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Reads an image: uint8 [H, W, 3], RGB, upright.
+
+        Raises:
+            ValueError: the file is missing or damaged, or has another size than the annotations say; it is named.
+        """
+        image = read_image(self.image_path(image_id))
+        record = self.coco.imgs[image_id]
+        expected = (record["height"], record["width"])
+        if image.shape[:2] != expected:
+            raise ValueError(
+                f"image file {self.image_path(image_id)} is {image.shape[1]} x {image.shape[0]} pixels, but the "
+                f"annotations say {expected[1]} x {expected[0]}; correct the one that is wrong"
+            )
+        return image
+
+    def annotations(self, image_id: int) -> list[dict]:
+        """Annotations of the chosen classes in an image, as in the file, without crowd regions."""
+        return [
+            annotation
+            for annotation in self.coco.imgToAnns.get(image_id, [])
+            if not annotation.get("iscrowd", 0) and annotation["category_id"] in self._labels
+        ]
+
+    def ground_truth(self, image_id: int, mask_size: int = DEFAULT_MASK_SIZE) -> GroundTruth:
+        """Boxes, labels and compact masks of an image.
+
+        Args:
+            image_id: id of the image.
+            mask_size: side S of the compact masks.
+
+        Returns:
+            GroundTruth with boxes float32 [G, 4] (xyxy pixels of the original image, clipped to it), labels int32 [G]
+            in 1..K, masks uint8 [G, S, S]; G is 0 for an image without objects.
+
+        Raises:
+            ValueError: a box has no area inside the image, or a mask cannot be decoded; names image and annotation.
+        """
+        record = self.coco.imgs[image_id]
+        annotations = self.annotations(image_id)
+        boxes = np.zeros((len(annotations), 4), np.float32)
+        masks = np.zeros((len(annotations), mask_size, mask_size), np.uint8)
+        for row, annotation in enumerate(annotations):
+            boxes[row] = clipped_box(annotation["bbox"], record["height"], record["width"])
+            if not (boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]):
+                raise ValueError(
+                    f"the box of annotation {annotation['id']} has no area inside the image {record['file_name']}; "
+                    "correct it, or leave it out with --skip-bad"
+                )
+            masks[row] = compact_mask(self._full_mask(annotation, record), boxes[row], mask_size)
+        labels = np.array([self._labels[annotation["category_id"]] for annotation in annotations], np.int32)
+        return GroundTruth(
+            boxes=boxes,
+            labels=labels,
+            masks=masks,
+            class_names=tuple(self.class_names[label - 1] for label in labels),
+            image_size=(record["height"], record["width"]),
+        )
+
+    def _full_mask(self, annotation: dict, record: dict) -> np.ndarray:
+        """uint8 [H, W] of 0 and 1."""
+        try:
+            mask = self.coco.annToMask(annotation)
+        except Exception as error:  # pycocotools raises whatever its C code trips over
+            raise ValueError(
+                f"the segmentation of annotation {annotation['id']} of image {record['file_name']} cannot be decoded; "
+                "correct it, or leave it out with --skip-bad"
+            ) from error
+        if mask.shape != (record["height"], record["width"]):
+            raise ValueError(
+                f"the segmentation of annotation {annotation['id']} has another size than the image "
+                f"{record['file_name']}; correct it, or leave it out with --skip-bad"
+            )
+        return mask
+
+
+def load_annotations(path: str | Path) -> dict:
+    """Reads a COCO JSON file and makes sure that it has the three lists that COCO instance files have.
+
+    Raises:
+        ValueError: the file is missing, is not JSON, or lacks a list; one sentence names file and field.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"annotation file {path} does not exist; check the path") from error
+    except OSError as error:
+        raise ValueError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"annotation file {path} is not a COCO file; its top level must be an object with the lists 'images', "
+            "'annotations' and 'categories'"
+        )
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise ValueError(f"annotation file {path} has no list '{key}'; it must be in the COCO instances format")
+    return content
+
+
+def index_annotations(content: dict) -> COCO:
+    """Makes a pycocotools COCO object from the content of a COCO file, without its prints."""
+    coco = COCO()
+    try:
+        coco.dataset = {**content, "annotations": _complete(content["annotations"])}
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+            for annotation in coco.dataset["annotations"]:
+                if "area" not in annotation:
+                    annotation["area"] = float(mask_api.area(coco.annToRLE(annotation)))
+    except KeyError as error:
+        raise ValueError(f"a record of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
+    except Exception as error:  # records of a wrong type, or what pycocotools' C code trips over
+        raise ValueError(f"the annotation file is malformed ({error}); run `keras-mrcnn data check`") from error
+    return coco
+
+
+def _complete(annotations: list[dict]) -> list[dict]:
+    """Copies of the annotations that COCOeval can use: `iscrowd` is there, and no id is 0."""
+    free_id = max((annotation["id"] for annotation in annotations), default=0) + 1
+    completed = [{"iscrowd": 0, **annotation} for annotation in annotations]
+    for annotation in completed:
+        if annotation["id"] == 0:
+            # COCOeval marks "no match" by 0, and would count an object of that id as missed.
+            annotation["id"] = max(free_id, 1)
+    return completed
+
+
+def clipped_box(box_xywh: Sequence[float], height: int, width: int) -> np.ndarray:
+    """COCO's [x, y, width, height] -> float32 [4], xyxy pixels, clipped to the image."""
+    x, y, w, h = (float(value) for value in box_xywh)
+    corners = np.array([x, y, x + w, y + h])
+    return corners.clip(0, [width, height, width, height]).astype(np.float32)
+
+
+def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[dict]:
+    """The categories with the given names (all for None), in the order of their ids."""
+    categories = sorted(coco.cats.values(), key=lambda category: category["id"])
+    if class_names is None:
+        return categories
+    known = [category["name"] for category in categories]
+    missing = [name for name in class_names if name not in known]
+    if missing:
+        raise ValueError(
+            f"class_names has {', '.join(map(repr, missing))}, which the annotation file does not; "
+            f"it has {', '.join(known)}"
+        )
+    return [category for category in categories if category["name"] in set(class_names)]

@@ -1,0 +1,110 @@
+"""One ONNX file that takes pictures and gives final detections."""
+
+import contextlib
+import json
+import logging
+import os
+from pathlib import Path
+
+from keras_mrcnn.export.detector import Detector, ExportError
+from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
+
+OPSET = 17
+
+
+def export_onnx(model, path):
+    """Writes a model, with all pre- and post-processing, as an ONNX file.
+
+    The graph is that of `Detector.detect`: input images uint8 [B, H, W, 3], any B, H and W of at least 1; outputs
+    boxes, scores, category_ids, valid and masks. RoIAlign and NMS are the native operators, there is no Loop. The
+    file's metadata hold class_names and category_ids (JSON lists), config (the `ModelConfig` as JSON) and version.
+
+    Args:
+        model: `MaskRCNN`.
+        path: of the file, usually `*.onnx`; appears whole or not at all.
+
+    Returns:
+        The `Path` of the file.
+
+    Raises:
+        ExportError: tf2onnx and onnx are not installed, or an operator has no ONNX form.
+
+    Example:
+        >>> export_onnx(model, "saved_models/scenes/model.onnx")
+    """
+    onnx = _require("onnx")
+    detector = Detector(model)
+    proto = _convert(detector)
+    _check_operators(proto)
+    _name_dimensions(proto, detector)
+    description = detector.describe()
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(proto.SerializeToString())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _require(name):
+    """Imports a package of the extra 'onnx'."""
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise ExportError(f"ONNX export needs {error.name or name}: pip install 'keras_mrcnn[onnx]'") from error
+
+
+def _convert(detector):
+    """The graph of `Detector.detect` as an ONNX model, weights included."""
+    tf2onnx = _require("tf2onnx")
+    with _quiet():
+        proto, _ = tf2onnx.convert.from_function(
+            detector.detect,
+            detector.detect.input_signature,
+            opset=OPSET,
+            custom_op_handlers=dict(HANDLERS),
+            custom_rewriter=REWRITERS,
+        )
+    return proto
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Lets nothing below an error out of tf2onnx's log."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_operators(proto):
+    """tf2onnx leaves in what it cannot convert: name it here, rather than let a runtime refuse the file."""
+    from onnx import defs
+
+    foreign = sorted({node.op_type for node in proto.graph.node if not defs.has(node.op_type, node.domain)})
+    if foreign:
+        raise ExportError(f"these TensorFlow operators have no ONNX form: {', '.join(foreign)}")
+    if any(node.op_type in ("Loop", "Scan") for node in proto.graph.node):
+        raise ExportError("the graph has a Loop, which is far too slow: RoIAlign or a map_fn was not recognised")
+
+
+def _name_dimensions(proto, detector):
+    """Says what each free dimension of inputs and outputs is, and how long the others are."""
+    outputs = detector.detect.get_concrete_function().structured_outputs
+    shapes = {name: ("batch", *value.shape[1:]) for name, value in outputs.items()}
+    shapes["images"] = ("batch", "height", "width", 3)
+    for value in [*proto.graph.input, *proto.graph.output]:
+        for dimension, size in zip(value.type.tensor_type.shape.dim, shapes[value.name]):
+            if isinstance(size, str):
+                dimension.dim_param = size
+            else:
+                dimension.dim_value = size

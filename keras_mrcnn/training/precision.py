@@ -1,0 +1,22 @@
+"""Which number format the networks compute in."""
+
+from pathlib import Path
+
+CPU_FACTS = Path("/proc/cpuinfo")
+BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")
+
+
+def resolve_precision(name):
+    """A Keras dtype policy for `train.precision`.
+
+    Args:
+        name: "float32", "mixed_bfloat16" or "auto": bfloat16 where the processor multiplies in it (elsewhere it
+            is emulated, and slower than float32).
+
+    Returns:
+        "float32" or "mixed_bfloat16".
+    """
+    if name != "auto":
+        return name
+    facts = CPU_FACTS.read_text(encoding="utf-8").split() if CPU_FACTS.is_file() else []
+    return "mixed_bfloat16" if any(feature in facts for feature in BFLOAT16_FEATURES) else "float32"
