@@ -1,0 +1,22 @@
+import threading
+import time
+
+from keras_mrcnn.data.exit_guard import ExitGuard
+
+
+def test_passes_calls_on_until_the_end():
+    guard = ExitGuard(lambda value: value + 1, lambda: "ending")
+    assert guard(1) == 2
+    guard.wait()
+    assert guard(1) == "ending"
+
+
+def test_waits_for_a_call_under_way():
+    done = []
+    guard = ExitGuard(lambda: time.sleep(0.3) or done.append(1), lambda: None)
+    thread = threading.Thread(target=guard)
+    thread.start()
+    time.sleep(0.05)
+    guard.wait()
+    assert done == [1]
+    thread.join()

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_mrcnn.data.images import ImageError, decode_image, read_image
+
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+
+
+def saved(tmp_path, image, name="image.png", **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def in_mode(mode):
+    if mode == "I;16":
+        return Image.fromarray(GREY.astype(np.uint16) * 257)
+    if mode == "LA":
+        return Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(255 - GREY)])
+    return Image.fromarray(GREY).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("L", "a.png"), ("LA", "a.png"), ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("F", "a.tif")],
+)
+def test_grey_of_every_depth_is_repeated_over_three_channels(tmp_path, mode, name):
+    image = read_image(saved(tmp_path, in_mode(mode), name))
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=-1))
+
+
+def test_32_bit_and_float_grey_are_scaled_by_their_range(tmp_path):
+    sixteen_in_32 = Image.fromarray(GREY.astype(np.int32) * 257)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, sixteen_in_32, "a.tif"))[..., 0], GREY)
+    unit = Image.fromarray(GREY.astype(np.float32) / 255)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, unit, "b.tif"))[..., 1], GREY)
+    signed = Image.fromarray(np.float32([[-1, 0, np.nan, 1]]))
+    assert read_image(saved(tmp_path, signed, "c.tif"))[0, :, 0].tolist() == [0, 128, 128, 255]
+    flat = Image.fromarray(np.full((1, 2), -5, np.float32))
+    assert read_image(saved(tmp_path, flat, "d.tif")).max() == 0
+
+
+def test_one_bit_image(tmp_path):
+    image = read_image(saved(tmp_path, Image.fromarray(GREY > 100)))
+    np.testing.assert_array_equal(image[..., 2], np.where(GREY > 100, 255, 0))
+
+
+def test_alpha_is_dropped(tmp_path):
+    rgba = np.concatenate([COLOUR, np.zeros_like(GREY[..., None])], axis=-1)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, Image.fromarray(rgba))), COLOUR)
+
+
+@pytest.mark.parametrize("transparency", [None, 1, b"\x00\x80\xff"])
+def test_palette_with_and_without_transparency(tmp_path, transparency):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    options = {} if transparency is None else {"transparency": transparency}
+    read = read_image(saved(tmp_path, image, **options))
+    assert read.tolist() == [[[10, 20, 30], [40, 50, 60], [70, 80, 90]]]
+
+
+def test_cmyk_jpeg(tmp_path):
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[..., 1:3] = 255  # no cyan, full magenta and yellow: red
+    path = saved(tmp_path, Image.fromarray(cmyk, mode="CMYK"), "a.jpg", quality=100)
+    assert b"Adobe" in path.read_bytes()  # Pillow writes the inverted form that Photoshop does
+    assert np.abs(read_image(path).astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = read_image(saved(tmp_path, Image.fromarray(COLOUR), exif=exif))
+    upright = {
+        1: COLOUR,
+        2: COLOUR[:, ::-1],
+        3: COLOUR[::-1, ::-1],
+        4: COLOUR[::-1],
+        5: COLOUR.swapaxes(0, 1),
+        6: np.rot90(COLOUR, -1),
+        7: COLOUR[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(COLOUR),
+    }
+    np.testing.assert_array_equal(image, upright[orientation])
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(ImageError, match=r"nothing\.png does not exist"):
+        read_image(tmp_path / "nothing.png")
+    (tmp_path / "text.png").write_text("this is no picture")
+    with pytest.raises(ImageError, match=r"text\.png is not an image"):
+        read_image(tmp_path / "text.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"empty\.png is not an image"):
+        read_image(tmp_path / "empty.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_truncated_file_is_an_error(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = saved(tmp_path, Image.fromarray(noise), name)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ImageError, match=rf"{name} is damaged") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_image_with_too_many_pixels(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(COLOUR))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(ImageError, match="too many pixels"):
+        read_image(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # between one and two times the limit Pillow only warns
+    assert read_image(path).shape == (3, 4, 3)
+
+
+def test_decode_image_takes_bytes(tmp_path):
+    path = saved(tmp_path, Image.fromarray(COLOUR))
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), COLOUR)
+    with pytest.raises(ImageError, match="^upload is not an image"):
+        decode_image(b"nonsense", name="upload")

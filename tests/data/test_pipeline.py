@@ -1,0 +1,254 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error, training_dataset
+
+SETTINGS = {"batch_size": 2, "min_size": 48, "max_size": 96, "mask_size": 8, "seed": 5}
+
+
+@pytest.fixture
+def dataset(tiny_coco):
+    return CocoDataset(*tiny_coco[:2])
+
+
+def take(batches, count):
+    return list(itertools.islice(batches.as_numpy_iterator(), count))
+
+
+def assert_same(batches, others):
+    for batch, other in zip(batches, others):
+        for name, value in batch.items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def by_image(batches):
+    """Samples by image id, in the order of the stream."""
+    samples = {}
+    for batch in batches:
+        for row, image_id in enumerate(batch["image_ids"].tolist()):
+            samples.setdefault(image_id, []).append({name: value[row] for name, value in batch.items()})
+    return samples
+
+
+def test_element_spec(dataset):
+    spec = training_dataset(dataset, **SETTINGS).element_spec
+    found = {name: (spec.shape.as_list(), spec.dtype) for name, spec in spec.items()}
+    assert found == {
+        "images": ([2, None, None, 3], tf.float32),
+        "image_sizes": ([2, 2], tf.int32),
+        "image_ids": ([2], tf.int64),
+        "original_sizes": ([2, 2], tf.int32),
+        "gt_boxes": ([2, None, 4], tf.float32),
+        "gt_labels": ([2, None], tf.int32),
+        "gt_masks": ([2, None, 8, 8], tf.uint8),
+        "seeds": ([2, 2], tf.int32),
+    }
+
+
+def test_evaluation_batch_by_hand(dataset):
+    batches = evaluation_dataset(dataset, batch_size=3, min_size=80, max_size=200, mask_size=8)
+    assert batches.cardinality().numpy() == 2
+    first, second = take(batches, 5)
+    # By aspect ratio: image 5 (48 / 64), 9 (1), 3 and 8 (60 / 40).
+    assert first["image_ids"].tolist() == [5, 9, 3]
+    assert second["image_ids"].tolist() == [8]
+    assert first["images"].shape == (3, 128, 128, 3)
+    assert first["image_sizes"].tolist() == [[106, 80], [80, 80], [80, 120]]
+    assert first["original_sizes"].tolist() == [[64, 48], [50, 50], [40, 60]]
+    assert first["gt_labels"].tolist() == [[1, -1], [-1, -1], [2, 1]]  # the crowd is not there
+    np.testing.assert_allclose(first["gt_boxes"][2], [[20, 20, 60, 60], [80, 10, 100, 30]])
+    np.testing.assert_allclose(first["gt_boxes"][0], [[0, 30 * 106 / 64, 50, 60 * 106 / 64], [0] * 4], rtol=1e-6)
+    assert first["gt_boxes"][1].max() == 0
+    assert first["gt_masks"][2].min() == 255
+    assert first["gt_masks"][1].max() == 0
+    assert np.abs(first["images"][1, :80, :80]).min() > 0
+    assert not first["images"][1, 80:].any()
+    assert not first["images"][1, :, 80:].any()
+
+
+def test_pixels_are_normalised_and_resized(dataset):
+    batches = evaluation_dataset(dataset, batch_size=1, min_size=40, max_size=200, mask_size=8)
+    (sample,) = by_image(take(batches, 4))[3]
+    pixels = dataset.load_image(3) / 255.0
+    wanted = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(sample["images"][:40, :60], wanted, atol=1e-5)
+
+
+def test_image_without_objects_has_one_row_of_padding(dataset):
+    (sample,) = by_image(take(evaluation_dataset(dataset, batch_size=1, min_size=48, max_size=96), 4))[9]
+    assert sample["gt_labels"].tolist() == [-1]
+    assert sample["gt_boxes"].tolist() == [[0, 0, 0, 0]]
+
+
+def test_training_stream_is_the_same_each_time_and_differs_by_seed(dataset):
+    settings = {**SETTINGS, "scale_jitter": (0.8, 1.2), "min_size": (40, 48, 56)}
+    first = take(training_dataset(dataset, **settings), 8)
+    assert_same(first, take(training_dataset(dataset, **settings), 8))
+    other = take(training_dataset(dataset, **{**settings, "seed": 6}), 8)
+    assert [batch["seeds"].tolist() for batch in first] != [batch["seeds"].tolist() for batch in other]
+
+
+def test_two_iterators_over_one_dataset_are_the_same(dataset):
+    batches = training_dataset(dataset, **SETTINGS)
+    assert_same(take(batches, 4), take(batches, 4))
+
+
+@pytest.mark.parametrize("start", [1, 5])
+def test_resuming_gives_the_rest_of_the_stream_bit_for_bit(dataset, start):
+    settings = {**SETTINGS, "scale_jitter": (0.8, 1.2)}
+    whole = take(training_dataset(dataset, **settings), start + 3)
+    assert_same(whole[start:], take(training_dataset(dataset, **settings, start_batch=start), 3))
+
+
+def test_what_is_skipped_is_not_decoded(dataset, monkeypatch):
+    decoded = []
+    black = np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(dataset, "load_image", lambda image_id: decoded.append(image_id) or black)
+    take(training_dataset(dataset, **SETTINGS, start_batch=1000), 1)
+    assert 2 <= len(decoded) < 100
+
+
+def test_a_sample_does_not_depend_on_its_batch(dataset):
+    settings = {**SETTINGS, "scale_jitter": (0.7, 1.0)}
+    alone = by_image(take(training_dataset(dataset, **{**settings, "batch_size": 1}), 12))
+    together = by_image(take(training_dataset(dataset, **settings), 6))
+    for image_id, samples in together.items():
+        for one, other in zip(samples, alone[image_id]):
+            height, width = one["image_sizes"]
+            np.testing.assert_array_equal(one["image_sizes"], other["image_sizes"])
+            np.testing.assert_array_equal(one["seeds"], other["seeds"])
+            np.testing.assert_array_equal(one["images"][:height, :width], other["images"][:height, :width])
+
+
+def test_flip_moves_everything_together(dataset):
+    plain, flipped = (
+        by_image(take(training_dataset(dataset, **{**SETTINGS, "flip": flip}), 4))[3][0] for flip in (0.0, 1.0)
+    )
+    height, width = plain["image_sizes"]
+    np.testing.assert_array_equal(flipped["images"][:height, :width], plain["images"][:height, :width][:, ::-1])
+    rows = plain["gt_labels"] > 0
+    x1, y1, x2, y2 = plain["gt_boxes"][rows].T
+    np.testing.assert_allclose(flipped["gt_boxes"][rows], np.stack([width - x2, y1, width - x1, y2], 1), atol=1e-4)
+    np.testing.assert_array_equal(flipped["gt_masks"], plain["gt_masks"][..., ::-1])
+    assert flipped["images"][height:].max(initial=0) == 0
+
+
+def test_flips_happen_about_as_often_as_asked(dataset):
+    lefts = by_image(take(training_dataset(dataset, **{**SETTINGS, "flip": 0.5}), 120))[3]
+    share = np.mean([sample["gt_boxes"][0, 0] < 20 for sample in lefts])
+    assert 0.25 < share < 0.75
+
+
+def test_jitter_and_choice_of_sizes(dataset):
+    fixed = by_image(take(training_dataset(dataset, **{**SETTINGS, "min_size": (20, 40)}), 40))[9]
+    assert {tuple(sample["image_sizes"]) for sample in fixed} == {(20, 20), (40, 40)}
+    jittered = by_image(take(training_dataset(dataset, **SETTINGS, scale_jitter=(0.5, 1.5)), 60))[9]
+    sides = [sample["image_sizes"][0] for sample in jittered]
+    assert 24 <= min(sides) < 34
+    assert 62 < max(sides) <= 72
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_size": ()}, "min_size is"),
+        ({"min_size": 0}, "min_size is"),
+        ({"max_size": 10}, "max_size is 10, less than min_size 48"),
+        ({"flip": 1.5}, "flip is 1.5"),
+        ({"scale_jitter": (1.0, 0.5)}, "scale_jitter is"),
+        ({"scale_jitter": (0.0, 0.5)}, "scale_jitter is"),
+        ({"start_batch": -1}, "start_batch is -1"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_settings_out_of_range_are_named(dataset, change, message):
+    with pytest.raises(ValueError, match=message):
+        training_dataset(dataset, **{**SETTINGS, **change})
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "size", "box"])
+def test_bad_file_met_while_reading_is_one_sentence_with_its_name(tiny_coco, damage):
+    annotation_file, folder, content = tiny_coco
+    path = folder / "image3.png"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "size":
+        content["images"][0]["height"] = 41
+    else:
+        content["annotations"][0]["bbox"] = [5, 5, 0, 5]
+    batches = evaluation_dataset(CocoDataset(content, folder), batch_size=4, min_size=48, max_size=96)
+    with pytest.raises(tf.errors.OpError) as caught:
+        take(batches, 4)
+    sentence = reading_error(caught.value)
+    assert "image3.png" in sentence
+    assert "Traceback" not in sentence
+    assert "\n" not in sentence
+
+
+def test_other_errors_have_no_such_sentence():
+    assert reading_error(RuntimeError("out of memory")) is None
+
+
+# Needs a process of its own: devices are set up before TensorFlow starts. The iterator that is alive at the end must
+# not keep the process from ending.
+TWO_DEVICES = """
+import sys
+import keras
+import tensorflow as tf
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import training_dataset
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+batches = training_dataset(CocoDataset(*sys.argv[1:]), batch_size=4, min_size=48, max_size=96, mask_size=8, seed=5)
+
+class Scale(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, batch):
+        assert batch["images"].shape[0] == 2
+        return self.dense(tf.reduce_mean(batch["images"], axis=[1, 2]))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
+        return tf.reduce_mean(tf.square(y_pred - 1.0))
+
+with strategy.scope():
+    model = Scale()
+    model.compile(optimizer="sgd", jit_compile=False)
+model.fit(batches, steps_per_epoch=3, epochs=2, verbose=0)
+distributed = iter(strategy.experimental_distribute_dataset(batches))
+parts = strategy.experimental_local_results(next(distributed)["image_ids"])
+whole = next(iter(batches))["image_ids"]
+assert tf.reduce_all(tf.concat(parts, 0) == whole)
+print(int(model.optimizer.iterations.numpy()), [part.shape[0] for part in parts])
+"""
+
+
+def test_fit_over_two_devices(tiny_coco):
+    command = [sys.executable, "-c", TWO_DEVICES, *map(str, tiny_coco[:2])]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert ended.stdout.strip() == "6 [2, 2]", ended.stderr
+
+
+def test_real_photographs(coco_mini):
+    folder = coco_mini / "images" / "val"
+    dataset = CocoDataset(coco_mini / "annotations" / "instances_val.json", folder)
+    seen = []
+    for batch in evaluation_dataset(dataset, batch_size=4, min_size=64, max_size=107).as_numpy_iterator():
+        seen += batch["image_ids"].tolist()
+        valid = batch["gt_labels"] > 0
+        limits = np.tile(batch["image_sizes"][:, None, ::-1], (1, 1, 2))
+        assert (batch["gt_boxes"] <= limits + 1e-3)[valid].all()
+        assert batch["gt_masks"][valid].max(axis=(1, 2)).min() > 0
+    assert sorted(seen) == dataset.image_ids

@@ -1,0 +1,126 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from export.models import assert_same, noise_image
+
+from keras_mrcnn.export import saved_model
+from keras_mrcnn.export.detector import ExportError
+from keras_mrcnn.export.saved_model import export_saved_model
+
+CLIENT = """
+import sys
+sys.modules["keras_mrcnn"] = None  # an import of it fails, even where it is installed
+import numpy as np, tensorflow as tf
+path, images, out = sys.argv[1:]
+images = np.load(images)
+signatures = tf.saved_model.load(path).signatures
+found = signatures["detect"](images=tf.constant(images))
+encoded = tf.stack([tf.io.encode_png(image) for image in images])
+served = signatures["serving_default"](images=encoded)
+answers = {f"detect_{name}": value.numpy() for name, value in found.items()}
+np.savez(out, **answers, **{f"served_{name}": value.numpy() for name, value in served.items()})
+"""
+
+
+def test_runs_without_this_package(exported, tmp_path):
+    images = np.stack([noise_image(97, 131), noise_image(97, 131, 1)])
+    np.save(tmp_path / "images.npy", images)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", CLIENT, str(exported.saved_model_path), "images.npy", "found.npz"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    expected = {name: value.numpy() for name, value in exported.detector.detect(images).items()}
+    with np.load(tmp_path / "found.npz") as found:
+        assert expected["valid"].min() > 0
+        for signature in ("detect", "served"):
+            assert_same({name: found[f"{signature}_{name}"] for name in expected}, expected)
+
+
+def test_serves_encoded_images_of_several_sizes(exported):
+    serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
+    images = [noise_image(97, 131), noise_image(40, 60, 1), noise_image(128, 50, 2)]
+    encoded = [tf.io.encode_png(images[0]), tf.io.encode_jpeg(images[1], quality=90), tf.io.encode_png(images[2])]
+    images[1] = tf.io.decode_image(encoded[1]).numpy()
+    found = serve(images=tf.stack(encoded))
+    for row, image in enumerate(images):
+        expected = exported.detector.detect(image[None])
+        assert_same(
+            {name: value[row : row + 1].numpy() for name, value in found.items()},
+            {name: value.numpy() for name, value in expected.items()},
+        )
+
+
+def test_serves_grey_and_transparent_images(exported):
+    serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
+    image = noise_image(40, 60)
+    alpha = np.concatenate([image, np.full([40, 60, 1], 9, np.uint8)], axis=2)
+    found = serve(
+        images=tf.stack([tf.io.encode_png(alpha), tf.io.encode_png(image), tf.io.encode_png(image[:, :, :1])])
+    )
+    np.testing.assert_array_equal(found["boxes"][0], found["boxes"][1])
+    assert found["valid"].shape == [3]
+
+
+def test_signatures_and_assets(exported):
+    loaded = tf.saved_model.load(str(exported.saved_model_path))
+    assert sorted(loaded.signatures) == ["detect", "serving_default"]
+    for signature in loaded.signatures.values():
+        outputs = {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in signature.structured_outputs.items()}
+        assert outputs == {
+            "boxes": ("float32", [None, 40, 4]),
+            "scores": ("float32", [None, 40]),
+            "category_ids": ("int32", [None, 40]),
+            "valid": ("int32", [None]),
+            "masks": ("uint8", [None, 40, 28, 28]),
+        }
+    assets = exported.saved_model_path / "assets"
+    assert (assets / "class_names.txt").read_text("utf-8").split("\n") == ["car", "person", "dog", ""]
+    description = json.loads((assets / "config.json").read_text("utf-8"))
+    assert description["category_ids"] == [3, 7, 90]
+    assert description["config"] == exported.detector.model.config.model_dump(mode="json")
+
+
+@pytest.fixture
+def fake_save(monkeypatch):
+    """Saving takes seconds; these tests are about folders."""
+
+    def save(detector, path):
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"graph")
+
+    monkeypatch.setattr(saved_model, "_save", save)
+    monkeypatch.setattr(saved_model, "Detector", lambda model: None)
+
+
+def test_versions_count_up(tmp_path, fake_save):
+    folder = tmp_path / "saved_models" / "scenes"
+    assert export_saved_model(None, folder) == folder / "1"
+    assert export_saved_model(None, folder, version=9) == folder / "9"
+    (folder / "notes").mkdir()
+    assert export_saved_model(None, folder) == folder / "10"
+    assert sorted(child.name for child in folder.iterdir()) == ["1", "10", "9", "notes"]
+
+
+def test_refuses_versions(tmp_path, fake_save):
+    export_saved_model(None, tmp_path)
+    with pytest.raises(ExportError, match="1 exists: choose another version"):
+        export_saved_model(None, tmp_path, version=1)
+    for version in (0, -1, "2", 1.5, True):
+        with pytest.raises(ExportError, match="is not a positive whole number"):
+            export_saved_model(None, tmp_path, version=version)
+    assert [child.name for child in tmp_path.iterdir()] == ["1"]
+
+
+def test_leaves_nothing_behind_when_it_fails(tmp_path, fake_save, monkeypatch):
+    def fail(detector, path):
+        path.mkdir()
+        raise OSError("disk full")
+
+    monkeypatch.setattr(saved_model, "_save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export_saved_model(None, tmp_path)
+    assert list(tmp_path.iterdir()) == []

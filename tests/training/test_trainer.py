@@ -1,0 +1,235 @@
+"""The whole run: three stages one after the other, resumed to the bit, refused with a sentence."""
+
+import dataclasses
+import json
+import shutil
+import types
+
+import numpy as np
+import pytest
+from small_training import CLASS_NAMES, changed, greatest_difference, small_run, snapshot
+
+from keras_mrcnn.config import load_config
+from keras_mrcnn.data.check import DataError
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import evaluation_dataset
+from keras_mrcnn.data.scenes import generate_scenes
+from keras_mrcnn.evaluation.evaluator import split_batch
+from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.ops.boxes import pairwise_iou
+from keras_mrcnn.training import trainer as trainer_module
+from keras_mrcnn.training.callbacks import NonFiniteLossError, SaveCheckpoint
+from keras_mrcnn.training.checkpoint import read_progress
+from keras_mrcnn.training.trainer import StagedTrainer
+from keras_mrcnn.weights.native import WeightsError, load_weights
+
+
+class Interrupted(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def finished(scenes, tmp_path_factory):
+    """A run from beginning to end: config, trainer, final weights."""
+    config = small_run(scenes)
+    trainer = StagedTrainer(config, tmp_path_factory.mktemp("runs") / "finished", verbose=0)
+    return config, trainer, snapshot(trainer.fit())
+
+
+def train_until(monkeypatch, config, folder, stage, epoch):
+    """A run that is cut off when that epoch of that stage has been saved."""
+
+    class CutOff(SaveCheckpoint):
+        def on_epoch_end(self, number, logs=None):
+            super().on_epoch_end(number, logs)
+            if (self.stage, number + 1) == (stage, epoch):
+                raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "SaveCheckpoint", CutOff)
+        with pytest.raises(Interrupted):
+            StagedTrainer(config, folder, verbose=0).fit()
+
+
+def test_run_folder_holds_all_that_is_promised(finished):
+    _, trainer, weights = finished
+    folder = trainer.run_folder
+    files = {path.name for path in folder.iterdir()}
+    assert files == {
+        "config.yaml", "checkpoint.safetensors", "rpn.safetensors", "box.safetensors", "model.safetensors",
+        "metrics.json", "logs",
+    }  # fmt: skip
+    assert changed(weights, snapshot(load_weights(folder / "model.safetensors"))) == set()
+    assert all(list((folder / "logs" / stage).rglob("events.*")) for stage in ("rpn", "box", "mask"))
+    assert read_progress(folder / "checkpoint.safetensors") == ("mask", 2)
+
+
+def test_resolved_config_is_written_with_the_classes(finished):
+    config, trainer, _ = finished
+    saved = load_config(trainer.run_folder / "config.yaml")
+    assert saved == trainer.config
+    assert saved.model.class_names == CLASS_NAMES and saved.model.category_ids == (1, 2, 3)
+    assert config.model.class_names == ()
+
+
+def test_each_stage_leaves_those_before_it_alone(finished):
+    folder = finished[1].run_folder
+    rpn, box, mask = (snapshot(load_weights(folder / f"{name}.safetensors")) for name in ("rpn", "box", "model"))
+    assert {name.split("_")[0] + name.split("_")[1] for name in changed(rpn, box)} == {"roiheads.box"} or all(
+        name.startswith("roi_heads.box_") for name in changed(rpn, box)
+    )
+    assert changed(rpn, box) and changed(box, mask)
+    assert all(name.startswith("roi_heads.mask_") for name in changed(box, mask))
+
+
+def test_each_stage_is_scored_when_it_ends(finished):
+    _, trainer, _ = finished
+    metrics = read_json(trainer.run_folder / "metrics.json")
+    assert set(metrics) == {"training", "rpn", "box", "mask"}
+    assert set(metrics["training"]) == {"rpn", "box", "mask"}
+    for facts in metrics["training"].values():
+        assert facts["seconds"] > 0 and facts["peak_memory_mb"] > 100
+    assert 0 <= metrics["rpn"]["accuracy"] <= 1
+    assert set(metrics["mask"]["per_class"]) == set(CLASS_NAMES)
+
+
+def test_same_seed_gives_the_same_weights_to_the_bit_and_another_seed_others(finished, scenes, tmp_path):
+    config, _, weights = finished
+    again = StagedTrainer(config, tmp_path / "again", verbose=0)
+    assert changed(weights, snapshot(again.fit())) == set()
+    other = StagedTrainer(small_run(scenes, seed=1), tmp_path / "other", verbose=0)
+    assert greatest_difference(weights, snapshot(other.model)) > 0.01
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [("rpn", 1), ("rpn", 2), ("box", 1), ("mask", 2)])
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(finished, tmp_path, monkeypatch, stage, epoch):
+    config, _, weights = finished
+    train_until(monkeypatch, config, tmp_path, stage, epoch)
+    assert read_progress(tmp_path / "checkpoint.safetensors") == (stage, epoch)
+    resumed = StagedTrainer(config, tmp_path, resume=True, verbose=0)
+    assert changed(weights, snapshot(resumed.fit())) == set()
+    # What was scored before the cut is not lost.
+    assert set(read_json(tmp_path / "metrics.json")) == {"training", "rpn", "box", "mask"}
+
+
+def test_finished_run_can_be_resumed_and_stays_as_it_is(finished, tmp_path):
+    config, trainer, weights = finished
+    shutil.copytree(trainer.run_folder, tmp_path / "copy")
+    resumed = StagedTrainer(config, tmp_path / "copy", resume=True, verbose=0)
+    assert changed(weights, snapshot(resumed.fit())) == set()
+
+
+def test_existing_run_is_refused(finished):
+    config, trainer, _ = finished
+    with pytest.raises(FileExistsError, match="holds a run already; resume it with --resume, or name another folder"):
+        StagedTrainer(config, trainer.run_folder, verbose=0)
+
+
+def test_nothing_to_resume_is_refused(scenes, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint to resume from; train without --resume"):
+        StagedTrainer(small_run(scenes), tmp_path, resume=True, verbose=0)
+
+
+def test_torn_checkpoint_is_refused(finished, tmp_path):
+    config, trainer, _ = finished
+    whole = (trainer.run_folder / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(WeightsError, match="checkpoint.safetensors: not a whole safetensors file"):
+        StagedTrainer(config, tmp_path, resume=True, verbose=0)
+
+
+def test_batch_that_the_devices_cannot_share_is_refused(scenes, tmp_path):
+    devices = types.SimpleNamespace(num_replicas_in_sync=3)
+    with pytest.raises(ValueError, match="data.batch_size 2 cannot be shared by 3 devices"):
+        StagedTrainer(small_run(scenes), tmp_path, strategy=devices, verbose=0)
+
+
+def test_missing_settings_are_named(scenes, tmp_path):
+    with pytest.raises(ValueError, match="data.train_annotations and data.train_images must be set"):
+        StagedTrainer(small_run(scenes, data={"train_images": None}), tmp_path, verbose=0)
+
+
+def test_non_finite_loss_ends_the_run_and_spares_the_checkpoint(scenes, tmp_path):
+    config = small_run(
+        scenes, validate=False, rpn={"epochs": 1}, box={"learning_rate": 1e30, "epochs": 3, "clip_norm": None}
+    )
+    trainer = StagedTrainer(config, tmp_path, verbose=0)
+    with pytest.raises(NonFiniteLossError, match="of the box stage is not finite in epoch 1"):
+        trainer.fit()
+    assert read_progress(tmp_path / "checkpoint.safetensors") == ("rpn", 1)
+    resumed = StagedTrainer(config, tmp_path, resume=True, verbose=0)
+    assert all(np.isfinite(value).all() for value in snapshot(resumed.model).values())
+
+
+def test_data_problems_stop_the_run_unless_skipped(scenes, tmp_path, caplog):
+    annotations = json.loads(scenes.annotation_files["train"].read_text())
+    annotations["images"][0]["file_name"] = "gone.jpg"
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(annotations))
+    data = {"train_annotations": str(bad)}
+    with pytest.raises(DataError, match=r"problems; mend them, or drop them with --skip-bad\n.*gone\.jpg"):
+        StagedTrainer(small_run(scenes, data=data), tmp_path / "stopped", verbose=0)
+    trainer = StagedTrainer(small_run(scenes, data={**data, "skip_bad": True}), tmp_path / "skipped", verbose=0)
+    assert len(trainer.train_data.image_ids) == len(annotations["images"]) - 1
+    assert "dropped 1 " in caplog.text
+
+
+def test_image_that_goes_missing_while_training_is_named(scenes, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(scenes.image_folders["train"], images)
+    config = small_run(scenes, validate=False, data={"train_images": str(images)}, rpn={"steps_per_epoch": 20})
+    trainer = StagedTrainer(config, tmp_path / "run", verbose=0)
+    next(images.iterdir()).unlink()
+    with pytest.raises(DataError, match="^image file .*images"):
+        trainer.fit()
+
+
+def test_progress_is_shown_and_without_validation_nothing_is_scored(scenes, tmp_path, capsys):
+    config = small_run(scenes, validate=False, rpn={"epochs": 1}, box={"epochs": 0}, mask={"epochs": 0})
+    StagedTrainer(config, tmp_path, verbose=2).fit()
+    shown = capsys.readouterr().out
+    assert "rpn stage: 1 epochs of 2 steps" in shown and "objectness_loss" in shown and "peak memory" in shown
+    assert set(read_json(tmp_path / "metrics.json")) == {"training"}
+
+
+def test_two_images_are_learned_by_heart(tmp_path):
+    """Every object is found, at the right place, with its class, and its mask is better than none."""
+    sides = {"height_range": (96, 112), "width_range": (96, 112)}
+    scenes = generate_scenes(tmp_path / "scenes", num_train=2, num_val=1, seed=5, workers=1, **sides)
+    scenes = dataclasses.replace(  # the very images that are trained on
+        scenes,
+        annotation_files={**scenes.annotation_files, "val": scenes.annotation_files["train"]},
+        image_folders={**scenes.image_folders, "val": scenes.image_folders["train"]},
+    )
+    stage = {
+        "epochs": 2, "optimizer": "adamw", "learning_rate": 5e-3, "weight_decay": 0.0, "schedule": "cosine",
+        "warmup_steps": 10, "clip_norm": 5.0,
+    }  # fmt: skip
+    steps = {"rpn": 45, "box": 30, "mask": 30}
+    stages = {name: {**stage, "steps_per_epoch": count} for name, count in steps.items()}
+    network = {"norm": "group_norm", "width": 0.25, "min_size": 96, "max_size": 128}
+    trainer = StagedTrainer(small_run(scenes, data={"flip": 0.0}, **stages, **network), tmp_path / "run", verbose=0)
+    model = trainer.fit()
+    assert trainer.metrics["rpn"]["accuracy"] > 0.95
+    assert trainer.metrics["mask"]["AP50"] > 0.3
+    data = CocoDataset(scenes.annotation_files["train"], scenes.image_folders["train"])
+    batch = next(iter(evaluation_dataset(data, batch_size=2, min_size=96, max_size=128)))
+    outputs = {name: value.numpy() for name, value in model(batch).items()}
+    found = split_batch(
+        outputs, batch["image_sizes"].numpy(), batch["original_sizes"].numpy(), data.class_names, data.category_ids
+    )
+    for image_id, detections in zip(batch["image_ids"].numpy().tolist(), found):
+        truth = data.ground_truth(image_id, mask_size=28)
+        likely = detections.above(0.5)
+        ious = pairwise_iou(truth.boxes, likely.boxes).numpy()
+        same_class = np.array(truth.class_names)[:, None] == np.array(likely.class_names)[None, :]
+        assert ((ious > 0.5) & same_class).any(axis=1).all(), image_id
+
+
+def test_history_shows_that_the_loss_falls(finished):
+    """The shown losses are in the TensorBoard logs, one value an epoch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logs = EventAccumulator(str(finished[1].run_folder / "logs" / "rpn" / "train"), {"tensors": 0}).Reload()
+    assert {"epoch_loss", "epoch_objectness_loss", "epoch_rpn_box_loss"} <= set(logs.Tags()["tensors"])
+    assert [event.step for event in logs.Tensors("epoch_loss")] == [0, 1]
