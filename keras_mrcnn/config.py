@@ -141,7 +141,7 @@ class DataConfig(Settings):
     min_sizes: Optional[tuple[PositiveInt, ...]] = Field(None, description="short sides to choose from in training")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of a horizontal flip")
     scale_jitter: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
-    mask_size: PositiveInt = Field(112, description="side of the stored ground-truth masks")
+    mask_size: PositiveInt = Field(56, description="side of the stored ground-truth masks")
     skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
 
     @model_validator(mode="after")

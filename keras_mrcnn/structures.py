@@ -141,7 +141,7 @@ class GroundTruth:
         boxes: float32 [G, 4], xyxy pixels of the image.
         labels: int32 [G], 1 to K: the classes in the order of the data set's category ids.
         masks: uint8 [G, S, S], for each cell of an S x S grid over the box, the share of it that the object
-            covers, 0 to 255.
+            covers, 0 to 255, or None.
         class_names: G strings, the class name of each object.
         image_size: (h, w) of the image.
 
@@ -156,7 +156,7 @@ class GroundTruth:
 
     boxes: np.ndarray
     labels: np.ndarray
-    masks: np.ndarray
+    masks: np.ndarray | None
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
 
@@ -170,10 +170,12 @@ class GroundTruth:
         fields = {
             "boxes": boxes,
             "labels": labels,
-            "masks": _checked_masks("GroundTruth.masks", self.masks, np.uint8, count),
+            "masks": None,
             "class_names": _checked_names("GroundTruth.class_names", self.class_names, count),
             "image_size": _checked_size("GroundTruth.image_size", self.image_size),
         }
+        if self.masks is not None:
+            fields["masks"] = _checked_masks("GroundTruth.masks", self.masks, np.uint8, count)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -184,14 +186,20 @@ class GroundTruth:
         """Picks objects by number, slice, list of numbers or mask; always gives a `GroundTruth`."""
         index = _checked_index(index, len(self))
         names = tuple(np.array(self.class_names, dtype=object)[index])
-        return GroundTruth(self.boxes[index], self.labels[index], self.masks[index], names, self.image_size)
+        masks = None if self.masks is None else self.masks[index]
+        return GroundTruth(self.boxes[index], self.labels[index], masks, names, self.image_size)
 
     def mask_windows(self) -> Iterator[MaskWindow]:
         """Gives each mask as the part of the image that its box covers: (y, x, bool window).
 
         A pixel belongs to the object where the coverage, interpolated at the pixel's centre, is above one
         half. Nothing is padded around the grid, so a mask that fills its box is given back whole.
+
+        Raises:
+            ValueError: the ground truth was read without masks.
         """
+        if self.masks is None:
+            raise ValueError("GroundTruth.masks is None, so there is nothing to paste; read it with a mask size.")
         height, width = self.image_size
         for mask, (x0, y0, x1, y1) in zip(self.masks, self.boxes.astype(np.float64).tolist()):
             rows = _pixels_inside(y0, y1, height)

@@ -91,4 +91,6 @@ def _evaluate(model, annotations, images, stages, batch_size):
         return evaluate_model(model, dataset, batches, stages)
     except tf.errors.OpError as error:
         sentence = reading_error(error)
-        raise ValueError(sentence) from None if sentence else error
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None

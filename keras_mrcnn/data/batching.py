@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Bounds, as width / height, between portrait, nearly square and landscape.
-_BUCKET_BOUNDS = (0.8, 1.25)
+# Bounds, as width / height: upright and lying images apart, and the nearly square apart from the long.
+_BUCKET_BOUNDS = (0.8, 1.0, 1.25)
 
 
 class PlannedSample(NamedTuple):

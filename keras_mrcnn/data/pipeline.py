@@ -60,7 +60,7 @@ def training_dataset(
         max_size: limit of the long side, pixels (before the jitter).
         flip: probability of mirroring an image left to right.
         scale_jitter: (lowest, highest) factor on the size of the image, drawn uniformly; (1, 1) for none.
-        mask_size: side of the compact masks, S.
+        mask_size: side of the compact masks, S; 0 for none.
         seed: decides order and augmentation.
         start_batch: number of the first batch to give. The stream from there on is, bit for bit, what it would be
             had it been read from the beginning; the skipped images are not decoded.
@@ -92,7 +92,7 @@ def training_dataset(
 
 
 def evaluation_dataset(
-    dataset: CocoDataset, *, batch_size: int, min_size: int, max_size: int, mask_size: int = DEFAULT_MASK_SIZE
+    dataset: CocoDataset, *, batch_size: int, min_size: int, max_size: int, mask_size: int = 0
 ) -> tf.data.Dataset:
     """Every image once, without augmentation, in a fixed order that puts similar aspect ratios together.
 
@@ -101,7 +101,7 @@ def evaluation_dataset(
         batch_size: images in a batch; the last batch may have fewer.
         min_size: short side after the resize, pixels.
         max_size: limit of the long side, pixels.
-        mask_size: side of the compact masks, S.
+        mask_size: side of the compact masks, S; evaluation needs none.
 
     Returns:
         finite tf.data.Dataset of batches as this module's docstring describes them; its cardinality is known.
@@ -208,7 +208,8 @@ def _load(dataset: CocoDataset, request: _Request, mask_size: int) -> tuple[np.n
     truth = dataset.ground_truth(image_id, mask_size)
     settings = (request.seeds, np.bool_(request.flip), np.float64(request.jitter), np.int32(request.min_size))
     image = dataset.load_image(image_id)
-    return image, truth.boxes, truth.labels, truth.masks, np.int64(image_id), *settings
+    masks = np.zeros((len(truth), 0, 0), np.uint8) if truth.masks is None else truth.masks
+    return image, truth.boxes, truth.labels, masks, np.int64(image_id), *settings
 
 
 def _empty_sample(mask_size: int) -> tuple[np.ndarray, ...]:

@@ -116,7 +116,7 @@ class StagedTrainer:
         ]
         try:
             stage.fit(
-                self._training_batches(done * steps),
+                self._training_batches(done * steps, with_masks=name == "mask"),
                 steps_per_epoch=steps,
                 initial_epoch=done,
                 epochs=epochs,
@@ -125,9 +125,11 @@ class StagedTrainer:
             )
         except tf.errors.OpError as error:
             sentence = reading_error(error)
-            raise DataError(sentence) from None if sentence else error
+            if sentence is None:
+                raise
+            raise DataError(sentence) from None
 
-    def _training_batches(self, start_batch):
+    def _training_batches(self, start_batch, with_masks):
         data, model = self.config.data, self.config.model
         return training_dataset(
             self.train_data,
@@ -136,7 +138,7 @@ class StagedTrainer:
             max_size=max(model.max_size, *(data.min_sizes or (0,))),
             flip=data.flip,
             scale_jitter=data.scale_jitter,
-            mask_size=data.mask_size,
+            mask_size=data.mask_size if with_masks else 0,
             seed=self.config.train.seed,
             start_batch=start_batch,
         )
@@ -149,7 +151,6 @@ class StagedTrainer:
                 batch_size=self.config.data.eval_batch_size,
                 min_size=self.config.model.min_size,
                 max_size=self.config.model.max_size,
-                mask_size=self.config.data.mask_size,
             )
             scores, _ = evaluate_model(self.model, self.val_data, batches, SCORED[name], bool(self.verbose))
             self.metrics.update(scores)

@@ -14,7 +14,7 @@ SEED = st.integers(0, 2**31 - 1)
 
 def bucket(size):
     ratio = size[1] / size[0]
-    return (ratio >= 0.8) + (ratio >= 1.25)
+    return (ratio >= 0.8) + (ratio >= 1.0) + (ratio >= 1.25)
 
 
 def first_batches(sizes, batch_size, seed, count, start=0):

@@ -245,10 +245,19 @@ def test_real_photographs(coco_mini):
     folder = coco_mini / "images" / "val"
     dataset = CocoDataset(coco_mini / "annotations" / "instances_val.json", folder)
     seen = []
-    for batch in evaluation_dataset(dataset, batch_size=4, min_size=64, max_size=107).as_numpy_iterator():
+    for batch in evaluation_dataset(dataset, batch_size=4, min_size=64, max_size=107, mask_size=28).as_numpy_iterator():
         seen += batch["image_ids"].tolist()
         valid = batch["gt_labels"] > 0
         limits = np.tile(batch["image_sizes"][:, None, ::-1], (1, 1, 2))
         assert (batch["gt_boxes"] <= limits + 1e-3)[valid].all()
         assert batch["gt_masks"][valid].max(axis=(1, 2)).min() > 0
     assert sorted(seen) == dataset.image_ids
+
+
+def test_without_masks_all_else_is_the_same(dataset):
+    settings = {"batch_size": 2, "min_size": 48, "max_size": 80, "seed": 3}
+    with_masks = next(iter(training_dataset(dataset, mask_size=8, **settings)))
+    without = next(iter(training_dataset(dataset, mask_size=0, **settings)))
+    assert without["gt_masks"].shape[2:] == (0, 0)
+    for name in with_masks.keys() - {"gt_masks"}:
+        np.testing.assert_array_equal(with_masks[name], without[name])
