@@ -41,7 +41,9 @@ class ProposalLayer(keras.layers.Layer):
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1; Lin et al., Feature Pyramid Networks, 2017, section 4.1.
     """
 
-    def __init__(self, *, pre_nms_train, post_nms_train, pre_nms_test, post_nms_test, nms_iou, dtype="float32", **kwargs):
+    def __init__(
+        self, *, pre_nms_train, post_nms_train, pre_nms_test, post_nms_test, nms_iou, dtype="float32", **kwargs
+    ):
         super().__init__(dtype=dtype, autocast=False, **kwargs)
         self.pre_nms_train, self.post_nms_train = pre_nms_train, post_nms_train
         self.pre_nms_test, self.post_nms_test = pre_nms_test, post_nms_test

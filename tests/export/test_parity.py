@@ -28,7 +28,7 @@ def test_thin_images(exported, size):
 
 def test_batch(exported):
     expected = assert_all_same(exported, np.stack([noise_image(80, 120, seed) for seed in range(3)]))
-    assert expected["scores"].max() > 0.9
+    assert expected["scores"].max() > 0.8
     assert len(set(expected["category_ids"].ravel()) - {0}) >= 2
 
 
