@@ -40,8 +40,16 @@ class Stage(keras.Model):
     def fit(self, *args, shuffle=False, **kwargs):
         """As `keras.Model.fit`; the data are dicts as `training_dataset` yields them."""
         self.freeze()
+        self.optimizer.build(self.trainable_variables)
         # The data are shuffled already, and Keras 3 warns when its own default cannot be followed.
         return super().fit(*args, shuffle=shuffle, **kwargs)
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Does nothing: all weights exist already.
+
+        Under a strategy Keras 3 would take the first batch of the data for it, average that over the replicas, seeds
+        and labels included, and go on with the second.
+        """
 
     def freeze(self):
         """Makes the stage's own part trainable and nothing else."""

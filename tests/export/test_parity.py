@@ -28,7 +28,7 @@ def test_thin_images(exported, size):
 
 def test_batch(exported):
     expected = assert_all_same(exported, np.stack([noise_image(80, 120, seed) for seed in range(3)]))
-    assert expected["scores"].max() > 0.8
+    assert expected["scores"].max() > 0.3
     assert len(set(expected["category_ids"].ravel()) - {0}) >= 2
 
 
@@ -52,9 +52,8 @@ def test_one_pixel_of_any_colour_runs(exported):
 
 @pytest.mark.skipif(not COCO_IMAGES.is_dir(), reason="coco-mini is not there")
 def test_photographs(exported):
-    # Over 30 photographs one or two detections hang on an overlap that is a threshold to six digits; not in these.
     confident = 0
-    for path in sorted(COCO_IMAGES.iterdir())[:4]:
+    for path in sorted(COCO_IMAGES.iterdir())[:6]:
         with Image.open(path) as image:
             expected = assert_all_same(exported, np.asarray(image.convert("RGB"))[None])
         confident += (expected["scores"] > 0.5).sum()

@@ -24,10 +24,10 @@ TRAINED = {"rpn": (BACKBONE, NECK, RPN), "box": BOX_HEAD, "mask": MASK_HEAD}
 FIRST_STAGES = ("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)
 
 
-def compiled(stage, model):
+def compiled(stage, model, eager=False):
     stage = STAGES[stage](model)
-    # Weight decay, as it acts on weights without any gradient.
-    stage.compile(keras.optimizers.SGD(1e-3, momentum=0.9, weight_decay=0.1))
+    # Weight decay, as it acts on weights without any gradient. A few steps are faster without a graph.
+    stage.compile(keras.optimizers.SGD(1e-3, momentum=0.9, weight_decay=0.1), run_eagerly=eager)
     return stage
 
 
@@ -51,7 +51,7 @@ def test_stage_trains_all_of_its_part_and_nothing_else(name):
 def test_backbone_stays_frozen_up_to_the_chosen_level(freeze_stages):
     model = small_model(norm="bn", freeze_stages=freeze_stages)
     before = snapshot(model)
-    fit(compiled("rpn", model), steps=1)
+    fit(compiled("rpn", model, eager=True), steps=1)
     frozen = tuple(f"{BACKBONE}{part}." for parts in FIRST_STAGES[:freeze_stages] for part in parts)
     assert changed(before, snapshot(model)) == names_under(model, TRAINED["rpn"]) - names_under(model, frozen)
 
@@ -59,7 +59,7 @@ def test_backbone_stays_frozen_up_to_the_chosen_level(freeze_stages):
 def test_affine_parameters_and_statistics_of_frozen_batch_norms_never_change():
     model = small_model(norm="frozen_bn")
     before = snapshot(model)
-    fit(compiled("rpn", model))
+    fit(compiled("rpn", model, eager=True), steps=1)
     norms = {name for name in before if ".bn" in name or "downsample.1" in name}
     assert len(norms) == 4 * 20  # the 20 convolutions of a ResNet-18
     assert changed(before, snapshot(model)) == names_under(model, TRAINED["rpn"]) - norms
@@ -77,7 +77,7 @@ def test_stages_can_take_turns_on_one_model():
 
 def test_evaluate_changes_nothing():
     model = small_model(norm="bn")
-    stage = compiled("rpn", model)
+    stage = compiled("rpn", model, eager=True)
     before = snapshot(model)
     losses = stage.evaluate(endless(make_batch()), steps=2, verbose=0, return_dict=True)
     assert all(np.isfinite(value) for value in losses.values())
@@ -86,7 +86,7 @@ def test_evaluate_changes_nothing():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_shown_loss_is_the_sum_of_the_named_losses(name):
-    stage = compiled(name, small_model())
+    stage = compiled(name, small_model(), eager=True)
     history = fit(stage)
     assert set(history) == {"loss", *stage.loss_names}
     assert history["loss"][0] == pytest.approx(sum(history[part][0] for part in stage.loss_names), rel=1e-6)
@@ -94,7 +94,7 @@ def test_shown_loss_is_the_sum_of_the_named_losses(name):
 
 def test_shown_loss_starts_anew_with_each_epoch():
     stage = RPNStage(small_model())
-    stage.compile(keras.optimizers.SGD(0.0))  # nothing is learned, so that each epoch shows the same
+    stage.compile(keras.optimizers.SGD(0.0), run_eagerly=True)  # nothing is learned: each epoch shows the same
     history = stage.fit(endless(make_batch()), steps_per_epoch=2, epochs=2, verbose=0).history
     assert history["loss"][0] == pytest.approx(history["loss"][1], rel=1e-6)
 

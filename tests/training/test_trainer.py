@@ -75,9 +75,7 @@ def test_resolved_config_is_written_with_the_classes(finished):
 def test_each_stage_leaves_those_before_it_alone(finished):
     folder = finished[1].run_folder
     rpn, box, mask = (snapshot(load_weights(folder / f"{name}.safetensors")) for name in ("rpn", "box", "model"))
-    assert {name.split("_")[0] + name.split("_")[1] for name in changed(rpn, box)} == {"roiheads.box"} or all(
-        name.startswith("roi_heads.box_") for name in changed(rpn, box)
-    )
+    assert all(name.startswith("roi_heads.box_") for name in changed(rpn, box))
     assert changed(rpn, box) and changed(box, mask)
     assert all(name.startswith("roi_heads.mask_") for name in changed(box, mask))
 
@@ -93,23 +91,28 @@ def test_each_stage_is_scored_when_it_ends(finished):
     assert set(metrics["mask"]["per_class"]) == set(CLASS_NAMES)
 
 
-def test_same_seed_gives_the_same_weights_to_the_bit_and_another_seed_others(finished, scenes, tmp_path):
-    config, _, weights = finished
-    again = StagedTrainer(config, tmp_path / "again", verbose=0)
-    assert changed(weights, snapshot(again.fit())) == set()
-    other = StagedTrainer(small_run(scenes, seed=1), tmp_path / "other", verbose=0)
-    assert greatest_difference(weights, snapshot(other.model)) > 0.01
-
-
-@pytest.mark.parametrize(("stage", "epoch"), [("rpn", 1), ("rpn", 2), ("box", 1), ("mask", 2)])
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(finished, tmp_path, monkeypatch, stage, epoch):
-    config, _, weights = finished
+# The last is a whole run of its own, and shows that one seed always gives the same weights.
+@pytest.mark.parametrize(("stage", "epoch"), [("rpn", 1), ("box", 1), ("mask", 2)])
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    finished, scenes, tmp_path, monkeypatch, stage, epoch
+):
+    config = small_run(scenes, validate=False)
     train_until(monkeypatch, config, tmp_path, stage, epoch)
     assert read_progress(tmp_path / "checkpoint.safetensors") == (stage, epoch)
     resumed = StagedTrainer(config, tmp_path, resume=True, verbose=0)
-    assert changed(weights, snapshot(resumed.fit())) == set()
-    # What was scored before the cut is not lost.
-    assert set(read_json(tmp_path / "metrics.json")) == {"training", "rpn", "box", "mask"}
+    assert changed(finished[2], snapshot(resumed.fit())) == set()
+    # What was measured before the cut is not lost.
+    assert set(read_json(tmp_path / "metrics.json")["training"]) == {"rpn", "box", "mask"}
+
+
+def test_another_seed_gives_other_weights_and_batches(scenes, tmp_path):
+    first, second = (StagedTrainer(small_run(scenes, seed=s), tmp_path / str(s), verbose=0) for s in (0, 1))
+    assert greatest_difference(snapshot(first.model), snapshot(second.model)) > 0.01
+    orders = [
+        [batch["seeds"].numpy().tolist() for batch in trainer._training_batches(0).take(2)]
+        for trainer in (first, second)
+    ]
+    assert orders[0] != orders[1]
 
 
 def test_finished_run_can_be_resumed_and_stays_as_it_is(finished, tmp_path):
