@@ -17,9 +17,9 @@ PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-anim
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and a key that does not exist is refused by name."""
+    """Base of all settings: immutable; unknown keys and numbers that are not finite are refused by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):

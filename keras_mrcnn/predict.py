@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mrcnn.data.batching import evaluation_batches
+from keras_mrcnn.data.exit_guard import ExitGuard
 from keras_mrcnn.data.images import ImageError, read_image
 from keras_mrcnn.data.transforms import normalise, pad_to_multiple, resize_to, resized_size
 from keras_mrcnn.evaluation.evaluator import split_batch
@@ -69,17 +70,23 @@ def _batches(
     paths: list[Path], batch_size: int, min_size: int, max_size: int, failures: dict[int, ImageError]
 ) -> tf.data.Dataset:
     """Batches of the files that can be read, padded; what is wrong with the others goes into `failures` by place."""
-    order = np.array(sum(evaluation_batches([_upright_size(path) for path in paths], batch_size), []), np.int64)
+    planned = evaluation_batches([_upright_size(path) for path in paths], batch_size)
+    order = np.array([position for batch in planned for position in batch], np.int64)
+
+    def nothing():
+        return np.zeros((1, 1, 3), np.uint8), False
 
     def load(position):
         try:
             return read_image(paths[position]), True
         except ImageError as error:
             failures[int(position)] = error
-            return np.zeros((1, 1, 3), np.uint8), False
+            return nothing()
+
+    guarded = ExitGuard(load, nothing)
 
     def make_sample(position):
-        image, readable = tf.numpy_function(load, [position], [tf.uint8, tf.bool])
+        image, readable = tf.numpy_function(guarded, [position], [tf.uint8, tf.bool])
         image.set_shape([None, None, 3])
         readable.set_shape([])
         original_size = tf.shape(image)[:2]

@@ -86,7 +86,7 @@ def draw_ground_truth(
         ValueError: the image is not uint8, or not of the size that the objects belong to.
     """
     colours = _choose_colours(ground_truth.labels, ground_truth.class_names, colour_by, class_names)
-    windows = list(ground_truth.mask_windows())
+    windows = None if ground_truth.masks is None else list(ground_truth.mask_windows())
     checked = _checked_image(image, ground_truth.image_size)
     return _draw_objects(checked, ground_truth.boxes, windows, colours, ground_truth.class_names)
 

@@ -88,6 +88,7 @@ def test_settings_cannot_be_changed():
         ("model.rpn.negative_iou=0.9", "model.rpn: .*negative_iou 0.9 must not exceed positive_iou 0.7"),
         ("model.rpn.nms_iou=1.5", "model.rpn.nms_iou: .*1.5"),
         ("model.rpn.samples=0", "model.rpn.samples: .*0"),
+        ("train.box.learning_rate=.inf", "train.box.learning_rate: .*finite"),
         ("model.rpn.aspect_ratios=[]", "model.rpn.aspect_ratios"),
         ("model.rpn.anchor_sizes=[[8], [16]]", "anchor_sizes has 2 levels, neck fpn has 5"),
         ("model.rpn.anchor_sizes=[[8], [16, 24], [32], [64], [96]]", "as many sizes on every level"),

@@ -117,6 +117,13 @@ def test_ground_truth_is_drawn_with_its_class_colour():
     np.testing.assert_array_equal(picture[60, 35], np.round(60 + 0.4 * np.array(PALETTE[1])))
 
 
+def test_ground_truth_without_masks_is_drawn_as_boxes():
+    truth = GroundTruth([[10, 30, 60, 90]], [2], None, ("dog",), (100, 100))
+    picture = draw_ground_truth(grey_image(100, 100), truth)
+    assert has_colour(picture, PALETTE[1])[89, 40]
+    np.testing.assert_array_equal(picture[60, 35], 100)
+
+
 def test_small_objects_lie_on_top_of_large_ones():
     found = make_detections([[2, 2, 98, 98], [40, 40, 60, 60]], (100, 100), ids=[1, 2], scores=[0.9, 0.6])
     picture = draw_detections(grey_image(100, 100), found)

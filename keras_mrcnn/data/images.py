@@ -104,7 +104,7 @@ def _scale_to_8_bits(grey: np.ndarray) -> np.ndarray:
         return grey
     if low >= 0 and high <= 65535:
         return grey / 257.0
-    return (grey - low) * (255.0 / (high - low))
+    return (grey - low) * (255.0 / ((high - low) or 1.0))
 
 
 def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any
 
+from keras_mrcnn.data.coco import clipped_box
+
 # Boxes are often rounded up to whole pixels; one that passes the border by no more than this is clipped in silence.
 BOX_TOLERANCE = 1.0
 
@@ -13,12 +15,15 @@ BOX_TOLERANCE = 1.0
 def box_faults(box_xywh: list[float], height: int, width: int) -> Iterator[tuple[str, str]]:
     """Gives kind and message of what is wrong with a well-formed [x, y, width, height] in an image of that size."""
     x, y, w, h = box_xywh
+    corners = clipped_box(box_xywh, height, width)
     if w <= 0 or h <= 0:
         yield "box without area", f"bbox {box_xywh} (x, y, width, height) has no area"
     elif min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
         yield "box outside", f"bbox {box_xywh} (x, y, width, height) lies wholly outside the {width} x {height} image"
     elif min(x, y) < -BOX_TOLERANCE or x + w > width + BOX_TOLERANCE or y + h > height + BOX_TOLERANCE:
         yield "box outside", f"bbox {box_xywh} (x, y, width, height) reaches outside the {width} x {height} image"
+    elif not (corners[:2] < corners[2:]).all():  # as training will see it
+        yield "box without area", f"bbox {box_xywh} (x, y, width, height) has no area once rounded to float32"
 
 
 def field_fault(record: Any, fields: dict[str, Callable[[Any], bool]]) -> str | None:

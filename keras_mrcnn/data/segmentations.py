@@ -10,6 +10,8 @@ from typing import Any
 
 from pycocotools import mask as mask_api
 
+FARTHEST = 10  # image sides; pycocotools walks along each edge of a polygon, and crashes where that is very long
+
 
 def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None:
     """Says what is wrong with a segmentation.
@@ -26,7 +28,7 @@ def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None
         'polygon 1 has 4 numbers; it needs x and y of at least 3 points'
     """
     if isinstance(segmentation, list):
-        fault = _polygons_fault(segmentation)
+        fault = _polygons_fault(segmentation, FARTHEST * max(height, width))
         if fault:
             return fault
         code = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
@@ -36,7 +38,7 @@ def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None
     return "there is no segmentation; it must be a list of polygons or a run-length code"
 
 
-def _polygons_fault(polygons: list) -> str | None:
+def _polygons_fault(polygons: list, limit: float) -> str | None:
     if not polygons:
         return "the list of polygons is empty"
     for number, polygon in enumerate(polygons, start=1):
@@ -46,6 +48,8 @@ def _polygons_fault(polygons: list) -> str | None:
             return f"polygon {number} has {len(polygon)} numbers; it needs x and y of at least 3 points"
         if not all(isfinite(value) for value in polygon):
             return f"polygon {number} has a coordinate that is not a finite number"
+        if not all(-limit <= value <= limit for value in polygon):
+            return f"polygon {number} has a coordinate far outside the image"
     return None
 
 

@@ -30,7 +30,7 @@ def export_onnx(model, path):
         ExportError: tf2onnx and onnx are not installed, or an operator has no ONNX form.
 
     Example:
-        >>> export_onnx(model, "saved_models/scenes/model.onnx")
+        >>> export_onnx(model, "saved_models/scenes.onnx")
     """
     onnx = _require("onnx")
     detector = Detector(model)

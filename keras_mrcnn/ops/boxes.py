@@ -16,13 +16,6 @@ def area(boxes):
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def _intersection(boxes_a, boxes_b):
-    top_left = tf.maximum(boxes_a[..., :2], boxes_b[..., :2])
-    bottom_right = tf.minimum(boxes_a[..., 2:], boxes_b[..., 2:])
-    sides = tf.maximum(bottom_right - top_left, 0.0)
-    return sides[..., 0] * sides[..., 1]
-
-
 def pairwise_iou(boxes_a, boxes_b):
     """Intersection over union of every box of one set with every box of another.
 
@@ -37,7 +30,12 @@ def pairwise_iou(boxes_a, boxes_b):
         >>> float(pairwise_iou(tf.constant([[0., 0., 2., 2.]]), tf.constant([[1., 0., 3., 2.]]))[0, 0])
         0.3333333432674408
     """
-    intersection = _intersection(boxes_a[..., :, None, :], boxes_b[..., None, :, :])
+    # A coordinate at a time: planes [A, C] are several times as fast as one tensor [A, C, 2].
+    xa1, ya1, xa2, ya2 = (side[..., :, None] for side in tf.unstack(boxes_a, axis=-1))
+    xb1, yb1, xb2, yb2 = (side[..., None, :] for side in tf.unstack(boxes_b, axis=-1))
+    widths = tf.maximum(tf.minimum(xa2, xb2) - tf.maximum(xa1, xb1), 0.0)
+    heights = tf.maximum(tf.minimum(ya2, yb2) - tf.maximum(ya1, yb1), 0.0)
+    intersection = widths * heights
     union = area(boxes_a)[..., :, None] + area(boxes_b)[..., None, :] - intersection
     return tf.math.divide_no_nan(intersection, union)
 
@@ -54,7 +52,9 @@ def generalized_iou(boxes_a, boxes_b):
 
     Reference: Rezatofighi et al., Generalized Intersection over Union, 2019, algorithm 1.
     """
-    intersection = _intersection(boxes_a, boxes_b)
+    overlap = tf.minimum(boxes_a[..., 2:], boxes_b[..., 2:]) - tf.maximum(boxes_a[..., :2], boxes_b[..., :2])
+    sides = tf.maximum(overlap, 0.0)
+    intersection = sides[..., 0] * sides[..., 1]
     union = area(boxes_a) + area(boxes_b) - intersection
     hull = tf.concat(
         [tf.minimum(boxes_a[..., :2], boxes_b[..., :2]), tf.maximum(boxes_a[..., 2:], boxes_b[..., 2:])], axis=-1

@@ -61,12 +61,9 @@ class StagedTrainer:
         _check_folder(self.run_folder, self.checkpoint, resume)
         self.train_data = _open(config, "train")
         self.val_data = _open(config, "val") if config.data.val_annotations else None
-        classes = {"class_names": self.train_data.class_names, "category_ids": self.train_data.category_ids}
-        self.config = config.model_copy(update={"model": config.model.model_copy(update=classes)})
+        self.config = _with_classes(config, self.train_data, self.val_data)
         self.progress = read_progress(self.checkpoint) if resume else Progress("rpn", 0)
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
-        self.run_folder.mkdir(parents=True, exist_ok=True)
-        save_config(self.config, self.run_folder / "config.yaml")
         keras.utils.set_random_seed(self.config.train.seed)
         with self.strategy.scope():
             self.model = MaskRCNN(self.config.model, resolve_precision(self.config.train.precision))
@@ -74,6 +71,8 @@ class StagedTrainer:
             restore_model(self.checkpoint, self.model)
         elif self.config.model.backbone.weights:
             load_imagenet(self.model.backbone, self.config.model.backbone.weights)
+        self.run_folder.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, self.run_folder / "config.yaml")
 
     def fit(self):
         """Trains what is left of the three stages.
@@ -88,7 +87,8 @@ class StagedTrainer:
         names = list(STAGES)
         for name in names[names.index(self.progress.stage) :]:
             done = self.progress.epoch if name == self.progress.stage else 0
-            self._train_stage(name, done)
+            if done == 0 or done < getattr(self.config.train, name).epochs or name not in self._facts():
+                self._train_stage(name, done)
         return self.model
 
     def _train_stage(self, name, done):
@@ -144,7 +144,7 @@ class StagedTrainer:
         )
 
     def _score(self, name, facts):
-        self.metrics.setdefault("training", {})[name] = facts
+        self._facts()[name] = facts
         if self.val_data is not None:
             batches = evaluation_dataset(
                 self.val_data,
@@ -157,6 +157,10 @@ class StagedTrainer:
             self._say(format_table(scores))
         self._say(f"{name} stage: {facts['seconds']:.0f} s, peak memory {facts['peak_memory_mb']} MB")
         write_json(self.run_folder / "metrics.json", self.metrics)
+
+    def _facts(self):
+        """What is known of each stage that has ended: seconds and memory."""
+        return self.metrics.setdefault("training", {})
 
     def _has_metrics(self):
         return (self.run_folder / "metrics.json").is_file()
@@ -190,8 +194,25 @@ def _check_batch_size(config, strategy):
 def _check_folder(folder, checkpoint, resume):
     if resume and not checkpoint.is_file():
         raise FileNotFoundError(f"{folder}: holds no checkpoint to resume from; train without --resume")
-    if not resume and (folder / "config.yaml").is_file():
+    if not resume and (checkpoint.is_file() or (folder / "model.safetensors").is_file()):
         raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
+
+
+def _with_classes(config, train_data, val_data):
+    """The config with the classes of the training data, which must be those of all else."""
+    names = tuple(train_data.class_names)
+    if val_data is not None and tuple(val_data.class_names) != names:
+        raise ValueError(
+            f"{config.data.val_annotations}: has the classes {', '.join(val_data.class_names)}, the training data "
+            f"{', '.join(names)}; use the same, or choose those in both with data.class_names"
+        )
+    if config.model.class_names and tuple(config.model.class_names) != names:
+        raise ValueError(
+            f"{config.data.train_annotations}: has the classes {', '.join(names)}, but model.class_names are "
+            f"{', '.join(config.model.class_names)}; train on data with these, or leave model.class_names out"
+        )
+    classes = {"class_names": names, "category_ids": tuple(train_data.category_ids)}
+    return config.model_copy(update={"model": config.model.model_copy(update=classes)})
 
 
 def _open(config, split):

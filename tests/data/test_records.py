@@ -14,6 +14,7 @@ from keras_mrcnn.data.records import box_faults, field_fault, is_box, is_id, is_
         ([10, 0, 1, 5], ["box outside"]),  # within the tolerance, but no pixel of the image
         ([3, 3, 0, 2], ["box without area"]),
         ([3, 3, 2, -1], ["box without area"]),
+        ([3.3, 1, 1e-8, 2], ["box without area"]),  # float32 cannot tell its sides apart
     ],
 )
 def test_boxes_in_an_image_of_8_by_10(box, kinds):

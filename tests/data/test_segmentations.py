@@ -29,6 +29,7 @@ def test_good_segmentations():
         ([[0, 0, 3, 0, 3, 3, 1]], "polygon 1 has 7 numbers"),
         ([TRIANGLE[:5] + [float("nan")]], "polygon 1 has a coordinate that is not a finite number"),
         ([TRIANGLE[:5] + [float("inf")]], "polygon 1 has a coordinate that is not a finite number"),
+        ([TRIANGLE[:5] + [1e10]], "polygon 1 has a coordinate far outside the image"),  # pycocotools would crash
         ([TRIANGLE[:5] + ["3"]], "polygon 1 is not a list of numbers"),
         (TRIANGLE, "polygon 1 is not a list of numbers"),
         ([[1, 1, 1, 1, 1, 1]], "the polygons cover no pixel"),

@@ -1,0 +1,168 @@
+"""A model that knows the answers scores 1, one that finds nothing scores 0, and a wrong data set is refused."""
+
+import collections
+import json
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_training import CLASS_NAMES, small_config, small_model
+
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import evaluation_dataset
+from keras_mrcnn.data.scenes import generate_scenes
+from keras_mrcnn.evaluation.evaluator import evaluate_model, split_batch
+from keras_mrcnn.evaluation.tables import read_json, write_json
+from keras_mrcnn.layers.detections import BoxDetections
+from keras_mrcnn.layers.proposals import Proposals
+from keras_mrcnn.structures import Detections
+from keras_mrcnn.targets.rpn_targets import label_anchors
+
+MASK_SIDE = 28
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Three generated scenes, one of them without any object, category ids 7, 30 and 90."""
+    folder = tmp_path_factory.mktemp("scenes")
+    sides = {"height_range": (160, 240), "width_range": (160, 240)}
+    scenes = generate_scenes(folder, num_train=3, num_val=1, seed=11, workers=1, **sides)
+    annotations = json.loads(scenes.annotation_files["train"].read_text())
+    ids = {1: 7, 2: 30, 3: 90}
+    for category in annotations["categories"]:
+        category["id"] = ids[category["id"]]
+    empty = annotations["images"][0]["id"]
+    annotations["annotations"] = [item for item in annotations["annotations"] if item["image_id"] != empty]
+    for item in annotations["annotations"]:
+        item["category_id"] = ids[item["category_id"]]
+    path = folder / "changed.json"
+    path.write_text(json.dumps(annotations))
+    return CocoDataset(path, scenes.image_folders["train"])
+
+
+def batches_of(dataset, **settings):
+    """All images in one batch."""
+    defaults = {"batch_size": 3, "min_size": 320, "max_size": 400, "mask_size": 56}
+    return evaluation_dataset(dataset, **{**defaults, **settings})
+
+
+class Oracle:
+    """Stands for a `MaskRCNN`: knows the ground truth of one batch, and finds `share` of the objects exactly."""
+
+    def __init__(self, batch, share=1.0):
+        self.config = small_config()
+        self.batch = batch
+        self.share = share
+        self.count = tf.reduce_sum(tf.cast(batch["gt_labels"] > 0, tf.int32), axis=1)
+
+    def extract_features(self, images):
+        return [images]
+
+    def score_anchors(self, features, images):
+        # The anchors are the objects of all images, and a box in the corner.
+        anchors = tf.concat([tf.reshape(self.batch["gt_boxes"], [-1, 4]), [[0.0, 0.0, 4.0, 4.0]]], axis=0)
+        labels, _ = label_anchors(
+            anchors, self.batch["gt_boxes"], self.batch["gt_labels"], positive_iou=0.7, negative_iou=0.3
+        )
+        return [tf.where(labels == 1, 5.0, -5.0)], [tf.zeros([1, 1, 4])], [anchors]
+
+    def proposals(self, objectness, deltas, anchors, image_sizes):
+        return Proposals(self.batch["gt_boxes"], tf.ones_like(self.batch["gt_boxes"][..., 0]), self.count)
+
+    def predict_boxes(self, features, proposals, image_sizes):
+        labels = self.batch["gt_labels"]
+        scores = tf.ones(tf.shape(labels))
+        valid = tf.cast(tf.cast(self.count, tf.float32) * self.share, tf.int32)
+        return BoxDetections(self.batch["gt_boxes"], scores, tf.maximum(labels, 0), valid)
+
+    def predict_masks(self, features, detections):
+        masks = tf.cast(self.batch["gt_masks"], tf.float32) / 255
+        batch, objects = tf.unstack(tf.shape(masks)[:2])
+        flat = tf.reshape(masks, [-1, *masks.shape[2:], 1])
+        small = tf.image.resize(flat, [MASK_SIDE, MASK_SIDE], method="area")
+        return tf.reshape(small, [batch, objects, MASK_SIDE, MASK_SIDE])
+
+
+def evaluate_oracle(dataset, stages, share=1.0):
+    batches = batches_of(dataset)
+    return evaluate_model(Oracle(next(iter(batches)), share), dataset, batches, stages, progress=False)
+
+
+def test_perfect_model_scores_one(dataset):
+    scores, results = evaluate_oracle(dataset, ("box", "mask"))
+    assert scores["box"]["AP"] == pytest.approx(1.0)
+    assert scores["mask"]["AP50"] == pytest.approx(1.0)
+    assert scores["mask"]["AP"] > 0.8  # 28 x 28 cells cannot hold the outline of the largest objects
+    assert set(scores["box"]["per_class"]) == set(CLASS_NAMES)
+    assert {result["category_id"] for result in results} <= {7, 30, 90}
+    assert len(results) == len(dataset.coco.anns)
+
+
+def test_perfect_proposals_recall_everything(dataset):
+    scores, results = evaluate_oracle(dataset, ("rpn",))
+    assert scores.keys() == {"rpn"} and results == []
+    assert scores["rpn"]["accuracy"] == scores["rpn"]["positive_accuracy"] == scores["rpn"]["negative_accuracy"] == 1.0
+    assert scores["rpn"]["AR100"] == scores["rpn"]["AR1000"] == pytest.approx(1.0)
+
+
+def test_half_of_the_objects_score_less(dataset):
+    scores, results = evaluate_oracle(dataset, ("box",), share=0.5)
+    assert 0 < len(results) < len(dataset.coco.anns)
+    assert 0.0 < scores["box"]["AP"] < 0.9
+    assert "segmentation" not in results[0]
+
+
+def test_finding_nothing_scores_zero_and_is_written_as_json(dataset, tmp_path):
+    scores, results = evaluate_oracle(dataset, ("box", "mask"), share=0.0)
+    assert results == []
+    for stage in ("box", "mask"):
+        assert scores[stage]["AP"] == scores[stage]["AP50"] == scores[stage]["AR100"] == 0.0
+        assert all(score in (0.0, None) for score in scores[stage]["per_class"].values())
+    write_json(tmp_path / "metrics.json", scores)
+    assert read_json(tmp_path / "metrics.json") == scores
+
+
+def test_real_model_is_scored_in_every_stage(dataset):
+    """A fresh model knows nothing, but its figures are figures; detections lie in the original images."""
+    model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
+    batches = batches_of(dataset, min_size=64, max_size=96)
+    scores, results = evaluate_model(model, dataset, batches, progress=False)
+    assert set(scores) == {"rpn", "box", "mask"}
+    assert 0.0 <= scores["rpn"]["accuracy"] <= 1.0
+    assert scores["box"]["AP50"] < 0.5
+    counts = collections.Counter(result["image_id"] for result in results)
+    assert 0 < len(counts) <= 3 and max(counts.values()) <= 5
+    sizes = dict(zip(dataset.image_ids, dataset.image_sizes))
+    for result in results:
+        x, y, width, height = result["bbox"]
+        image_height, image_width = sizes[result["image_id"]]
+        assert min(x, y) >= 0 and x + width <= image_width + 1e-3 and y + height <= image_height + 1e-3
+        assert result["segmentation"]["size"] == [image_height, image_width]
+
+
+def test_other_classes_are_refused(dataset):
+    model = types.SimpleNamespace(config=small_config(class_names=("cat", "dog")))
+    with pytest.raises(ValueError, match="the data set has the classes vehicle, person, animal, the model cat, dog"):
+        evaluate_model(model, dataset, [], progress=False)
+
+
+def test_unknown_stage_is_refused(dataset):
+    with pytest.raises(ValueError, match="stages: unknown masks; known are rpn, box, mask"):
+        evaluate_model(types.SimpleNamespace(config=small_config()), dataset, [], ("box", "masks"), progress=False)
+
+
+def test_split_batch_takes_boxes_to_original_pixels_and_leaves_padding_out():
+    outputs = {
+        "boxes": np.array([[[10, 20, 30, 40], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 2], np.float32),
+        "scores": np.array([[0.9, 0.0], [0.0, 0.0]], np.float32),
+        "labels": np.array([[2, 0], [0, 0]], np.int32),
+        "valid": np.array([1, 0], np.int32),
+    }
+    # The first image was made half as high and a third as wide.
+    first, second = split_batch(outputs, [[50, 100], [60, 60]], [[100, 300], [60, 60]], ("a", "b"), (7, 9))
+    assert isinstance(first, Detections)
+    np.testing.assert_allclose(first.boxes, [[30, 40, 90, 80]], rtol=1e-6)
+    assert first.class_names == ("b",) and first.category_ids.tolist() == [9]
+    assert first.image_size == (100, 300) and first.masks is None
+    assert len(second) == 0 and second.image_size == (60, 60)
