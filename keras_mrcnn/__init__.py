@@ -23,6 +23,8 @@ _MODULES = {
     "MaskStage": "training.stages",
     "StagedTrainer": "training.trainer",
     "CocoDataset": "data.coco",
+    "training_dataset": "data.pipeline",
+    "evaluation_dataset": "data.pipeline",
     "Detections": "structures",
     "Detector": "export.detector",
     "evaluate_model": "evaluation.evaluator",

@@ -120,6 +120,14 @@ class ModelConfig(Settings):
             raise ValueError("rpn.anchor_sizes must have as many sizes on every level, at least one")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _number_classes(cls, values):
+        """Classes that no data set has named ids for are called 1..K in results."""
+        if isinstance(values, dict) and values.get("class_names") and not values.get("category_ids"):
+            return {**values, "category_ids": tuple(range(1, len(values["class_names"]) + 1))}
+        return values
+
     @property
     def anchor_sizes(self) -> tuple[tuple[float, ...], ...]:
         """Anchor sizes in pixels, one tuple per level."""

@@ -49,7 +49,6 @@ def predict_files(model, paths: Iterable[str | Path], batch_size: int = 2) -> It
     """
     paths = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     config, failures = model.config, {}
-    category_ids = config.category_ids or range(1, len(config.class_names) + 1)
 
     def run(batch):
         return model({"images": batch["images"], "image_sizes": batch["image_sizes"]})
@@ -60,7 +59,7 @@ def predict_files(model, paths: Iterable[str | Path], batch_size: int = 2) -> It
     for batch in batches:
         outputs = {name: value.numpy() for name, value in step(batch).items()}
         sizes, originals = batch["image_sizes"].numpy(), batch["original_sizes"].numpy()
-        found = split_batch(outputs, sizes, originals, config.class_names, category_ids)
+        found = split_batch(outputs, sizes, originals, config.class_names, config.category_ids)
         yield from zip([paths[position] for position in batch["positions"].numpy()], found)
     if failures:
         raise ImageError("\n".join(str(failures[position]) for position in sorted(failures)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # A pasted mask with the place of its upper left corner: `image[y:y + wh, x:x + ww]` is where it belongs.
-MaskWindow = tuple[int, int, np.ndarray]
+MaskPatch = tuple[int, int, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +84,15 @@ class Detections:
         """Returns the detections whose score is at least `score`, in the same order."""
         return self[self.scores >= score]
 
-    def mask_windows(self, threshold: float | None = 0.5) -> Iterator[MaskWindow]:
+    def mask_patches(self, threshold: float | None = 0.5) -> Iterator[MaskPatch]:
         """Gives each mask as the part of the image that it can touch; costs no more than that part.
 
         Args:
             threshold: probability above which a pixel belongs to the object; None gives probabilities.
 
         Returns:
-            iterator of (y, x, window): window is bool, or float32 without threshold, and belongs at
-            image[y : y + window.shape[0], x : x + window.shape[1]]; it may have no pixels.
+            iterator of (y, x, patch): patch is bool, or float32 without threshold, and belongs at
+            image[y : y + patch.shape[0], x : x + patch.shape[1]]; it may have no pixels.
 
         Raises:
             ValueError: these detections have no masks.
@@ -102,13 +102,13 @@ class Detections:
         """
         if self.masks is None:
             raise ValueError("Detections.masks is None, so there is nothing to paste; predict with masks first.")
-        for y, x, window in _detection_windows(self.masks, self.boxes, self.image_size):
-            yield y, x, window if threshold is None else window > threshold
+        for y, x, patch in _detection_patches(self.masks, self.boxes, self.image_size):
+            yield y, x, patch if threshold is None else patch > threshold
 
     def paste_masks(self, threshold: float | None = 0.5) -> np.ndarray:
         """Returns the masks at the size of the image: bool [D, h, w], or float32 when threshold is None."""
         dtype = np.float32 if threshold is None else bool
-        return _paste_windows(self.mask_windows(threshold), len(self), self.image_size, dtype)
+        return _paste_patches(self.mask_patches(threshold), len(self), self.image_size, dtype)
 
     def to_coco(self, image_id: int) -> list[dict]:
         """Returns COCO results, one dict a detection, that `json.dump` and pycocotools' `loadRes` take.
@@ -128,7 +128,7 @@ class Detections:
             for category_id, box_xywh, score in columns
         ]
         if self.masks is not None:
-            for result, segmentation in zip(results, _encode_windows(self.mask_windows(), self.image_size)):
+            for result, segmentation in zip(results, _encode_patches(self.mask_patches(), self.image_size)):
                 result["segmentation"] = segmentation
         return results
 
@@ -189,8 +189,8 @@ class GroundTruth:
         masks = None if self.masks is None else self.masks[index]
         return GroundTruth(self.boxes[index], self.labels[index], masks, names, self.image_size)
 
-    def mask_windows(self) -> Iterator[MaskWindow]:
-        """Gives each mask as the part of the image that its box covers: (y, x, bool window).
+    def mask_patches(self) -> Iterator[MaskPatch]:
+        """Gives each mask as the part of the image that its box covers: (y, x, bool patch).
 
         A pixel belongs to the object where the coverage, interpolated at the pixel's centre, is above one
         half. Nothing is padded around the grid, so a mask that fills its box is given back whole.
@@ -211,10 +211,10 @@ class GroundTruth:
 
     def paste_masks(self) -> np.ndarray:
         """Returns the masks at the size of the image: bool [G, h, w]."""
-        return _paste_windows(self.mask_windows(), len(self), self.image_size, bool)
+        return _paste_patches(self.mask_patches(), len(self), self.image_size, bool)
 
 
-def _detection_windows(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[MaskWindow]:
+def _detection_patches(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[MaskPatch]:
     """Gives the soft pasted masks, cut to the image. All the arithmetic on boxes is float32, as torchvision's."""
     height, width = image_size
     side = masks.shape[-1] + 2
@@ -254,22 +254,22 @@ def _pixels_inside(start: float, stop: float, size: int) -> range:
     return range(max(int(np.ceil(start - 0.5)), 0), min(int(np.ceil(stop - 0.5)), size))
 
 
-def _paste_windows(windows: Iterator[MaskWindow], count: int, image_size: tuple[int, int], dtype: type) -> np.ndarray:
-    """Returns [count, h, w] with every window at its place and zeros elsewhere."""
+def _paste_patches(patches: Iterator[MaskPatch], count: int, image_size: tuple[int, int], dtype: type) -> np.ndarray:
+    """Returns [count, h, w] with every patch at its place and zeros elsewhere."""
     pasted = np.zeros((count, *image_size), dtype)
-    for image, (y, x, window) in zip(pasted, windows):
-        image[y : y + window.shape[0], x : x + window.shape[1]] = window
+    for image, (y, x, patch) in zip(pasted, patches):
+        image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
     return pasted
 
 
-def _encode_windows(windows: Iterator[MaskWindow], image_size: tuple[int, int]) -> Iterator[dict]:
-    """Gives a COCO RLE dict for every window; only one image-sized buffer is ever held."""
+def _encode_patches(patches: Iterator[MaskPatch], image_size: tuple[int, int]) -> Iterator[dict]:
+    """Gives a COCO RLE dict for every patch; only one image-sized buffer is ever held."""
     from pycocotools import mask as coco_mask
 
     image = np.zeros(image_size, np.uint8, order="F")
-    for y, x, window in windows:
-        place = image[y : y + window.shape[0], x : x + window.shape[1]]
-        place[...] = window
+    for y, x, patch in patches:
+        place = image[y : y + patch.shape[0], x : x + patch.shape[1]]
+        place[...] = patch
         encoded = coco_mask.encode(image)
         place[...] = 0
         yield {"size": list(image_size), "counts": encoded["counts"].decode("ascii")}

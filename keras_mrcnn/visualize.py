@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-from keras_mrcnn.structures import Detections, GroundTruth, MaskWindow
+from keras_mrcnn.structures import Detections, GroundTruth, MaskPatch
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; the last two are outside
@@ -61,8 +61,8 @@ def draw_detections(
     kept = kept[np.argsort(-kept.scores, kind="stable")]
     colours = _choose_colours(kept.category_ids, kept.class_names, colour_by, class_names)
     labels = [f"{name} {score:.2f}" for name, score in zip(kept.class_names, kept.scores)]
-    windows = None if kept.masks is None else list(kept.mask_windows(threshold=None))
-    return _draw_objects(_checked_image(image, detections.image_size), kept.boxes, windows, colours, labels)
+    patches = None if kept.masks is None else list(kept.mask_patches(threshold=None))
+    return _draw_objects(_checked_image(image, detections.image_size), kept.boxes, patches, colours, labels)
 
 
 def draw_ground_truth(
@@ -86,9 +86,9 @@ def draw_ground_truth(
         ValueError: the image is not uint8, or not of the size that the objects belong to.
     """
     colours = _choose_colours(ground_truth.labels, ground_truth.class_names, colour_by, class_names)
-    windows = None if ground_truth.masks is None else list(ground_truth.mask_windows())
+    patches = None if ground_truth.masks is None else list(ground_truth.mask_patches())
     checked = _checked_image(image, ground_truth.image_size)
-    return _draw_objects(checked, ground_truth.boxes, windows, colours, ground_truth.class_names)
+    return _draw_objects(checked, ground_truth.boxes, patches, colours, ground_truth.class_names)
 
 
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None = None, top: int = 20) -> np.ndarray:
@@ -155,22 +155,22 @@ def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: tuple[i
 def _draw_objects(
     image: np.ndarray,
     boxes: np.ndarray,
-    windows: list[MaskWindow] | None,
+    patches: list[MaskPatch] | None,
     colours: Sequence[Colour],
     labels: Sequence[str],
 ) -> np.ndarray:
     """Draws small objects on top of large ones, and all labels, those of the first objects on top, above all."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     order = np.argsort(-sides.prod(axis=1), kind="stable").tolist()
-    for number in order if windows is not None else ():
-        _blend_mask(image, windows[number], colours[number])
+    for number in order if patches is not None else ():
+        _blend_mask(image, patches[number], colours[number])
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     line_width = _line_width(picture.size)
     for number in order:
         _draw_box(draw, boxes[number], colours[number], line_width)
-        if windows is not None:
-            _draw_contours(draw, windows[number], colours[number], line_width)
+        if patches is not None:
+            _draw_contours(draw, patches[number], colours[number], line_width)
     font = _font(max(SMALLEST_LETTERS, round(0.024 * math.sqrt(picture.width * picture.height))))
     texts, places = [], []
     for box, label in zip(boxes, labels):
@@ -181,18 +181,18 @@ def _draw_objects(
     return np.array(picture)
 
 
-def _blend_mask(image: np.ndarray, mask_window: MaskWindow, colour: Colour) -> None:
+def _blend_mask(image: np.ndarray, mask_window: MaskPatch, colour: Colour) -> None:
     """Tints the pixels of a mask in place."""
-    y, x, window = mask_window
-    pixels = image[y : y + window.shape[0], x : x + window.shape[1]]
-    inside = window > 0.5
+    y, x, patch = mask_window
+    pixels = image[y : y + patch.shape[0], x : x + patch.shape[1]]
+    inside = patch > 0.5
     pixels[inside] = np.round(pixels[inside] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY).astype(np.uint8)
 
 
-def _draw_contours(draw: ImageDraw.ImageDraw, mask_window: MaskWindow, colour: Colour, line_width: int) -> None:
+def _draw_contours(draw: ImageDraw.ImageDraw, mask_window: MaskPatch, colour: Colour, line_width: int) -> None:
     """Draws the outline of a mask, closed along the image's border too."""
-    y, x, window = mask_window
-    padded = np.pad(window.astype(np.float32), 1)
+    y, x, patch = mask_window
+    padded = np.pad(patch.astype(np.float32), 1)
     for contour in find_contours(padded, 0.5):
         points = [(x + column - 1, y + row - 1) for row, column in contour.tolist()]
         draw.line(points, fill=colour, width=line_width, joint="curve" if line_width > 2 else None)

@@ -40,8 +40,8 @@ def test_public_name_is_what_its_module_calls_so(name):
 def test_public_names_are_few_and_as_promised():
     assert set(keras_mrcnn.__all__) == {
         "__version__", "Config", "load_config", "MaskRCNN", "RPNStage", "BoxStage", "MaskStage", "StagedTrainer",
-        "CocoDataset", "Detections", "Detector", "evaluate_model", "save_weights", "load_weights",
-        "export_saved_model", "export_onnx",
+        "CocoDataset", "training_dataset", "evaluation_dataset", "Detections", "Detector", "evaluate_model",
+        "save_weights", "load_weights", "export_saved_model", "export_onnx",
     }  # fmt: skip
 
 

@@ -178,8 +178,8 @@ def test_boxes_beyond_the_image_paste_nothing_and_huge_ones_are_cut():
     boxes = [[-30, -30, -20, -20], [60, 60, 90, 90], [-500, -500, 900, 900]]
     found = make_detections(boxes, masks=np.ones((3, 28, 28)))
     assert found.paste_masks().sum(axis=(1, 2)).tolist() == [0, 0, 40 * 50]
-    for y, x, window in found.mask_windows():
-        assert min(y, x) >= 0 and window.size in (0, 40 * 50)
+    for y, x, patch in found.mask_patches():
+        assert min(y, x) >= 0 and patch.size in (0, 40 * 50)
 
 
 def test_pasting_without_masks_says_what_to_do():

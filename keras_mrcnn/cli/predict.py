@@ -132,7 +132,7 @@ def _image_list(jobs, sizes, config):
         {"id": job.image_id, "file_name": job.file_name, **dict(zip(("height", "width"), sizes[job.image_id]))}
         for job in jobs
     ]
-    category_ids = config.category_ids or range(1, len(config.class_names) + 1)
+    category_ids = config.category_ids
     categories = [{"id": number, "name": name} for number, name in zip(category_ids, config.class_names)]
     return {"images": images, "annotations": [], "categories": categories}
 

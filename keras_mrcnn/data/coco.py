@@ -58,7 +58,10 @@ class CocoDataset:
         self.class_names = tuple(category["name"] for category in categories)
         self._labels = {category_id: label for label, category_id in enumerate(self.category_ids, start=1)}
         self.image_ids = sorted(self.coco.imgs)
-        sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
+        try:
+            sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
+        except KeyError as error:
+            raise ValueError(f"an image of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
         self.image_sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
     def __len__(self) -> int:

@@ -38,7 +38,7 @@ def evaluate_model(model, dataset, batches, stages=STAGES, progress=True):
         lambda batch: _run_step(model, batch, "rpn" in stages, bool(with_boxes), "mask" in stages),
         input_signature=[batches.element_spec],
     )
-    for batch in tqdm(batches, desc="evaluate", unit="batch", disable=not progress, leave=False):
+    for batch in tqdm(batches, desc="evaluate", unit="batch", disable=None if progress else True, leave=False):
         outputs = tf.nest.map_structure(lambda x: x.numpy(), step(batch))
         sizes, originals = batch["image_sizes"].numpy(), batch["original_sizes"].numpy()
         image_ids = batch["image_ids"].numpy()

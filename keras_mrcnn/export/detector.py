@@ -36,8 +36,7 @@ class Detector(tf.Module):
         self.model = model
         self.min_size, self.max_size = model.config.min_size, model.config.max_size
         self.class_names = tuple(model.config.class_names)
-        # A model that no data set has named ids for calls its classes 1..K.
-        self.category_ids = tuple(model.config.category_ids) or tuple(range(1, len(self.class_names) + 1))
+        self.category_ids = tuple(model.config.category_ids)
 
     def __call__(self, images):
         """Detects objects in images of any sizes, one after the other.

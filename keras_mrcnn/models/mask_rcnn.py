@@ -23,6 +23,8 @@ BOX_POOL, MASK_POOL = 7, 14
 class MaskRCNN(keras.Model):
     """Boxes, classes and masks of the objects in a batch of images.
 
+    Save it with `save_weights`, whose files hold the config too; Keras' own `.keras` format does not know that.
+
     Args:
         config: `ModelConfig`; its `class_names` say what the model can find.
         precision: Keras dtype policy of the networks: "float32" or "mixed_bfloat16" (weights stay in float32).

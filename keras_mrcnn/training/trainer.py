@@ -71,6 +71,8 @@ class StagedTrainer:
             restore_model(self.checkpoint, self.model)
         elif self.config.model.backbone.weights:
             load_imagenet(self.model.backbone, self.config.model.backbone.weights)
+        else:
+            _warn_of_frozen_noise(self.config.model.backbone)
         self.run_folder.mkdir(parents=True, exist_ok=True)
         save_config(self.config, self.run_folder / "config.yaml")
 
@@ -196,6 +198,16 @@ def _check_folder(folder, checkpoint, resume):
         raise FileNotFoundError(f"{folder}: holds no checkpoint to resume from; train without --resume")
     if not resume and (checkpoint.is_file() or (folder / "model.safetensors").is_file()):
         raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
+
+
+def _warn_of_frozen_noise(backbone):
+    if backbone.freeze_stages or backbone.norm == "frozen_bn":
+        logger.warning(
+            "The backbone starts from random weights, but model.backbone.freeze_stages is %d and norm is %s, so that "
+            "parts of it stay random; set freeze_stages=0 and norm=bn, or model.backbone.weights.",
+            backbone.freeze_stages,
+            backbone.norm,
+        )
 
 
 def _with_classes(config, train_data, val_data):
