@@ -109,9 +109,9 @@ class RPNMetrics:
 
         Returns:
             dict of float or None (nothing to score): accuracy, positive_accuracy, negative_accuracy,
-            AR100, AR1000: recall of the objects by the best 100 or 1000 proposals of each image (of those that
-            the model keeps, `rpn.post_nms_test`), averaged
-            over the IoU thresholds 0.5, 0.55 ... 0.95, without regard to class.
+            AR100, AR1000: recall of the objects by the best 100 or 1000 proposals of each image (or as many as
+            the model keeps, `rpn.post_nms_test`), averaged over the IoU thresholds 0.5, 0.55 ... 0.95, without
+            regard to class.
 
         Raises:
             ValueError: proposals were given for an image that is not in the annotations.
