@@ -31,7 +31,7 @@ installed=$SECONDS
 PATH="$PWD/.venv/bin:$PATH"
 
 step "generating scenes"
-keras-mrcnn data scenes "$DATA" --train 4000 --val 150 --seed 0
+keras-mrcnn data scenes "$DATA" --train 3000 --val 150 --seed 0
 
 step "training RPN, box head and mask head"
 if [ -f "$RUN/checkpoint.safetensors" ]; then
