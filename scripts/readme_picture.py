@@ -21,7 +21,7 @@ def main(run, folder, picture):
     paths = sorted(Path(folder).iterdir())[:COUNT]
     found = dict(predict_files(model, paths, batch_size=4))
     names = model.config.class_names
-    drawn = [draw_detections(read_image(path), found[path], class_names=names) for path in paths]
+    drawn = [draw_detections(read_image(path), found[path], min_score=0.7, class_names=names) for path in paths]
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
     imsave(picture, contact_sheet(drawn, COLUMNS, CELL))
 
