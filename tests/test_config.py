@@ -143,3 +143,9 @@ def test_yaml_cannot_make_python_objects(tmp_path):
     path.write_text("train: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(path)
+
+
+def test_classes_without_ids_are_numbered():
+    assert ModelConfig(class_names=("cat", "dog")).category_ids == (1, 2)
+    assert ModelConfig(class_names=("cat", "dog"), category_ids=(7, 3)).category_ids == (7, 3)
+    assert ModelConfig().category_ids == ()

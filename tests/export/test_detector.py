@@ -71,12 +71,6 @@ def test_refuses_other_arrays(detector, image, said):
         detector([blank_image(8, 8), image])
 
 
-def test_classes_without_ids_are_numbered():
-    model = confident_model()
-    model.config = model.config.model_copy(update={"category_ids": ()})
-    assert Detector(model).describe()["category_ids"] == [1, 2, 3]
-
-
 def test_to_detections_leaves_padding_out():
     found = {
         "boxes": np.float32([[1, 2, 3, 4], [0, 0, 0, 0]]),
