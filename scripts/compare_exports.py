@@ -18,7 +18,7 @@ from keras_mrcnn.data.images import read_image
 
 def main(run, exported, folder):
     detector = Detector(load_weights(Path(run) / "model.safetensors"))
-    newest = max((int(path.name) for path in Path(exported).iterdir() if path.name.isdigit()))
+    newest = max(int(path.name) for path in Path(exported).iterdir() if path.name.isdigit())
     signature = tf.saved_model.load(str(Path(exported) / str(newest))).signatures["detect"]
     session = onnxruntime.InferenceSession(f"{exported}.onnx", providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
