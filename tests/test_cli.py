@@ -113,7 +113,7 @@ def test_module_is_the_command_line():
 
 
 def test_usage_errors_have_exit_status_2():
-    assert "No such command" in usage_error(run("trian"))
+    assert "No such command" in usage_error(run("train_"))
     assert "No such option" in usage_error(run("train", "--runn", "x"))
 
 
