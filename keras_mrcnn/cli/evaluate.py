@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FILE, WEIGHTS, load_model, split_files
+from keras_mrcnn.cli.locations import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FILE,
+    WEIGHTS,
+    load_model,
+    split_files,
+    write_results,
+)
 
 STAGES = ("rpn", "box", "mask")
 
@@ -49,8 +55,7 @@ def evaluate(weights, weights_option, data, annotations, images, stages, metrics
     if metrics_file:
         write_json(metrics_file, scores)
     if results_file:
-        results_file.parent.mkdir(parents=True, exist_ok=True)
-        results_file.write_text(json.dumps(results), encoding="utf-8")
+        write_results(results_file, results)
 
 
 def _data_files(weights, data, annotations, images):

@@ -1,7 +1,9 @@
-"""Where the command line finds weights, annotations and images."""
+"""Where the command line finds weights, annotations and images, and how it leaves results."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import click
@@ -47,3 +49,11 @@ def images_of(annotations: Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise click.UsageError(f"{annotations}: there is no {folder / annotations.stem}; name the folder with --images")
+
+
+def write_results(path: Path, results) -> None:
+    """Writes COCO results, or their list of images, as compact JSON; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(results), encoding="utf-8")
+    os.replace(temporary, path)

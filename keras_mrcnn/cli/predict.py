@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model
+from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
 
 # What is looked for in folders; a file that is named is read whatever its name.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -60,8 +59,8 @@ def predict(weights, images, out, annotations, min_score, batch_size):
         failure = error
     done = [job for job in jobs if job.image_id in results]
     found = [result for job in done for result in results[job.image_id]]
-    _write_json(out / "detections.json", found)
-    _write_json(out / "images.json", _image_list(done, sizes, model.config))
+    write_results(out / "detections.json", found)
+    write_results(out / "images.json", _image_list(done, sizes, model.config))
     click.echo(f"Wrote {len(found)} detections in {len(done)} images to {out}.")
     if failure is not None:
         raise ImageError(f"{len(jobs) - len(done)} of {len(jobs)} files could not be read:\n{failure}")
@@ -146,10 +145,3 @@ def _draw(job, detections, min_score, class_names):
     picture = draw_detections(read_image(job.path), detections, min_score, class_names=class_names)
     job.picture.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(job.picture, **({} if job.picture.suffix.lower() == ".png" else {"quality": 92}))
-
-
-def _write_json(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
