@@ -28,8 +28,8 @@ _MODULES = {
     "Detections": "structures",
     "Detector": "export.detector",
     "evaluate_model": "evaluation.evaluator",
-    "save_weights": "weights.native",
-    "load_weights": "weights.native",
+    "save_weights": "weights",
+    "load_weights": "weights",
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
 }

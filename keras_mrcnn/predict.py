@@ -44,7 +44,7 @@ def predict_files(model, paths: Iterable[str | Path], batch_size: int = 2) -> It
         ValueError: the batch size is not positive.
 
     Example:
-        >>> for path, detections in predict_files(load_weights("model.safetensors"), ["a.jpg", "b.png"]):
+        >>> for path, detections in predict_files(load_weights(None, "model.safetensors"), ["a.jpg", "b.png"]):
         ...     print(path.name, detections.class_names)
     """
     paths = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]

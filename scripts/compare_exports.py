@@ -17,7 +17,7 @@ from keras_mrcnn.data.images import read_image
 
 
 def main(run, exported, folder):
-    detector = Detector(load_weights(Path(run) / "model.safetensors"))
+    detector = Detector(load_weights(None, Path(run) / "model.safetensors"))
     newest = max(int(path.name) for path in Path(exported).iterdir() if path.name.isdigit())
     signature = tf.saved_model.load(str(Path(exported) / str(newest))).signatures["detect"]
     session = onnxruntime.InferenceSession(f"{exported}.onnx", providers=["CPUExecutionProvider"])

@@ -1,46 +1,59 @@
-"""The small network of the golden tests in torchvision, step by step; used by make_golden.py alone."""
+"""The small networks of the golden tests in torchvision, step by step; used by make_golden.py alone.
+
+"v1" is built as `maskrcnn_resnet50_fpn`, "v2" as `maskrcnn_resnet50_fpn_v2`, both with a ResNet-18 and few channels.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import BatchNorm2d
 from torchvision.models import resnet18
 from torchvision.models.detection import MaskRCNN, roi_heads
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FrozenBatchNorm2d
 
 STEPS = ("C2", "C3", "C4", "C5")
 
 
-def build(case):
+def build(case, version):
     """The model with the weights that follow from its names."""
-    body = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
-    layers = {f"layer{i + 1}": str(i) for i in range(4)}
     channels, box_channels, outputs = case.CHANNELS, case.BOX_CHANNELS, len(case.CLASS_NAMES) + 1
+    convolutions = (channels,) * 4
+    if version == "v1":
+        norms, body_norm, depth = {}, FrozenBatchNorm2d, 1
+        box_head = TwoMLPHead(channels * 49, box_channels)
+    else:
+        norms, body_norm, depth = {"norm_layer": BatchNorm2d}, BatchNorm2d, 2
+        box_head = FastRCNNConvFCHead((channels, 7, 7), convolutions, [box_channels], **norms)
+    layers = {f"layer{i + 1}": str(i) for i in range(4)}
+    body = resnet18(weights=None, norm_layer=body_norm)
     model = MaskRCNN(
-        BackboneWithFPN(body, layers, [64, 128, 256, 512], channels),
+        BackboneWithFPN(body, layers, [64, 128, 256, 512], channels, **norms),
         min_size=case.MIN_SIZE,
         max_size=case.MAX_SIZE,
+        rpn_head=RPNHead(channels, 3, conv_depth=depth),
         rpn_pre_nms_top_n_test=case.PRE_NMS,
         rpn_post_nms_top_n_test=case.POST_NMS,
         box_detections_per_img=case.MAX_DETECTIONS,
         box_score_thresh=case.SCORE_THRESHOLD,
-        box_head=TwoMLPHead(channels * 49, box_channels),
+        box_head=box_head,
         box_predictor=FastRCNNPredictor(box_channels, outputs),
-        mask_head=MaskRCNNHeads(channels, (channels,) * 4, 1),
+        mask_head=MaskRCNNHeads(channels, convolutions, 1, **norms),
         mask_predictor=MaskRCNNPredictor(channels, channels, outputs),
     )
-    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    shapes = {name: value.shape for name, value in model.state_dict().items() if "num_batches_tracked" not in name}
     model.load_state_dict({name: torch.tensor(value) for name, value in case.weights_like(shapes).items()})
     return model.eval()
 
 
-def run(case):
+def run(case, version):
     """Arrays of every step on `case.images()`, of the whole model on a picture, and gradients of the heads."""
-    model = build(case)
+    model = build(case, version)
     images = torch.tensor(case.images()).permute(0, 3, 1, 2)
     with torch.no_grad():
         body, features = model.backbone.body(images), model.backbone(images)

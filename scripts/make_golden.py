@@ -8,6 +8,7 @@ Needs torch and torchvision, and nothing of ours but those two files. Run it whe
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,11 +164,11 @@ def channels_first(value):
     return torch.tensor(np.moveaxis(value, -1, -3).copy())
 
 
-def small_network():
-    """What each step of the small network gives, and the gradients of its heads."""
+def small_network(version):
+    """What each step of a small network gives, and the gradients of its heads."""
     from golden_torch_network import run
 
-    return run(network)
+    return run(network, version)
 
 
 def state_dict_names():
@@ -186,7 +187,8 @@ def main():
     makers = {
         "anchors": anchors, "boxes": box_arithmetic, "roi_align": roi_align, "proposals": proposals,
         "matching": matching, "detections": detections, "losses": losses, "paste": pasted, "transform": transformed,
-        "network": small_network, "names": state_dict_names,
+        "network_v1": partial(small_network, "v1"), "network_v2": partial(small_network, "v2"),
+        "names": state_dict_names,
     }  # fmt: skip
     inputs.FOLDER.mkdir(exist_ok=True)
     for name, make in makers.items():

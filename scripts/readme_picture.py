@@ -17,7 +17,7 @@ COUNT, COLUMNS, CELL = 12, 4, (288, 288)
 
 
 def main(run, folder, picture):
-    model = load_weights(Path(run) / "model.safetensors")
+    model = load_weights(None, Path(run) / "model.safetensors")
     paths = sorted(Path(folder).iterdir())[:COUNT]
     found = dict(predict_files(model, paths, batch_size=4))
     names = model.config.class_names

@@ -28,24 +28,32 @@ def small_config(**changes):
     return ModelConfig.model_validate({**SMALL, **groups})
 
 
-def golden_config(**box_head):
-    """Config of the network in golden_network.py."""
-    case = golden_network
-    return ModelConfig.model_validate(
-        {
-            "class_names": case.CLASS_NAMES,
-            "backbone": {"depth": 18},
-            "neck": {"channels": case.CHANNELS},
-            "rpn": {"pre_nms_test": case.PRE_NMS, "post_nms_test": case.POST_NMS},
-            "box_head": {
-                "channels": case.BOX_CHANNELS,
-                "max_detections": case.MAX_DETECTIONS,
-                "score_threshold": case.SCORE_THRESHOLD,
-                **box_head,
-            },
-            "mask_head": {"channels": case.CHANNELS},
-        }
-    )
+V2 = {
+    "backbone": {"depth": 18, "norm": "bn"},
+    "neck": {"norm": "bn"},
+    "rpn": {"convolutions": 2},
+    "box_head": {"dense_layers": 1, "convolutions": 4, "conv_channels": golden_network.CHANNELS, "norm": "bn"},
+    "mask_head": {"norm": "bn"},
+}
+
+
+def golden_config(version="v1", **box_head):
+    """Config of a network in golden_network.py: built as torchvision's first Mask R-CNN or as its second."""
+    case, changes = golden_network, V2 if version == "v2" else {}
+    groups = {
+        "backbone": {"depth": 18},
+        "neck": {"channels": case.CHANNELS},
+        "rpn": {"pre_nms_test": case.PRE_NMS, "post_nms_test": case.POST_NMS},
+        "box_head": {
+            "channels": case.BOX_CHANNELS,
+            "max_detections": case.MAX_DETECTIONS,
+            "score_threshold": case.SCORE_THRESHOLD,
+            **box_head,
+        },
+        "mask_head": {"channels": case.CHANNELS},
+    }
+    groups = {name: {**settings, **changes.get(name, {})} for name, settings in groups.items()}
+    return ModelConfig.model_validate({"class_names": case.CLASS_NAMES, **groups})
 
 
 def fill(model):
@@ -58,9 +66,9 @@ def fill(model):
 
 
 @functools.cache
-def golden_model():
-    """The filled network of golden_network.py. Shared: do not change it."""
-    return fill(MaskRCNN(golden_config()))
+def golden_model(version="v1"):
+    """A filled network of golden_network.py. Shared: do not change it."""
+    return fill(MaskRCNN(golden_config(version)))
 
 
 def inputs(height=64, width=96, sizes=((64, 96), (50, 70)), name="images"):

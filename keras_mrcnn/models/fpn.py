@@ -6,6 +6,8 @@ Shapes: B batch, H W of a map, C channels.
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.layers.conv_norm import ConvNorm
+
 
 class FPN(keras.Model):
     """Feature pyramid P2..P6 from C2..C5.
@@ -13,9 +15,11 @@ class FPN(keras.Model):
     Args:
         channels: of every map.
         levels: how many maps come in.
+        norm, epsilon: of every convolution, see `make_norm`; by default biases instead.
 
     Call arguments:
         features: a list of maps [B, H, W, C], C2 first.
+        training: whether batch statistics are used and moved, where `norm` has any and the part is not frozen.
 
     Returns:
         A list of maps [B, H, W, channels], one more than `features`: the last is the one before it at every other
@@ -24,18 +28,19 @@ class FPN(keras.Model):
     Reference: Lin et al., Feature Pyramid Networks, 2017, section 3.
     """
 
-    def __init__(self, channels=256, levels=4, **kwargs):
+    def __init__(self, channels=256, levels=4, norm=None, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.inner = [_conv(channels, 1, f"inner{i}") for i in range(levels)]
-        self.layer = [_conv(channels, 3, f"layer{i}") for i in range(levels)]
+        norms = {"norm": norm, "epsilon": epsilon}
+        self.inner = [_conv(channels, 1, name=f"inner{i}", **norms) for i in range(levels)]
+        self.layer = [_conv(channels, 3, name=f"layer{i}", **norms) for i in range(levels)]
 
-    def call(self, features):
-        merged = self.inner[-1](features[-1])
-        outputs = [self.layer[-1](merged)]
+    def call(self, features, training=False):
+        merged = self.inner[-1](features[-1], training=training)
+        outputs = [self.layer[-1](merged, training=training)]
         for fmap, inner, layer in list(zip(features, self.inner, self.layer))[-2::-1]:
-            lateral = inner(fmap)
+            lateral = inner(fmap, training=training)
             merged = lateral + _upsample_to(merged, lateral)
-            outputs.insert(0, layer(merged))
+            outputs.insert(0, layer(merged, training=training))
         return [*outputs, outputs[-1][:, ::2, ::2]]
 
 
@@ -45,14 +50,13 @@ class C4(keras.Model):
     Reference: Ren et al., Faster R-CNN, 2015, section 3.
     """
 
-    def call(self, features):
+    def call(self, features, training=False):
         return [features[-1]]
 
 
-def _conv(channels, kernel_size, name):
-    # Every layer has an initializer of its own: one that is shared gives all the same values.
+def _conv(channels, kernel_size, **kwargs):
     init = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
-    return keras.layers.Conv2D(channels, kernel_size, padding="same", kernel_initializer=init, name=name)
+    return ConvNorm(channels, kernel_size, initializer=init, **kwargs)
 
 
 def _upsample_to(x, reference):

@@ -6,6 +6,8 @@ Shapes: B batch, R RoIs, S side of the pooled map, M = 2 S mask side, C channels
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.layers.conv_norm import ConvNorm, he_normal
+
 
 class MaskHead(keras.Model):
     """A fully convolutional head with an independent sigmoid mask for each class.
@@ -16,9 +18,11 @@ class MaskHead(keras.Model):
         num_classes: K, without the background.
         channels: of every convolution.
         convolutions: how many 3x3 convolutions come before the transposed one.
+        norm, epsilon: of these convolutions, see `make_norm`; by default biases instead.
 
     Call arguments:
         pooled: float [B, R, S, S, C] from RoIAlign.
+        training: whether batch statistics are used and moved, where `norm` has any and the head is not frozen.
 
     Returns:
         mask logits float32 [B, R, M, M, K + 1], background first.
@@ -26,32 +30,24 @@ class MaskHead(keras.Model):
     Reference: He et al., Mask R-CNN, 2017, section 3 and figure 4 (right).
     """
 
-    def __init__(self, num_classes, channels=256, convolutions=4, **kwargs):
+    def __init__(self, num_classes, channels=256, convolutions=4, norm=None, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
         self.num_outputs = num_classes + 1
         self.convs = [
-            keras.layers.Conv2D(
-                channels, 3, padding="same", activation="relu", kernel_initializer=_he_normal(), name=f"conv{i + 1}"
-            )
-            for i in range(convolutions)
+            ConvNorm(channels, 3, norm=norm, epsilon=epsilon, name=f"conv{i + 1}") for i in range(convolutions)
         ]
         self.upsample = keras.layers.Conv2DTranspose(
-            channels, 2, strides=2, activation="relu", kernel_initializer=_he_normal(), name="upsample"
+            channels, 2, strides=2, activation="relu", kernel_initializer=he_normal(), name="upsample"
         )
-        self.logits = keras.layers.Conv2D(self.num_outputs, 1, kernel_initializer=_he_normal(), name="logits")
+        self.logits = keras.layers.Conv2D(self.num_outputs, 1, kernel_initializer=he_normal(), name="logits")
 
-    def call(self, pooled):
+    def call(self, pooled, training=False):
         shape = tf.shape(pooled)
         x = tf.reshape(pooled, [-1, *pooled.shape[2:]])
         for conv in self.convs:
-            x = conv(x)
+            x = tf.nn.relu(conv(x, training=training))
         x = tf.cast(self.logits(self.upsample(x)), tf.float32)
         return tf.reshape(x, [shape[0], shape[1], *x.shape[1:]])
-
-
-def _he_normal():
-    """An initializer for one layer: one that is shared gives all layers the same values."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def select_class(mask_logits, labels):

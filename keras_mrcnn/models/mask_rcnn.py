@@ -64,20 +64,21 @@ class MaskRCNN(keras.Model):
     def _make_parts(self, config):
         num_classes, fpn = len(config.class_names), config.neck.kind == "fpn"
         strides = (4, 8, 16, 32) if fpn else (16,)
-        backbone, rpn, box, mask = config.backbone, config.rpn, config.box_head, config.mask_head
+        backbone, neck, rpn, box, mask = config.backbone, config.neck, config.rpn, config.box_head, config.mask_head
+        epsilon = backbone.norm_epsilon
         self.backbone = ResNet(
             backbone.depth,
             backbone.width,
             stages=5 if fpn else 4,
             stride_in=backbone.stride_in,
             norm=backbone.norm,
-            epsilon=backbone.norm_epsilon,
+            epsilon=epsilon,
             name="backbone",
         )
-        self.neck = FPN(config.neck.channels, name="fpn") if fpn else C4(name="c4")
+        self.neck = FPN(neck.channels, norm=neck.norm, epsilon=epsilon, name="fpn") if fpn else C4(name="c4")
         self.anchors = AnchorGenerator(config.anchor_sizes, rpn.aspect_ratios, name="anchors")
-        self.roi_channels = config.neck.channels if fpn else self.backbone.stages[-1][-1].out_channels
-        self.rpn = RPN(self.roi_channels, len(self.anchors.cells[0]), name="rpn")
+        self.roi_channels = neck.channels if fpn else self.backbone.stages[-1][-1].out_channels
+        self.rpn = RPN(self.roi_channels, len(self.anchors.cells[0]), rpn.convolutions, name="rpn")
         self.proposals = ProposalLayer(
             pre_nms_train=rpn.pre_nms_train,
             post_nms_train=rpn.post_nms_train,
@@ -87,7 +88,16 @@ class MaskRCNN(keras.Model):
             name="proposals",
         )
         self.box_pool = RoIAlign(BOX_POOL, strides, config.roi_canonical_side, name="box_pool")
-        self.box_head = BoxHead(num_classes, box.channels, name="box_head")
+        self.box_head = BoxHead(
+            num_classes,
+            box.channels,
+            box.dense_layers,
+            box.convolutions,
+            box.conv_channels,
+            norm=box.norm,
+            epsilon=epsilon,
+            name="box_head",
+        )
         self.detections = DetectionLayer(
             score_threshold=box.score_threshold,
             nms_iou=box.nms_iou,
@@ -95,7 +105,9 @@ class MaskRCNN(keras.Model):
             name="detections",
         )
         self.mask_pool = RoIAlign(MASK_POOL, strides, config.roi_canonical_side, name="mask_pool")
-        self.mask_head = MaskHead(num_classes, mask.channels, mask.convolutions, name="mask_head")
+        self.mask_head = MaskHead(
+            num_classes, mask.channels, mask.convolutions, norm=mask.norm, epsilon=epsilon, name="mask_head"
+        )
 
     def call(self, inputs, training=False):
         images, image_sizes = inputs["images"], inputs["image_sizes"]
@@ -112,7 +124,7 @@ class MaskRCNN(keras.Model):
             images: as in `call`.
             training: whether batch norms that are not frozen use and move batch statistics.
         """
-        return self.neck(self.backbone(images, training=training))
+        return self.neck(self.backbone(images, training=training), training=training)
 
     def score_anchors(self, features, images):
         """The RPN's objectness logits, deltas and anchors: three lists, one entry a level, as `ProposalLayer` takes."""

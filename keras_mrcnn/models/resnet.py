@@ -5,7 +5,7 @@ Shapes: B batch, H W of the input.
 
 import keras
 
-from keras_mrcnn.layers.normalization import make_norm
+from keras_mrcnn.layers.conv_norm import ConvNorm
 
 # depth: (blocks of stages 2 to 5, whether blocks are bottlenecks)
 ARCHITECTURES = {
@@ -15,54 +15,6 @@ ARCHITECTURES = {
     101: ((3, 4, 23, 3), True),
 }
 EXPANSION = 4
-
-
-class ConvNorm(keras.layers.Layer):
-    """Convolution without bias, symmetric padding, normalisation.
-
-    `SAME` is no substitute: on a strided convolution TensorFlow pads more on the right and bottom than other
-    frameworks do, which shifts every map of an imported model.
-
-    Args:
-        channels, kernel_size, stride: of the convolution.
-        norm: kind, see `make_norm`.
-        epsilon: of the normalisation.
-
-    Inputs and output: float [B, H, W, C] and [B, ceil(H / stride), ceil(W / stride), channels].
-    """
-
-    def __init__(self, channels, kernel_size, *, stride=1, norm, epsilon, **kwargs):
-        super().__init__(**kwargs)
-        strided = stride > 1 and kernel_size > 1
-        self.pad = keras.layers.ZeroPadding2D(kernel_size // 2) if strided else None
-        # A strided 1x1 convolution reads every second cell. Taking these first is the same, and safe: TensorFlow's
-        # gradient of the strided one writes past its memory on CPUs where there are fewer than 16 channels.
-        self.step = 1 if strided else stride
-        self.conv = keras.layers.Conv2D(
-            channels,
-            kernel_size,
-            strides=stride if strided else 1,
-            padding="valid" if strided else "same",
-            use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-            name="conv",
-        )
-        self.norm = make_norm(norm, channels, epsilon, "norm")
-        self.has_statistics = norm in ("bn", "sync_bn")
-
-    def build(self, input_shape):
-        # The padding counts: on a map of two rows a 3x3 kernel would not fit without it.
-        self.conv.build(input_shape if self.pad is None else self.pad.compute_output_shape(input_shape))
-        self.norm.build((*input_shape[:-1], self.conv.filters))
-        super().build(input_shape)
-
-    def call(self, x, training=False):
-        if self.pad is not None:
-            x = self.pad(x)
-        if self.step > 1:
-            x = x[:, :: self.step, :: self.step]
-        x = self.conv(x)
-        return self.norm(x, training=training) if self.has_statistics else self.norm(x)
 
 
 class ResidualBlock(keras.layers.Layer):

@@ -6,13 +6,16 @@ Shapes: B batch, H W C of a level, A anchors per cell, N = H * W * A.
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.layers.conv_norm import ConvNorm
+
 
 class RPN(keras.Model):
     """Objectness and box deltas for every anchor.
 
     Args:
-        channels: of the 3x3 convolution, those of the maps.
+        channels: of the 3x3 convolutions, those of the maps.
         num_anchors: A.
+        convolutions: how many 3x3 convolutions there are.
 
     Call arguments:
         features: a list of maps float [B, H, W, C].
@@ -24,23 +27,25 @@ class RPN(keras.Model):
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.
     """
 
-    def __init__(self, channels, num_anchors, **kwargs):
+    def __init__(self, channels, num_anchors, convolutions=1, **kwargs):
         super().__init__(**kwargs)
-        self.conv = _conv(channels, 3, "conv", activation="relu")
-        self.objectness = _conv(num_anchors, 1, "objectness")
-        self.deltas = _conv(4 * num_anchors, 1, "deltas")
+        self.convs = [
+            ConvNorm(channels, 3, initializer=_small_normal(), name=f"conv{i + 1}") for i in range(convolutions)
+        ]
+        self.objectness = keras.layers.Conv2D(num_anchors, 1, kernel_initializer=_small_normal(), name="objectness")
+        self.deltas = keras.layers.Conv2D(4 * num_anchors, 1, kernel_initializer=_small_normal(), name="deltas")
 
     def call(self, features):
-        hidden = [self.conv(fmap) for fmap in features]
         batch = tf.shape(features[0])[0]
-        objectness = [tf.reshape(tf.cast(self.objectness(x), tf.float32), [batch, -1]) for x in hidden]
-        deltas = [tf.reshape(tf.cast(self.deltas(x), tf.float32), [batch, -1, 4]) for x in hidden]
+        objectness, deltas = [], []
+        for x in features:
+            for conv in self.convs:
+                x = tf.nn.relu(conv(x))
+            objectness.append(tf.reshape(tf.cast(self.objectness(x), tf.float32), [batch, -1]))
+            deltas.append(tf.reshape(tf.cast(self.deltas(x), tf.float32), [batch, -1, 4]))
         return objectness, deltas
 
 
-def _conv(channels, kernel_size, name, activation=None):
-    # Every layer has an initializer of its own: one that is shared gives all the same values.
-    init = keras.initializers.RandomNormal(stddev=0.01)
-    return keras.layers.Conv2D(
-        channels, kernel_size, padding="same", activation=activation, kernel_initializer=init, name=name
-    )
+def _small_normal():
+    """An initializer for one layer: one that is shared gives all layers the same values."""
+    return keras.initializers.RandomNormal(stddev=0.01)

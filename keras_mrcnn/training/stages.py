@@ -182,7 +182,9 @@ class BoxStage(Stage):
             samples=config.samples,
             positive_fraction=config.positive_fraction,
         )
-        class_logits, deltas = model.box_head(model.box_pool(model.roi_features(features), targets.rois))
+        class_logits, deltas = model.box_head(
+            model.box_pool(model.roi_features(features), targets.rois), training=training
+        )
         return {
             "class_logits": class_logits,
             "deltas": deltas,
@@ -240,7 +242,7 @@ class MaskStage(Stage):
         # Positives come first: what no image of the batch fills is not worth a convolution.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(targets.labels > 0, tf.int32), axis=1)), 1)
         rois, labels, matched = targets.rois[:, :most], targets.labels[:, :most], targets.matched[:, :most]
-        logits = model.mask_head(model.mask_pool(model.roi_features(features), rois))
+        logits = model.mask_head(model.mask_pool(model.roi_features(features), rois), training=training)
         target_masks = crop_mask_targets(batch["gt_masks"], batch["gt_boxes"], rois, matched, logits.shape[2])
         return {
             "mask_logits": select_class(logits, tf.maximum(labels, 0)),

@@ -48,29 +48,47 @@ def _resnet(backbone):
 def _fpn(neck):
     for name, convs in (("inner_blocks", getattr(neck, "inner", [])), ("layer_blocks", getattr(neck, "layer", []))):
         for level, conv in enumerate(convs):
-            yield from _conv(f"{name}.{level}.0", conv)
+            yield from _block(f"{name}.{level}", conv)
 
 
 def _rpn(rpn):
-    yield from _conv("rpn.head.conv.0.0", rpn.conv)
+    for index, conv in enumerate(rpn.convs):
+        yield from _block(f"rpn.head.conv.{index}", conv)
     yield from _conv("rpn.head.cls_logits", rpn.objectness)
     yield from _conv("rpn.head.bbox_pred", rpn.deltas)
 
 
 def _box_head(head, channels):
-    yield from _first_dense("box_head.fc6", head.fc6, channels)
-    yield from _dense("box_head.fc7", head.fc7)
+    for index, conv in enumerate(head.convs):
+        yield from _block(f"box_head.{index}", conv)
+    if head.convs:
+        # There torchvision's head is one sequence: convolutions, flatten, then each dense layer and its ReLU.
+        first, channels = len(head.convs) + 1, head.convs[-1].conv.filters
+        names = [f"box_head.{first + 2 * i}" for i in range(len(head.dense))]
+    else:
+        names = [f"box_head.fc{6 + i}" for i in range(len(head.dense))]
+    yield from _first_dense(names[0], head.dense[0], channels)
+    for name, layer in zip(names[1:], head.dense[1:]):
+        yield from _dense(name, layer)
     yield from _dense("box_predictor.cls_score", head.classes)
     yield from _dense("box_predictor.bbox_pred", head.deltas)
 
 
 def _mask_head(head):
     for index, conv in enumerate(head.convs):
-        yield from _conv(f"mask_head.{index}.0", conv)
+        yield from _block(f"mask_head.{index}", conv)
     # Keras keeps a transposed kernel as (h, w, out, in), torch as (in, out, h, w).
     yield "mask_predictor.conv5_mask.weight", _transposed(head.upsample.kernel, (3, 2, 0, 1))
     yield "mask_predictor.conv5_mask.bias", _plain(head.upsample.bias)
     yield from _conv("mask_predictor.mask_fcn_logits", head.logits)
+
+
+def _block(name, layer):
+    """A `ConvNorm` where torchvision has a sequence of convolution and, it may be, norm."""
+    if layer.norm is None:
+        yield from _conv(f"{name}.0", layer.conv)
+    else:
+        yield from _conv_norm(f"{name}.0", f"{name}.1", layer)
 
 
 def _conv_norm(conv_name, norm_name, layer):

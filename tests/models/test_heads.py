@@ -26,7 +26,7 @@ def test_rpn_order_is_row_column_anchor():
     # The hidden map copies the input's first channel; the two anchors see it with factors 1 and 10.
     centre = np.zeros((3, 3, 4, 4), np.float32)
     centre[1, 1, 0, 0] = 1
-    rpn.conv.set_weights([centre, np.zeros(4)])
+    rpn.convs[0].set_weights([centre, np.zeros(4)])
     rpn.objectness.set_weights([np.float32([[1, 10]] + [[0, 0]] * 3)[None, None], np.zeros(2)])
     rpn.deltas.set_weights([np.zeros((1, 1, 4, 8)), np.arange(8)])
     fmap = tf.reshape(tf.range(6, dtype=tf.float32), [1, 2, 3, 1]) * tf.constant([1.0, 0, 0, 0])

@@ -13,7 +13,7 @@ from keras_mrcnn.training.checkpoint import (
     save_checkpoint,
 )
 from keras_mrcnn.training.stages import BoxStage, MaskStage
-from keras_mrcnn.weights.native import WeightsError, save_weights
+from keras_mrcnn.weights import WeightsError, save_weights
 
 
 def trained_stage(optimizer, steps=2):

@@ -13,7 +13,7 @@ from small_training import BOX_HEAD, changed, greatest_difference, small_run, sn
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
-from keras_mrcnn.weights.native import load_weights
+from keras_mrcnn.weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE, CLIP_NORM, STEPS = 0.1, 0.2, 3
@@ -56,7 +56,7 @@ def runs(scenes, tmp_path_factory):
 
 
 def weights_of(folder, stage):
-    return snapshot(load_weights(folder / FILES[stage]))
+    return snapshot(load_weights(None, folder / FILES[stage]))
 
 
 @pytest.mark.parametrize(("norm", "stage"), CASES)

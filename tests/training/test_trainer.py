@@ -21,7 +21,7 @@ from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import NonFiniteLossError, SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.training.trainer import StagedTrainer
-from keras_mrcnn.weights.native import WeightsError, load_weights
+from keras_mrcnn.weights import WeightsError, load_weights
 
 
 class Interrupted(Exception):
@@ -59,7 +59,7 @@ def test_run_folder_holds_all_that_is_promised(finished):
         "config.yaml", "checkpoint.safetensors", "rpn.safetensors", "box.safetensors", "model.safetensors",
         "metrics.json", "logs",
     }  # fmt: skip
-    assert changed(weights, snapshot(load_weights(folder / "model.safetensors"))) == set()
+    assert changed(weights, snapshot(load_weights(None, folder / "model.safetensors"))) == set()
     assert all(list((folder / "logs" / stage).rglob("events.*")) for stage in ("rpn", "box", "mask"))
     assert read_progress(folder / "checkpoint.safetensors") == ("mask", 2)
 
@@ -74,7 +74,7 @@ def test_resolved_config_is_written_with_the_classes(finished):
 
 def test_each_stage_leaves_those_before_it_alone(finished):
     folder = finished[1].run_folder
-    rpn, box, mask = (snapshot(load_weights(folder / f"{name}.safetensors")) for name in ("rpn", "box", "model"))
+    rpn, box, mask = (snapshot(load_weights(None, folder / f"{name}.safetensors")) for name in ("rpn", "box", "model"))
     assert all(name.startswith("roi_heads.box_") for name in changed(rpn, box))
     assert changed(rpn, box) and changed(box, mask)
     assert all(name.startswith("roi_heads.mask_") for name in changed(box, mask))

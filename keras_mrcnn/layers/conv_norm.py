@@ -1,0 +1,65 @@
+"""A convolution with its normalisation: what backbone, neck and heads are made of.
+
+Shapes: B batch, H W C of the input.
+"""
+
+import keras
+
+from keras_mrcnn.layers.normalization import make_norm
+
+
+def he_normal():
+    """An initializer for one layer before a ReLU. One that is shared would give all layers the same values."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+class ConvNorm(keras.layers.Layer):
+    """Convolution with symmetric padding, then normalisation; without normalisation it has a bias.
+
+    `SAME` is no substitute: on a strided convolution TensorFlow pads more on the right and bottom than other
+    frameworks do, which shifts every map of an imported model.
+
+    Args:
+        channels, kernel_size, stride: of the convolution.
+        norm: kind, see `make_norm`, or None.
+        epsilon: of the normalisation.
+        initializer: of the kernel, by default `he_normal`; one for each layer.
+
+    Inputs and output: float [B, H, W, C] and [B, ceil(H / stride), ceil(W / stride), channels].
+    """
+
+    def __init__(self, channels, kernel_size, *, stride=1, norm=None, epsilon=1e-5, initializer=None, **kwargs):
+        super().__init__(**kwargs)
+        strided = stride > 1 and kernel_size > 1
+        self.pad = keras.layers.ZeroPadding2D(kernel_size // 2) if strided else None
+        # A strided 1x1 convolution reads every second cell. Taking these first is the same, and safe: TensorFlow's
+        # gradient of the strided one writes past its memory on CPUs where there are fewer than 16 channels.
+        self.step = 1 if strided else stride
+        self.conv = keras.layers.Conv2D(
+            channels,
+            kernel_size,
+            strides=stride if strided else 1,
+            padding="valid" if strided else "same",
+            use_bias=norm is None,
+            kernel_initializer=initializer or he_normal(),
+            name="conv",
+        )
+        self.norm = None if norm is None else make_norm(norm, channels, epsilon, "norm")
+        self.has_statistics = norm in ("bn", "sync_bn")
+
+    def build(self, input_shape):
+        # The padding counts: on a map of two rows a 3x3 kernel would not fit without it.
+        self.conv.build(input_shape if self.pad is None else self.pad.compute_output_shape(input_shape))
+        if self.norm is not None:
+            self.norm.build((*input_shape[:-1], self.conv.filters))
+        super().build(input_shape)
+
+    def call(self, x, training=False):
+        if self.pad is not None:
+            x = self.pad(x)
+        if self.step > 1:
+            x = x[:, :: self.step, :: self.step]
+        x = self.conv(x)
+        if self.norm is None:
+            return x
+        return self.norm(x, training=training) if self.has_statistics else self.norm(x)

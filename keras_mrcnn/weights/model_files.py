@@ -1,0 +1,212 @@
+"""Weight files of every kind into models and back: ours, torchvision's, ImageNet's."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from keras_mrcnn.config import ConfigError, ModelConfig
+from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.weights import architecture, keras_applications, torch_files
+from keras_mrcnn.weights.names import backbone_weights, named_weights
+from keras_mrcnn.weights.native import (
+    WeightsError,
+    assign_entries,
+    fit_faults,
+    named_values,
+    read_safetensors,
+    write_safetensors,
+)
+
+logger = logging.getLogger(__name__)
+
+# torchvision sets the epsilon of its batch norms to 0 when it loads this file, and only then. Its name holds the
+# beginning of its SHA-256.
+COCO_V1_FILE, COCO_V1_HASH = "maskrcnn_resnet50_fpn_coco", "bf2d0c1e"
+CLASS_LAYERS = tuple(
+    f"roi_heads.{layer}."
+    for layer in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
+)
+
+WeightFile = collections.namedtuple("WeightFile", "path tensors counters config kind")
+WeightFile.__doc__ = """What a weight file holds: tensors, a dict of torchvision names to arrays; counters, those of torch's
+batch norms; config, a `ModelConfig`, None for an ImageNet classifier; kind: "keras_mrcnn", "torchvision" or "classifier"."""
+
+
+def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=None):
+    """Fills a model from a weight file: one of ours, or a state dict of torchvision's Mask R-CNN.
+
+    Where the file has other classes than the model, its class-dependent layers (scores, box deltas and mask logits) are
+    left as they are in the model, and a warning lists them.
+
+    Args:
+        model: `MaskRCNN` to fill, or None to build one from the file.
+        file: *.safetensors of `save_weights`, or a state dict of torchvision as *.pth, *.pt or *.safetensors. Its
+            content decides, not its name. Torch's own format needs torch (extra "torch").
+        strict: whether other classes are refused.
+        class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
+        norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.
+
+    Returns:
+        The model.
+
+    Raises:
+        WeightsError: the file is missing, torn, no weights, or does not fit the model, which then is as it was.
+
+    Example:
+        >>> model = load_weights(None, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")  # doctest: +SKIP
+    """
+    found = read_weights(file, class_names=class_names, norm_epsilon=norm_epsilon)
+    if found.config is None:
+        raise WeightsError(f"{file}: holds an ImageNet classifier; use it as model.backbone.weights")
+    if model is None:
+        model = MaskRCNN(found.config)
+    _check_numerics(found, model.config)
+    entries, skipped = named_weights(model), []
+    if found.config.class_names != tuple(model.config.class_names):
+        skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
+        _report_skipped(found, model.config, skipped, strict)
+    _assign(
+        {name: entry for name, entry in entries.items() if name not in skipped},
+        {name: value for name, value in found.tensors.items() if not (skipped and name.startswith(CLASS_LAYERS))},
+        file,
+    )
+    return model
+
+
+def save_weights(model, path):
+    """Writes every weight of a model under torchvision's names, in torchvision's layouts.
+
+    Args:
+        model: `MaskRCNN`.
+        path: *.safetensors, which holds the config too, and which `safetensors.torch.load_file` reads as a state dict;
+            or *.pth or *.pt, a state dict alone (extra "torch"). The file appears whole or not at all.
+    """
+    _write(path, named_values(model), model.config)
+
+
+def convert_weights(source, target, *, class_names=None, norm_epsilon=None):
+    """Reads a weight file, checks that it makes a model, and writes it in the format of the target's suffix.
+
+    Args:
+        source: as in `load_weights`.
+        target: as in `save_weights`.
+        class_names, norm_epsilon: as in `load_weights`.
+
+    Returns:
+        The `ModelConfig` that belongs to the weights.
+
+    Raises:
+        WeightsError: see `load_weights`.
+    """
+    found = read_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
+    if found.config is None:
+        raise WeightsError(f"{source}: holds an ImageNet classifier, not a Mask R-CNN; model.backbone.weights takes it")
+    _assign(named_weights(MaskRCNN(found.config)), found.tensors, source)
+    _write(target, {**found.tensors, **found.counters}, found.config)
+    return found.config
+
+
+def load_backbone(backbone, source):
+    """Fills a `ResNet` with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
+
+    Args:
+        backbone: `ResNet`.
+        source: "imagenet" or a Keras .h5 file, see `load_imagenet`; or a state dict of torchvision's resnet18,
+            resnet34, resnet50 or resnet101, or of a Mask R-CNN.
+
+    Raises:
+        WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
+    """
+    if source == "imagenet" or Path(source).suffix in (".h5", ".hdf5", ".keras"):
+        keras_applications.load_imagenet(backbone, source)
+        return
+    if backbone.stride_in != "3x3":
+        raise WeightsError(f"{source}: torchvision strides in the 3x3 convolution; set model.backbone.stride_in to 3x3")
+    tensors, prefix = read_weights(source).tensors, architecture.BODY
+    if not architecture.is_classifier(tensors):
+        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    _assign(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith("fc.")}, source)
+
+
+def read_weights(file, *, class_names=None, norm_epsilon=None):
+    """Reads a weight file of any kind as a `WeightFile`; arguments and errors as in `load_weights`."""
+    path = Path(file)
+    if not path.is_file():
+        raise WeightsError(f"{file}: no such file")
+    if torch_files.is_torch_file(path):
+        tensors, metadata = torch_files.read_state_dict(path), {}
+    else:
+        tensors, metadata = read_safetensors(path)
+    tensors = {name: _as_float32(value) for name, value in tensors.items()}
+    tensors, counters = torch_files.split_counters(torch_files.respell(tensors))
+    if "config" in metadata:
+        if class_names is not None or norm_epsilon is not None:
+            raise WeightsError(f"{file}: has its own class names and epsilon; leave class_names and norm_epsilon out")
+        return WeightFile(file, tensors, counters, _config(file, metadata["config"]), "keras_mrcnn")
+    if architecture.is_classifier(tensors):
+        return WeightFile(file, tensors, counters, None, "classifier")
+    epsilon = _published_epsilon(path) if norm_epsilon is None else norm_epsilon
+    counted = {name.rpartition(".")[0] for name in counters}
+    try:
+        config = architecture.infer_config(tensors, counted, class_names, epsilon)
+    except ValueError as error:
+        raise WeightsError(f"{file}: {' '.join(str(error).split())}") from None
+    return WeightFile(file, tensors, counters, config, "torchvision")
+
+
+def _write(path, tensors, config):
+    if Path(path).suffix in torch_files.SUFFIXES:
+        torch_files.write_state_dict(path, tensors)
+    else:
+        write_safetensors(path, tensors, {"config": config.model_dump_json()})
+
+
+def _as_float32(value):
+    return value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value
+
+
+def _config(file, text):
+    try:
+        return ModelConfig.model_validate(json.loads(text))
+    except (ValueError, ConfigError) as error:
+        raise WeightsError(f"{file}: its config cannot be used: {' '.join(str(error).split())}") from None
+
+
+def _published_epsilon(path):
+    if path.name.startswith(COCO_V1_FILE) or hashlib.sha256(path.read_bytes()).hexdigest().startswith(COCO_V1_HASH):
+        return 0.0
+    return 1e-5
+
+
+def _check_numerics(found, config):
+    """Settings that no shape tells apart and that change what the weights mean."""
+    for name in ("norm_epsilon", "stride_in"):
+        theirs, ours = getattr(found.config.backbone, name), getattr(config.backbone, name)
+        if theirs != ours:
+            raise WeightsError(
+                f"{found.path}: belongs to a model with backbone.{name} {theirs}, this one has {ours}; build the model "
+                f"with {theirs}"
+            )
+
+
+def _report_skipped(found, config, skipped, strict):
+    theirs, ours = len(found.config.class_names), len(config.class_names)
+    classes = f"{found.path}: has {theirs} classes, the model {ours}"
+    if theirs == ours:
+        classes = f"{found.path}: has other classes than the model"
+    if strict:
+        raise WeightsError(f"{classes}; load it without strict to keep the model's own class-dependent layers")
+    logger.warning("%s; %d weights are not loaded: %s", classes, len(skipped), ", ".join(skipped))
+
+
+def _assign(entries, tensors, file):
+    faults = fit_faults(entries, tensors)
+    if faults:
+        raise WeightsError(f"{file}: {faults}")
+    assign_entries(entries, tensors)

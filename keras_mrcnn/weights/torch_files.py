@@ -1,0 +1,119 @@
+"""State dicts of torch: reading and writing their files, and the spelling of their names."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_mrcnn.weights.native import WeightsError
+
+SUFFIXES = (".pth", ".pt")
+# What torch's files begin with: a zip archive, or the pickle of torch before 1.6.
+MAGIC = (b"PK\x03\x04", b"\x80\x02")
+# Keys under which training scripts keep the model beside the optimizer.
+NESTED = ("model", "state_dict", "model_state_dict")
+COUNTER = "num_batches_tracked"
+# torchvision before 0.13 had no sequence around these convolutions.
+OLD_SPELLINGS = (
+    (re.compile(r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)"), r"\1.0.\2"),
+    (re.compile(r"(rpn\.head\.conv)\.(weight|bias)"), r"\1.0.0.\2"),
+)
+OLD_MASK_CONVOLUTION = re.compile(r"roi_heads\.mask_head\.mask_fcn(\d+)\.(weight|bias)")
+
+
+def is_torch_file(path):
+    """Whether a file begins as torch's do."""
+    with open(path, "rb") as file:
+        return file.read(4).startswith(MAGIC)
+
+
+def read_state_dict(path):
+    """The tensors of a file that `torch.save` wrote: a state dict, or a checkpoint that holds one under "model".
+
+    Nothing in the file is run: torch refuses all but plain tensors (`weights_only`).
+
+    Args:
+        path: of the file.
+
+    Returns:
+        dict of names to arrays; floating-point ones as float32, for NumPy has no bfloat16.
+
+    Raises:
+        WeightsError: torch is not installed, or refuses the file, or it holds something else.
+    """
+    torch = _torch(f"{path}: reading it")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for files that are torn or hold other things than tensors
+        first = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"{path}: torch does not load it as plain weights, so it is torn or holds other objects, and nothing in it "
+            f"was run; save the model's state_dict() alone ({type(error).__name__}: {first})"
+        ) from None
+    for key in NESTED:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content:
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict; save model.state_dict()")
+    return {str(name): _array(torch, path, name, value) for name, value in content.items()}
+
+
+def write_state_dict(path, tensors):
+    """Writes a dict of names to arrays as a state dict for `torch.load`; the file appears whole or not at all.
+
+    Raises:
+        WeightsError: torch is not installed.
+    """
+    torch = _torch(f"{path}: writing it")
+    state = collections.OrderedDict((name, torch.from_numpy(np.array(value))) for name, value in tensors.items())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def respell(tensors):
+    """The tensors under the names of today's torchvision, whatever version or wrapper saved them."""
+    if tensors and all(name.startswith("module.") for name in tensors):  # from DistributedDataParallel
+        tensors = {name[len("module.") :]: value for name, value in tensors.items()}
+    return {_respelt(name): value for name, value in tensors.items()}
+
+
+def split_counters(tensors):
+    """Two dicts: the weights, and torch's counters of batches, which its batch norms keep and we have no use for."""
+    counters = {name: value for name, value in tensors.items() if name.rpartition(".")[2] == COUNTER}
+    return {name: value for name, value in tensors.items() if name not in counters}, counters
+
+
+def _respelt(name):
+    for pattern, spelling in OLD_SPELLINGS:
+        if pattern.fullmatch(name):
+            return pattern.sub(spelling, name)
+    found = OLD_MASK_CONVOLUTION.fullmatch(name)
+    return f"roi_heads.mask_head.{int(found[1]) - 1}.0.{found[2]}" if found else name
+
+
+def _torch(purpose):
+    try:
+        import torch
+    except ImportError:
+        raise WeightsError(
+            f"{purpose} needs torch: pip install 'keras_mrcnn[torch]', or use a .safetensors file"
+        ) from None
+    return torch
+
+
+def _array(torch, path, name, value):
+    try:
+        value = value.detach()
+        return (value.float() if value.is_floating_point() else value).contiguous().numpy()
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a plain tensor") from None
