@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.weights.coco_classes import COCO_CLASS_NAMES
 
@@ -20,6 +22,7 @@ LANDMARKS = {
     f"{BODY}layer1.0.conv1.weight": 4,
     f"{FPN}inner_blocks.0.0.weight": 4,
     f"{FPN}layer_blocks.0.0.weight": 4,
+    "rpn.head.conv.0.0.weight": 4,
     "rpn.head.cls_logits.weight": 4,
     f"{HEADS}box_predictor.cls_score.weight": 2,
     f"{HEADS}mask_predictor.conv5_mask.weight": 4,
@@ -30,7 +33,7 @@ class ArchitectureError(ValueError):
     """A state dict of a model that this package does not have; the message says what differs."""
 
 
-def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5):
+def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5, anchors=None):
     """The config of the model that a state dict belongs to.
 
     Settings that leave no trace in the weights (anchor sizes, thresholds, input size) get torchvision's defaults.
@@ -41,7 +44,8 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5)
             trained. The others are frozen.
         class_names: names of the classes without the background; by default COCO's where there are 91 outputs, else
             "class 1", "class 2", ...
-        norm_epsilon: of every batch norm; torchvision writes it into no file.
+        norm_epsilon: of every norm; torchvision writes it into no file.
+        anchors: `RPNConfig` with the sizes and ratios of the anchors, by default torchvision's.
 
     Returns:
         `ModelConfig`.
@@ -55,11 +59,14 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5)
     for name, rank in LANDMARKS.items():
         if len(shapes.get(name, ())) != rank:
             raise ArchitectureError(f"lacks {name}, so it is no Mask R-CNN with a ResNet and an FPN as torchvision has")
+    for name, shape in shapes.items():
+        if not shape or 0 in shape:
+            raise ArchitectureError(f"{name} has shape {shape}, which no weight has")
 
     def norm_of(prefix):
-        if f"{prefix}.running_var" not in shapes:
-            return None
-        return "bn" if prefix in counted_norms else "frozen_bn"
+        if f"{prefix}.running_var" in shapes:
+            return "bn" if prefix in counted_norms else "frozen_bn"
+        return "group_norm" if f"{prefix}.weight" in shapes else None
 
     box_convs = _count(shapes, HEADS + "box_head.{}.0.weight")
     return ModelConfig.model_validate(
@@ -67,7 +74,7 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5)
             "class_names": _class_names(shapes[f"{HEADS}box_predictor.cls_score.weight"][0] - 1, class_names),
             "backbone": {**_body(shapes), "norm": norm_of(f"{BODY}bn1"), "norm_epsilon": norm_epsilon},
             "neck": _neck(shapes, norm_of(f"{FPN}inner_blocks.0.1")),
-            "rpn": _rpn(shapes),
+            "rpn": _rpn(shapes, anchors),
             "box_head": {
                 **_box_head(shapes, box_convs),
                 "norm": norm_of(f"{HEADS}box_head.0.1") if box_convs else None,
@@ -110,37 +117,40 @@ def _neck(shapes, norm):
     return {"channels": shapes[f"{FPN}inner_blocks.0.0.weight"][0], "norm": norm}
 
 
-def _rpn(shapes):
-    anchors = shapes["rpn.head.cls_logits.weight"][0]
-    if anchors != 3:
+def _rpn(shapes, anchors):
+    count = shapes["rpn.head.cls_logits.weight"][0]
+    if count != 3 and anchors is None:
         raise ArchitectureError(
-            f"its RPN has {anchors} anchors a cell, whose sizes no file tells; build the model from a ModelConfig with "
-            "rpn.anchor_sizes and pass it"
+            f"its RPN has {count} anchors a cell, whose sizes no file tells; build the model from a ModelConfig with "
+            "rpn.anchor_sizes and rpn.aspect_ratios and pass it"
         )
-    return {"convolutions": _count(shapes, "rpn.head.conv.{}.0.weight")}
+    settings = {} if anchors is None else anchors.model_dump(include={"anchor_sizes", "aspect_ratios"})
+    return {**settings, "convolutions": _count(shapes, "rpn.head.conv.{}.0.weight")}
 
 
 def _box_head(shapes, convolutions):
     names = [f"{HEADS}box_head.{convolutions + 1 + 2 * i}.weight" for i in range(8)]
     if not convolutions:
         names = [f"{HEADS}box_head.fc{6 + i}.weight" for i in range(8)]
-    dense = [name for name in names if name in shapes]
+    dense = list(itertools.takewhile(shapes.__contains__, names))
     if not dense:
         raise ArchitectureError(f"lacks {names[0]}, the first fully connected layer of the box head")
     channels = shapes[dense[0]][0]
     first = f"{HEADS}box_head.0.0.weight" if convolutions else f"{FPN}layer_blocks.0.0.weight"
     if shapes[dense[0]] != (channels, POOLED_CELLS * shapes[first][0]):
-        raise ArchitectureError(f"its box head does not take {POOLED_CELLS} cells an RoI: {dense[0]} {shapes[dense[0]]}")
+        raise ArchitectureError(f"its box head does not take {POOLED_CELLS} cells: {dense[0]} has {shapes[dense[0]]}")
     settings = {"channels": channels, "dense_layers": len(dense), "convolutions": convolutions}
     return {**settings, "conv_channels": shapes[first][0]} if convolutions else settings
 
 
 def _class_names(count, class_names):
+    if count < 1:
+        raise ArchitectureError("has no classes beside the background")
     if class_names is None:
         names = COCO_CLASS_NAMES if count == len(COCO_CLASS_NAMES) else [f"class {i + 1}" for i in range(count)]
         return tuple(names)
     if len(class_names) != count:
-        raise ArchitectureError(f"has {count} classes without the background, not the {len(class_names)} that are named")
+        raise ArchitectureError(f"has {count} classes without the background, not {len(class_names)} as class_names")
     return tuple(class_names)
 
 

@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
-from keras_mrcnn.config import ConfigError, ModelConfig
+from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights import architecture, keras_applications, torch_files
 from keras_mrcnn.weights.names import backbone_weights, named_weights
@@ -34,8 +35,9 @@ CLASS_LAYERS = tuple(
 )
 
 WeightFile = collections.namedtuple("WeightFile", "path tensors counters config kind")
-WeightFile.__doc__ = """What a weight file holds: tensors, a dict of torchvision names to arrays; counters, those of torch's
-batch norms; config, a `ModelConfig`, None for an ImageNet classifier; kind: "keras_mrcnn", "torchvision" or "classifier"."""
+WeightFile.__doc__ = """What a weight file holds: tensors, a dict of torchvision names to arrays; counters, those of
+torch's batch norms; config, a `ModelConfig`, None for an ImageNet classifier; kind: "keras_mrcnn", "torchvision" or
+"classifier"."""
 
 
 def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=None):
@@ -61,12 +63,14 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
     Example:
         >>> model = load_weights(None, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")  # doctest: +SKIP
     """
-    found = read_weights(file, class_names=class_names, norm_epsilon=norm_epsilon)
+    anchors = None if model is None else model.config.rpn
+    found = read_weights(file, class_names=class_names, norm_epsilon=norm_epsilon, anchors=anchors)
     if found.config is None:
         raise WeightsError(f"{file}: holds an ImageNet classifier; use it as model.backbone.weights")
     if model is None:
-        model = MaskRCNN(found.config)
-    _check_numerics(found, model.config)
+        model = _build(found)
+    backbone = model.config.backbone
+    _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
     entries, skipped = named_weights(model), []
     if found.config.class_names != tuple(model.config.class_names):
         skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
@@ -107,7 +111,7 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None):
     found = read_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
     if found.config is None:
         raise WeightsError(f"{source}: holds an ImageNet classifier, not a Mask R-CNN; model.backbone.weights takes it")
-    _assign(named_weights(MaskRCNN(found.config)), found.tensors, source)
+    _assign(named_weights(_build(found)), found.tensors, source)
     _write(target, {**found.tensors, **found.counters}, found.config)
     return found.config
 
@@ -126,16 +130,18 @@ def load_backbone(backbone, source):
     if source == "imagenet" or Path(source).suffix in (".h5", ".hdf5", ".keras"):
         keras_applications.load_imagenet(backbone, source)
         return
-    if backbone.stride_in != "3x3":
-        raise WeightsError(f"{source}: torchvision strides in the 3x3 convolution; set model.backbone.stride_in to 3x3")
-    tensors, prefix = read_weights(source).tensors, architecture.BODY
-    if not architecture.is_classifier(tensors):
+    found, prefix = read_weights(source), architecture.BODY
+    _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
+    tensors = found.tensors
+    if found.config is not None:
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    _assign(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith("fc.")}, source)
+    # The classifier itself, and the stages that a backbone which ends early (for the C4 map) does not have.
+    unused = ("fc.", *(f"layer{stage}." for stage in range(len(backbone.stages) + 1, 5)))
+    _assign(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith(unused)}, source)
 
 
-def read_weights(file, *, class_names=None, norm_epsilon=None):
-    """Reads a weight file of any kind as a `WeightFile`; arguments and errors as in `load_weights`."""
+def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
+    """Reads a file of any kind as a `WeightFile`; arguments as in `infer_config`, errors as in `load_weights`."""
     path = Path(file)
     if not path.is_file():
         raise WeightsError(f"{file}: no such file")
@@ -154,28 +160,46 @@ def read_weights(file, *, class_names=None, norm_epsilon=None):
     epsilon = _published_epsilon(path) if norm_epsilon is None else norm_epsilon
     counted = {name.rpartition(".")[0] for name in counters}
     try:
-        config = architecture.infer_config(tensors, counted, class_names, epsilon)
+        config = architecture.infer_config(tensors, counted, class_names, epsilon, anchors)
     except ValueError as error:
-        raise WeightsError(f"{file}: {' '.join(str(error).split())}") from None
+        raise WeightsError(f"{file}: {_in_one_line(error)}") from None
     return WeightFile(file, tensors, counters, config, "torchvision")
 
 
 def _write(path, tensors, config):
     if Path(path).suffix in torch_files.SUFFIXES:
         torch_files.write_state_dict(path, tensors)
-    else:
+    elif Path(path).suffix == ".safetensors":
         write_safetensors(path, tensors, {"config": config.model_dump_json()})
+    else:
+        raise WeightsError(f"{path}: name it *.safetensors, *.pth or *.pt")
+
+
+def _build(found):
+    try:
+        return MaskRCNN(found.config)
+    except Exception as error:  # a config may be valid and yet ask for no classes, or for more than memory holds
+        raise WeightsError(f"{found.path}: no model can be made from its config: {_in_one_line(error)[:200]}") from None
 
 
 def _as_float32(value):
-    return value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value
+    # To NumPy TensorFlow's bfloat16 is no floating-point number.
+    floating = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
+    return value.astype(np.float32) if floating else value
 
 
 def _config(file, text):
     try:
         return ModelConfig.model_validate(json.loads(text))
-    except (ValueError, ConfigError) as error:
-        raise WeightsError(f"{file}: its config cannot be used: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{file}: its config cannot be used: {_in_one_line(error)}") from None
+
+
+def _in_one_line(error):
+    if isinstance(error, ValidationError):
+        problems = ((".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors())
+        return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
+    return " ".join(str(error).split())
 
 
 def _published_epsilon(path):
@@ -184,10 +208,12 @@ def _published_epsilon(path):
     return 1e-5
 
 
-def _check_numerics(found, config):
-    """Settings that no shape tells apart and that change what the weights mean."""
-    for name in ("norm_epsilon", "stride_in"):
-        theirs, ours = getattr(found.config.backbone, name), getattr(config.backbone, name)
+def _check_numerics(found, **settings):
+    """Settings of the backbone that no shape tells apart and that change what the weights mean."""
+    # Of classifiers there is no config; torchvision has what is our default.
+    backbone = (found.config or ModelConfig()).backbone
+    for name, ours in settings.items():
+        theirs = getattr(backbone, name)
         if theirs != ours:
             raise WeightsError(
                 f"{found.path}: belongs to a model with backbone.{name} {theirs}, this one has {ours}; build the model "
@@ -200,6 +226,8 @@ def _report_skipped(found, config, skipped, strict):
     classes = f"{found.path}: has {theirs} classes, the model {ours}"
     if theirs == ours:
         classes = f"{found.path}: has other classes than the model"
+        if found.kind == "torchvision":
+            classes += " (a state dict has no names for them; if they are the same, pass class_names)"
     if strict:
         raise WeightsError(f"{classes}; load it without strict to keep the model's own class-dependent layers")
     logger.warning("%s; %d weights are not loaded: %s", classes, len(skipped), ", ".join(skipped))

@@ -23,7 +23,7 @@ def named_values(model):
 
 
 def assign_weights(model, tensors, source):
-    """Fills a model from a dict of torchvision names to arrays. Raises `WeightsError` and changes nothing if they differ."""
+    """Fills a model from a dict of torchvision names to arrays. Raises `WeightsError`, and then changes nothing."""
     entries = named_weights(model)
     faults = fit_faults(entries, tensors)
     if faults:
@@ -42,6 +42,8 @@ def fit_faults(entries, tensors):
         expected = entry.to_torch(np.empty(entry.variable.shape, np.uint8)).shape
         if tensors[name].shape != expected:
             return f"{name} has shape {tensors[name].shape}, the model's is {expected}"
+        if not np.issubdtype(tensors[name].dtype, np.floating):
+            return f"{name} holds {tensors[name].dtype}, no floating-point numbers"
     return ""
 
 
@@ -58,10 +60,15 @@ def value_of(variable):
 
 def write_safetensors(path, tensors, metadata):
     """Writes a dict of arrays and a dict of strings under a temporary name, then renames it."""
-    temporary = f"{path}.tmp"
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    temporary = Path(f"{path}.tmp")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(tensors, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_safetensors(path):
@@ -71,7 +78,7 @@ def read_safetensors(path):
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: holds a number format that NumPy lacks ({error}); save it as float32") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error})") from None

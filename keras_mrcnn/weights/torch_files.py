@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from keras_mrcnn.weights.native import WeightsError
 
 SUFFIXES = (".pth", ".pt")
-# What torch's files begin with: a zip archive, or the pickle of torch before 1.6.
-MAGIC = (b"PK\x03\x04", b"\x80\x02")
+# What torch's files begin with: a zip archive, or a pickle, as before torch 1.6.
+MAGIC = (b"PK\x03\x04", b"\x80")
 # Keys under which training scripts keep the model beside the optimizer.
 NESTED = ("model", "state_dict", "model_state_dict")
 COUNTER = "num_batches_tracked"
@@ -26,9 +27,11 @@ OLD_MASK_CONVOLUTION = re.compile(r"roi_heads\.mask_head\.mask_fcn(\d+)\.(weight
 
 
 def is_torch_file(path):
-    """Whether a file begins as torch's do."""
+    """Whether a file is torch's to read: begins as torch's files do or is called so, and is no safetensors file."""
     with open(path, "rb") as file:
-        return file.read(4).startswith(MAGIC)
+        beginning = file.read(9)
+    # Safetensors files begin with a length, eight bytes that may look like anything, and a brace.
+    return beginning[8:] != b"{" and (beginning.startswith(MAGIC) or Path(path).suffix in SUFFIXES)
 
 
 def read_state_dict(path):
@@ -40,19 +43,23 @@ def read_state_dict(path):
         path: of the file.
 
     Returns:
-        dict of names to arrays; floating-point ones as float32, for NumPy has no bfloat16.
+        dict of names to arrays; floating-point ones as float32, for NumPy itself has no bfloat16.
 
     Raises:
         WeightsError: torch is not installed, or refuses the file, or it holds something else.
     """
     torch = _torch(f"{path}: reading it")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other kinds, which torch then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are torn or hold other things than tensors
-        first = " ".join(str(error).split())[:160]
+        # Not torch's own words: they tell how to run such a file all the same.
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"asks for {asked[1]}" if asked else type(error).__name__
         raise WeightsError(
-            f"{path}: torch does not load it as plain weights, so it is torn or holds other objects, and nothing in it "
-            f"was run; save the model's state_dict() alone ({type(error).__name__}: {first})"
+            f"{path}: torch does not load it as plain weights ({reason}), so it is torn or holds other objects; "
+            "nothing in it was run; save the model's state_dict() alone"
         ) from None
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from golden_inputs import uniform
 
 from keras_mrcnn.models.fpn import C4, FPN
 
@@ -53,6 +54,31 @@ def test_gradient_reaches_every_level():
     gradients = tape.gradient(total, features)
     # Every one of the 32 x 32 cells of P2 sees one cell of each level.
     assert [float(tf.reduce_sum(gradient)) for gradient in gradients] == [1024] * 4
+
+
+def test_norms_take_the_place_of_biases():
+    features = [tf.constant(uniform(f"C{i}", (2, 16 >> i, 16 >> i, 3))) for i in range(4)]
+    plain, normed = FPN(channels=5), FPN(channels=5, norm="frozen_bn", epsilon=0.5)
+    plain(features), normed(features)
+    for with_bias, with_norm in zip([*plain.inner, *plain.layer], [*normed.inner, *normed.layer]):
+        # (x - mean) gamma / sqrt(variance + epsilon) + beta = 2 x + 3
+        with_norm.set_weights([with_bias.conv.kernel.numpy(), *(np.full(5, value) for value in (2, 5, 1, 0.5))])
+        with_bias.set_weights([2 * with_bias.conv.kernel.numpy(), np.full(5, 3)])
+    for ours, expected in zip(normed(features), plain(features)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_move_in_training_only():
+    features = [tf.constant(uniform(f"C{i}", (2, 16 >> i, 16 >> i, 3), 0, 9)) for i in range(4)]
+    fpn = FPN(channels=5, norm="bn")
+    fpn(features)
+
+    def means():
+        return [conv.norm.moving_mean.numpy().any() for conv in (*fpn.inner, *fpn.layer)]
+
+    assert means() == [False] * 8
+    fpn(features, training=True)
+    assert means() == [True] * 8
 
 
 def test_c4_gives_the_last_map_as_it_is():

@@ -35,6 +35,19 @@ def test_rpn_order_is_row_column_anchor():
     assert deltas[0][0, :2].numpy().tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
+def test_rpn_convolutions_follow_each_other():
+    rpn = RPN(4, 1, convolutions=3)
+    rpn(MAPS)
+    centre = np.zeros((3, 3, 4, 4), np.float32)
+    centre[1, 1] = np.eye(4)
+    for conv, (factor, bias) in zip(rpn.convs, ((2, 1), (-1, 10), (3, 0))):
+        conv.set_weights([factor * centre, np.full(4, bias)])
+    rpn.objectness.set_weights([np.float32([[1], [0], [0], [0]])[None, None], np.zeros(1)])
+    fmap = tf.fill([1, 1, 3, 4], 1.0) * tf.constant([-3.0, 0.5, 7.0])[None, None, :, None]
+    # relu(2 x + 1), then relu(10 - x), then 3 x
+    assert rpn([fmap])[0][0].numpy().tolist() == [[30, 24, 0]]
+
+
 def test_box_head_shapes_and_order():
     head = BoxHead(2, channels=8)
     pooled = tf.constant(uniform("pooled", (2, 5, 3, 3, 4)))
@@ -43,6 +56,52 @@ def test_box_head_shapes_and_order():
     class_logits, deltas = head(pooled)
     assert class_logits.shape == (2, 5, 3) and deltas.shape == (2, 5, 3, 4)
     assert deltas[1, 4].numpy().tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def pass_on(conv, factor, channels):
+    """Makes a 3x3 `ConvNorm` with a frozen batch norm multiply its input."""
+    centre = np.zeros((3, 3, channels, channels), np.float32)
+    centre[1, 1] = np.eye(channels)
+    conv.set_weights([centre, *(np.full(channels, value) for value in (factor, 0, 0, 0.75))])
+
+
+def test_box_head_with_convolutions_and_norms():
+    head = BoxHead(2, channels=8, dense_layers=1, convolutions=3, conv_channels=4, norm="frozen_bn", epsilon=0.25)
+    pooled = tf.constant(uniform("pooled", (2, 5, 3, 3, 4)))
+    plain = BoxHead(2, channels=8, dense_layers=1)
+    head(pooled), plain(pooled)
+    assert [conv.norm.epsilon for conv in head.convs] == [0.25] * 3 and plain.convs == []
+    for conv, factor in zip(head.convs, (2, 3, 0.5)):
+        pass_on(conv, factor, 4)
+    for layer, other in ((head.dense[0], plain.dense[0]), (head.classes, plain.classes), (head.deltas, plain.deltas)):
+        layer.set_weights(other.get_weights())
+    for ours, expected in zip(head(pooled), plain(3 * tf.nn.relu(pooled))):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mask_head_with_norms():
+    head, plain = MaskHead(3, 4, convolutions=2, norm="frozen_bn", epsilon=0.25), MaskHead(3, 4, convolutions=0)
+    pooled = tf.constant(uniform("pooled", (2, 5, 3, 3, 4)))
+    head(pooled), plain(pooled)
+    for conv, factor in zip(head.convs, (2, 3)):
+        pass_on(conv, factor, 4)
+    for layer, other in ((head.upsample, plain.upsample), (head.logits, plain.logits)):
+        layer.set_weights(other.get_weights())
+    np.testing.assert_allclose(head(pooled), plain(6 * tf.nn.relu(pooled)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [BoxHead, MaskHead])
+def test_statistics_of_heads_move_in_training_only(make):
+    head = make(2, convolutions=2, norm="bn")
+    pooled = tf.constant(uniform("pooled", (1, 2, 3, 3, 4), 1, 2))
+    head(pooled)
+    assert not any(conv.norm.moving_mean.numpy().any() for conv in head.convs)
+    head(pooled, training=True)
+    assert all(conv.norm.moving_mean.numpy().any() for conv in head.convs)
+    head.trainable = False
+    before = head.get_weights()
+    head(pooled, training=True)
+    assert all((old == new).all() for old, new in zip(before, head.get_weights()))
 
 
 def test_each_roi_is_on_its_own():

@@ -1,17 +1,20 @@
-"""Our weight file: round trip, config inside, and refusals that leave the model as it was."""
+"""Safetensors files: there and back, whole or not at all, and what keeps tensors from fitting a model."""
 
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-from small_models import fill, inputs, small_config
+from golden_inputs import uniform
+from small_models import fill, small_config
 
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights import native
 from keras_mrcnn.weights.names import named_weights
+
+TENSORS = {"weight": uniform("weight", (2, 3)), "counter": np.array(7), "half": np.float16([0.5])}
 
 
 @pytest.fixture(scope="module")
@@ -19,95 +22,89 @@ def model():
     return fill(MaskRCNN(small_config()))
 
 
-@pytest.fixture(scope="module")
-def path(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "new" / "model.safetensors"
-    native.save_weights(model, path)
-    return path
+def test_there_and_back(tmp_path):
+    path = tmp_path / "new" / "a.safetensors"
+    for _ in range(2):
+        native.write_safetensors(path, TENSORS, {"note": "ä"})
+        tensors, metadata = native.read_safetensors(path)
+        assert metadata == {"note": "ä"} and tensors.keys() == TENSORS.keys()
+        for name, value in TENSORS.items():
+            assert tensors[name].dtype == value.dtype
+            np.testing.assert_array_equal(tensors[name], value)
+        assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
 
 
-def values(model):
-    return {name: entry.variable.numpy() for name, entry in named_weights(model).items()}
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    def fail(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
 
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
-
-
-def test_a_model_is_built_from_the_file_alone(model, path):
-    again = native.load_weights(path)
-    assert again.config == model.config
-    assert_same(values(again), values(model))
-    for name, value in model(inputs()).items():
-        np.testing.assert_allclose(again(inputs())[name], value, atol=1e-5)
-
-
-def test_a_given_model_is_filled(model, path):
-    other = MaskRCNN(small_config())
-    assert native.load_weights(path, other) is other
-    assert_same(values(other), values(model))
-
-
-def test_saving_twice_gives_the_same_bytes_and_leaves_nothing_behind(model, path):
+    path = tmp_path / "a.safetensors"
+    native.write_safetensors(path, TENSORS, {})
     content = path.read_bytes()
-    native.save_weights(model, path)
-    assert path.read_bytes() == content
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    monkeypatch.setattr(native, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        native.write_safetensors(path, {}, {})
+    assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_the_file_holds_torchvisions_names_and_the_config(model, path):
-    tensors, metadata = native.read_safetensors(path)
-    assert list(tensors["roi_heads.box_predictor.bbox_pred.weight"].shape) == [12, 16]
-    assert json.loads(metadata["config"])["class_names"] == ["a", "b"]
+def test_missing_and_torn_files(tmp_path):
+    path = tmp_path / "a.safetensors"
+    native.write_safetensors(path, TENSORS, {})
+    whole = path.read_bytes()
+    cases = [(whole[:length], "not a whole safetensors file") for length in (0, 7, 8, 9, 50, len(whole) - 1)]
+    cases += [(content, "not a whole safetensors file") for content in (b"not weights", b"\x80\x04cos\nsystem\n.")]
+    for content, message in [(None, "no such file"), *cases]:
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(native.WeightsError, match=message) as caught:
+            native.read_safetensors(path)
+        assert path.name in str(caught.value) and "\n" not in str(caught.value)
 
 
-def refused(path, message, model=None):
-    before = None if model is None else values(model)
-    with pytest.raises(native.WeightsError, match=message) as caught:
-        native.load_weights(path, model)
-    assert path.name in str(caught.value) and "\n" not in str(caught.value)
-    if model is not None:
-        assert_same(values(model), before)
+def test_number_formats_that_numpy_lacks(tmp_path):
+    header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2))
+    with pytest.raises(native.WeightsError, match=r"a.safetensors: .*save it as float32"):
+        native.read_safetensors(path)
 
 
-def test_missing_and_broken_files(path, tmp_path):
-    refused(tmp_path / "nowhere.safetensors", "no such file")
-    truncated = tmp_path / "truncated.safetensors"
-    truncated.write_bytes(path.read_bytes()[:-100])
-    refused(truncated, "not a whole safetensors file")
-    for content in (b"", b"not weights", b"\x80\x04cos\nsystem\n."):
-        other = tmp_path / "other.safetensors"
-        other.write_bytes(content)
-        refused(other, "not a whole safetensors file")
+def test_values_of_a_model_are_in_torchs_layout(model):
+    values = native.named_values(model)
+    assert values["roi_heads.box_predictor.bbox_pred.weight"].shape == (12, 16)
+    kernel = model.box_head.deltas.kernel.numpy()
+    np.testing.assert_array_equal(values["roi_heads.box_predictor.bbox_pred.weight"], kernel.T)
+    assert all(value.flags.c_contiguous and value.dtype == np.float32 for value in values.values())
 
 
-def changed(path, tmp_path, change, metadata=None):
-    tensors, old = native.read_safetensors(path)
-    change(tensors)
-    new = tmp_path / "changed.safetensors"
-    save_file(tensors, new, old if metadata is None else metadata)
-    return new
+def test_assigned_values_come_out_again(model):
+    before = native.named_values(model)
+    for factor in (2, 1):
+        native.assign_weights(model, {name: factor * value for name, value in before.items()}, "here")
+        for name, value in native.named_values(model).items():
+            np.testing.assert_array_equal(value, factor * before[name], err_msg=name)
 
 
-def test_files_that_do_not_fit_leave_the_model_as_it_was(path, tmp_path):
-    other = MaskRCNN(small_config())
-    wrong = {"backbone.body.bn1.weight": np.zeros(9, np.float32)}
-    for change, message in (
-        (lambda tensors: tensors.pop("rpn.head.conv.0.0.bias"), "lacks 1 .*rpn.head.conv.0.0.bias"),
-        (lambda tensors: tensors.update(extra=np.zeros(1)), "holds 1 .*first extra"),
-        (lambda tensors: tensors.update(wrong), r"bn1.weight has shape \(9,\), the model's is \(8,\)"),
-    ):
-        refused(changed(path, tmp_path, change), message, other)
+NAME = "backbone.body.bn1.weight"
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
-    [(None, "has no config"), ("{", "config cannot be used"), ('{"depth": 3}', "config cannot be used")],
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("rpn.head.cls_logits.bias"), "lacks 1 weights .*, first rpn.head.cls_logits.bias"),
+        (lambda tensors: tensors.update(extra=np.zeros(1)), "holds 1 weights .* does not have, first extra"),
+        (lambda tensors: tensors.update({NAME: np.zeros(9)}), r"bn1.weight has shape \(9,\), the model's is \(8,\)"),
+        (lambda tensors: tensors.update({NAME: np.zeros(8, int)}), "bn1.weight holds int64, no floating-point"),
+        (lambda tensors: tensors.update({NAME: np.zeros(8, complex)}), "bn1.weight holds complex128"),
+        (lambda tensors: tensors.clear(), "lacks .* weights of the model, first backbone.body.bn1.bias"),
+    ],
 )
-def test_files_without_a_usable_config(config, message, path, tmp_path):
-    metadata = {"note": "x"} if config is None else {"config": config}
-    refused(changed(path, tmp_path, lambda t: None, metadata), message)
-    if config is None:
-        native.load_weights(tmp_path / "changed.safetensors", MaskRCNN(small_config()))
+def test_what_does_not_fit_changes_nothing(model, change, message):
+    before, tensors = native.named_values(model), {k: v + 1 for k, v in native.named_values(model).items()}
+    change(tensors)
+    assert native.fit_faults(named_weights(model), before) == ""
+    with pytest.raises(native.WeightsError, match=message) as caught:
+        native.assign_weights(model, tensors, "here")
+    assert str(caught.value).startswith("here: ")
+    for name, value in native.named_values(model).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
