@@ -4,6 +4,7 @@ Shapes: B batch, H W C of the input.
 """
 
 import keras
+import tensorflow as tf
 
 from keras_mrcnn.layers.normalization import make_norm
 
@@ -63,3 +64,18 @@ class ConvNorm(keras.layers.Layer):
         if self.norm is None:
             return x
         return self.norm(x, training=training) if self.has_statistics else self.norm(x)
+
+    def interior(self, x):
+        """What `call` gives at the places of `x` whose whole neighbourhood is in `x`; for stride 1 and frozen norms.
+
+        Args:
+            x: float [B, H, W, C].
+
+        Returns:
+            float [B, H - k + 1, W - k + 1, channels] for a kernel of k x k.
+        """
+        kernel = tf.cast(tf.convert_to_tensor(self.conv.kernel), x.dtype)
+        x = tf.nn.conv2d(x, kernel, 1, "VALID")
+        if self.norm is None:
+            return x + tf.cast(tf.convert_to_tensor(self.conv.bias), x.dtype)
+        return self.norm(x)

@@ -30,18 +30,24 @@ class FPN(keras.Model):
 
     def __init__(self, channels=256, levels=4, norm=None, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
+        # Each cell then depends on its neighbourhood alone, not on the whole map.
+        self.is_local = norm in (None, "frozen_bn")
         norms = {"norm": norm, "epsilon": epsilon}
         self.inner = [_conv(channels, 1, name=f"inner{i}", **norms) for i in range(levels)]
         self.layer = [_conv(channels, 3, name=f"layer{i}", **norms) for i in range(levels)]
 
     def call(self, features, training=False):
-        merged = self.inner[-1](features[-1], training=training)
-        outputs = [self.layer[-1](merged, training=training)]
-        for fmap, inner, layer in list(zip(features, self.inner, self.layer))[-2::-1]:
+        merged = self.merge(features, training=training)
+        outputs = [layer(fmap, training=training) for layer, fmap in zip(self.layer, merged)]
+        return [*outputs, subsample(outputs[-1])]
+
+    def merge(self, features, training=False):
+        """The top-down pathway before its last convolutions: as many maps as `features`, each of `channels`."""
+        merged = [self.inner[-1](features[-1], training=training)]
+        for fmap, inner in list(zip(features, self.inner))[-2::-1]:
             lateral = inner(fmap, training=training)
-            merged = lateral + _upsample_to(merged, lateral)
-            outputs.insert(0, layer(merged, training=training))
-        return [*outputs, outputs[-1][:, ::2, ::2]]
+            merged.insert(0, lateral + _upsample_to(merged[0], lateral))
+        return merged
 
 
 class C4(keras.Model):
@@ -50,8 +56,15 @@ class C4(keras.Model):
     Reference: Ren et al., Faster R-CNN, 2015, section 3.
     """
 
+    is_local = False  # it has no maps to merge
+
     def call(self, features, training=False):
         return [features[-1]]
+
+
+def subsample(fmap):
+    """A map [B, H, W, C] at every other row and column: P6 from P5."""
+    return fmap[:, ::2, ::2]
 
 
 def _conv(channels, kernel_size, **kwargs):

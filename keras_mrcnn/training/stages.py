@@ -5,89 +5,19 @@ A stage wraps a `MaskRCNN`, trains its own part and leaves everything before it 
 Shapes: B batch, N anchors, S sampled anchors, R sampled RoIs, M mask side, K classes.
 """
 
-import keras
 import tensorflow as tf
 
 from keras_mrcnn import losses
 from keras_mrcnn.layers.detections import BOX_HEAD_WEIGHTS
 from keras_mrcnn.layers.proposals import RPN_WEIGHTS
+from keras_mrcnn.models.fpn import subsample
 from keras_mrcnn.models.mask_head import select_class
+from keras_mrcnn.models.sampled_anchors import score_sampled_anchors
 from keras_mrcnn.ops.masks import crop_mask_targets
 from keras_mrcnn.targets.roi_targets import sample_rois
 from keras_mrcnn.targets.rpn_targets import sample_anchors
-
-
-class Stage(keras.Model):
-    """What the stages share: freezing, losses in the progress bar, normalisers over all replicas.
-
-    Args:
-        mask_rcnn: the `MaskRCNN` to train.
-    """
-
-    loss_names = ()
-
-    def __init__(self, mask_rcnn, **kwargs):
-        # Boxes of the batch must not be rounded, whatever the policy of the networks.
-        super().__init__(dtype="float32", **kwargs)
-        self.mask_rcnn = mask_rcnn
-        self.trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.loss_names)]
-
-    def compile(self, optimizer="sgd", **kwargs):
-        """As `keras.Model.compile`, but for the losses, which are the stage's own. NMS cannot be compiled by XLA."""
-        self.freeze()
-        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-
-    def fit(self, *args, shuffle=False, **kwargs):
-        """As `keras.Model.fit`; the data are dicts as `training_dataset` yields them."""
-        self.freeze()
-        self.optimizer.build(self.trainable_variables)
-        # The data are shuffled already, and Keras 3 warns when its own default cannot be followed.
-        return super().fit(*args, shuffle=shuffle, **kwargs)
-
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        """Does nothing: all weights exist already.
-
-        Under a strategy Keras 3 would take the first batch of the data for it, average that over the replicas, seeds
-        and labels included, and go on with the second.
-        """
-
-    def freeze(self):
-        """Makes the stage's own part trainable and nothing else."""
-        for part in (self.mask_rcnn.backbone, self.mask_rcnn.neck, self.mask_rcnn.rpn):
-            part.trainable = False
-        self.mask_rcnn.box_head.trainable = False
-        self.mask_rcnn.mask_head.trainable = False
-
-    @property
-    def metrics(self):
-        return self.trackers
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
-        """The sum of the stage's losses, a float32 scalar; `call` has prepared everything in `y_pred`."""
-        values = self.stage_losses(y_pred)
-        total = tf.add_n(values)
-        # Each replica's loss is its share of the sum over all; the bar shows the whole.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for tracker, value in zip(self.trackers, (total, *values)):
-            tracker.update_state(value * replicas)
-        return total
-
-    def stage_losses(self, outputs):
-        """The losses of `loss_names`, in that order."""
-        raise NotImplementedError
-
-    def frozen_proposals(self, batch):
-        """Features and training proposals of the parts that a later stage keeps frozen; no gradient flows."""
-        model = self.mask_rcnn
-        features = model.extract_features(batch["images"], training=False)
-        proposals = model.propose(features, batch["images"], batch["image_sizes"], training=True)
-        return [tf.stop_gradient(fmap) for fmap in features], proposals
-
-
-def count_over_replicas(mask):
-    """How many elements of bool `mask` hold, as a float32 scalar, over all replicas."""
-    count = tf.reduce_sum(tf.cast(mask, tf.float32))
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+from keras_mrcnn.training.frozen_part import frozen_part
+from keras_mrcnn.training.stage import Stage, count_over_replicas
 
 
 class RPNStage(Stage):
@@ -118,9 +48,13 @@ class RPNStage(Stage):
 
     def call(self, batch, training=False):
         model, config = self.mask_rcnn, self.mask_rcnn.config.rpn
-        features = model.extract_features(batch["images"], training=training)
-        objectness, deltas, anchors = model.score_anchors(features, batch["images"])
-        anchors = tf.concat(anchors, axis=0)
+        maps = model.backbone(batch["images"], training=training)
+        if model.neck.is_local:
+            features = model.neck.merge(maps, training=training)
+            levels = [*features, subsample(features[-1])]
+        else:
+            features = levels = model.neck(maps, training=training)
+        anchors = tf.concat(model.anchors(levels, tf.shape(batch["images"])[1:3]), axis=0)
         targets = sample_anchors(
             anchors,
             batch,
@@ -129,13 +63,21 @@ class RPNStage(Stage):
             samples=config.samples,
             positive_fraction=config.positive_fraction,
         )
+        objectness, deltas = self._score(features, targets.indices)
         return {
-            "objectness": tf.gather(tf.concat(objectness, axis=1), targets.indices, batch_dims=1),
-            "deltas": tf.gather(tf.concat(deltas, axis=1), targets.indices, batch_dims=1),
+            "objectness": objectness,
+            "deltas": deltas,
             "anchors": tf.gather(anchors, targets.indices),
             "labels": targets.labels,
             "target_boxes": targets.boxes,
         }
+
+    def _score(self, features, indices):
+        """Objectness and deltas of the sampled anchors: at their places alone where the neck allows that."""
+        model = self.mask_rcnn
+        if model.neck.is_local:
+            return score_sampled_anchors(model.neck, model.rpn, features, indices)
+        return [tf.gather(tf.concat(values, axis=1), indices, batch_dims=1) for values in model.rpn(features)]
 
     def stage_losses(self, outputs):
         labels = outputs["labels"]
@@ -173,8 +115,11 @@ class BoxStage(Stage):
         self.mask_rcnn.box_head.trainable = True
 
     def call(self, batch, training=False):
+        return self.head_outputs(*frozen_part(self.mask_rcnn, batch), batch, training)
+
+    def head_outputs(self, features, proposals, batch, training):
+        """What the losses need of the head on RoIs sampled from `Proposals`."""
         model, config = self.mask_rcnn, self.mask_rcnn.config.box_head
-        features, proposals = self.frozen_proposals(batch)
         targets = sample_rois(
             proposals,
             batch,
@@ -229,8 +174,11 @@ class MaskStage(Stage):
         self.mask_rcnn.mask_head.trainable = True
 
     def call(self, batch, training=False):
+        return self.head_outputs(*frozen_part(self.mask_rcnn, batch), batch, training)
+
+    def head_outputs(self, features, proposals, batch, training):
+        """What the loss needs of the head on the positives among `Proposals`."""
         model = self.mask_rcnn
-        features, proposals = self.frozen_proposals(batch)
         targets = sample_rois(
             proposals,
             batch,

@@ -1,0 +1,67 @@
+"""What the box and mask stages look at and do not train: the maps and proposals of an image.
+
+They depend on the image alone, not on what else is in its batch: padding that a larger neighbour asks for would bleed
+into the maps. So they can be computed once and kept (`feature_cache`).
+
+Shapes: B batch, H W of the padded input, R proposals.
+"""
+
+import tensorflow as tf
+
+from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+from keras_mrcnn.layers.proposals import Proposals
+
+
+def frozen_outputs(model, images, image_sizes):
+    """Maps and training proposals, each image by itself; no gradient flows.
+
+    Args:
+        model: `MaskRCNN`.
+        images, image_sizes: as its `call` takes them.
+
+    Returns:
+        The levels that RoIs are pooled from, a list of float [B, h, w, C] in the networks' dtype, zero beyond each
+        image's own padding, and `Proposals`.
+    """
+    whole = tf.shape(images)[1:3]
+
+    def one_image(inputs):
+        image, size = inputs
+        padded = -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE
+        own = image[None, : padded[0], : padded[1]]
+        features = model.extract_features(own)
+        proposals = model.propose(features, own, size[None], training=True)
+        maps = [
+            _pad_to(fmap[0], -(-whole // stride))
+            for fmap, stride in zip(model.roi_features(features), model.box_pool.strides)
+        ]
+        return (*maps, *(values[0] for values in proposals))
+
+    dtype = model.neck.compute_dtype
+    channels = model.roi_channels
+    signature = [tf.TensorSpec([None, None, channels], dtype) for _ in model.box_pool.strides]
+    signature += [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int32)]
+    # One after the other: each keeps all cores busy.
+    outputs = tf.map_fn(
+        one_image, (images, image_sizes), fn_output_signature=tuple(signature), parallel_iterations=1
+    )
+    outputs = [tf.stop_gradient(values) for values in outputs]
+    return outputs[:-3], Proposals(*outputs[-3:])
+
+
+def _pad_to(fmap, size):
+    bottom, right = size[0] - tf.shape(fmap)[0], size[1] - tf.shape(fmap)[1]
+    return tf.pad(fmap, [[0, bottom], [0, right], [0, 0]])
+
+
+def frozen_part(model, batch):
+    """Maps and `Proposals` of a batch: out of it where they were computed before, else from its images.
+
+    Args:
+        model: `MaskRCNN`.
+        batch: dict of `training_dataset`, or of `FeatureCache.dataset`.
+    """
+    if "proposals" not in batch:
+        return frozen_outputs(model, batch["images"], batch["image_sizes"])
+    maps = [batch[f"features_{level}"] for level in range(len(model.box_pool.strides))]
+    return maps, Proposals(batch["proposals"], batch["proposal_scores"], batch["proposal_count"])
