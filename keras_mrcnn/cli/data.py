@@ -1,18 +1,26 @@
-"""`keras-mrcnn data`: make a data set, check one."""
+"""`keras-mrcnn data`: make a data set, check one, look at one as training sees it."""
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FOLDER, FOLDER, images_of
+from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FILE, FOLDER, images_of
+
+
+def _png(ctx, param, value):
+    if value.suffix.lower() != ".png":
+        raise click.BadParameter(f"{value}: the pictures are written as PNG, so name a file that ends in .png")
+    return value
 
 
 @click.group()
 def data():
-    """Make or check data sets in COCO format."""
+    """Make, check or show data sets in COCO format."""
 
 
 @data.command()
@@ -84,3 +92,82 @@ def _check_file(annotations, images):
         f"{len(content['categories'])} classes"
     )
     return 0
+
+
+@data.command()
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=FILE, required=True, callback=_png, help="PNG file for the pictures.")
+@click.option("--split", default="train", help="Which annotations of the folder.")
+@click.option("--images", type=EXISTING_FOLDER, help="Folder with the images, where its name does not tell.")
+@click.option("--count", type=click.IntRange(1, 100), default=12, help="How many images.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the order of the images and their augmentation.")
+@click.option("--config", type=EXISTING_FILE, help="Settings as YAML.")
+@click.option("--preset", metavar="NAME", help="Settings that come with the package; by default coco-r50-fpn.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
+def show(path, out, split, images, count, seed, config, preset, settings):
+    """Draw images as training sees them, augmented, with their ground truth.
+
+    PATH is a COCO annotation file, or a folder with annotations/SPLIT.json and images/SPLIT. Augmentation is set as
+    for training, for example with --set data.rotation=15 --set data.copy_paste=0.5.
+    """
+    if config and preset:
+        raise click.UsageError("give either --config FILE or --preset NAME")
+    annotations = path if path.is_file() else _annotations_of(path, split)
+
+    from PIL import Image
+
+    from keras_mrcnn.config import PRESETS, load_config
+    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.visualize import contact_sheet
+
+    if preset is not None and preset not in PRESETS:
+        raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
+    resolved = load_config(config or preset or "coco-r50-fpn", settings)
+    dataset = CocoDataset(annotations, images or images_of(annotations), resolved.data.class_names)
+    pictures, objects, dropped = [], 0, 0
+    for picture, num_objects, num_dropped in itertools.islice(_augmented(dataset, resolved, seed), count):
+        pictures.append(picture)
+        objects += num_objects
+        dropped += num_dropped
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    Image.fromarray(contact_sheet(pictures, columns=4)).save(temporary, format="PNG")
+    os.replace(temporary, out)
+    click.echo(f"Drew {len(pictures)} images with {objects} objects ({dropped} dropped) into {out}.")
+
+
+def _annotations_of(folder, split):
+    """The annotation file of a split: annotations/SPLIT.json, or COCO's annotations/instances_SPLIT.json."""
+    names = (f"{split}.json", f"instances_{split}.json")
+    for name in names:
+        if (folder / "annotations" / name).is_file():
+            return folder / "annotations" / name
+    raise click.UsageError(f"{folder}: has no annotations/{names[0]}; name the annotation file itself")
+
+
+def _augmented(dataset, config, seed):
+    """Gives each image of the training stream, drawn, with the numbers of its objects and of those dropped."""
+    import tensorflow as tf
+
+    from keras_mrcnn.data import transforms
+    from keras_mrcnn.data.augmentation import augmentation_settings
+    from keras_mrcnn.data.pipeline import reading_error, training_dataset
+    from keras_mrcnn.structures import GroundTruth
+    from keras_mrcnn.visualize import draw_ground_truth
+
+    settings = augmentation_settings(config.data, config.model)
+    batches = training_dataset(dataset, batch_size=1, mask_size=config.data.mask_size, seed=seed, **settings)
+    try:
+        for batch in batches.as_numpy_iterator():
+            height, width = batch["image_sizes"][0]
+            valid = batch["gt_labels"][0] > 0
+            boxes, labels, masks = (batch[name][0][valid] for name in ("gt_boxes", "gt_labels", "gt_masks"))
+            names = tuple(dataset.class_names[label - 1] for label in labels)
+            truth = GroundTruth(boxes, labels, masks, names, (height, width))
+            image = transforms.denormalise(batch["images"][0, :height, :width]).numpy()
+            yield draw_ground_truth(image, truth), len(truth), int(batch["dropped"][0])
+    except tf.errors.OpError as error:
+        sentence = reading_error(error)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None

@@ -116,24 +116,39 @@ def evaluation_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
 
 
 class SampleDraws(NamedTuple):
-    """The random choices for one image in one epoch.
+    """The random choices for one image in one epoch; every number is in [0, 1).
 
     Attributes:
-        flip: float in [0, 1), to compare with the probability of a flip.
-        jitter: float in [0, 1), place in the range of scales.
-        size: float in [0, 1), place in the list of sizes to choose from.
+        flip: to compare with the probability of a flip.
+        jitter: place in the range of scales.
+        size: place in the list of sizes to choose from.
         seeds: int32 [2], for stateless random functions further on.
+        angle: place in the range of angles.
+        place: (x, y), place of a crop.
+        colours: places in the ranges of brightness, contrast and saturation.
+        paste: to compare with the probability of pasting; of the pasted image, place in the list of images.
     """
 
     flip: float
     jitter: float
     size: float
     seeds: np.ndarray
+    angle: float
+    place: tuple[float, float]
+    colours: tuple[float, float, float]
+    paste: float
 
 
-def draw_sample(seed: int, sample: PlannedSample) -> SampleDraws:
-    """Draws for one image in one epoch: a function of its arguments alone, whatever the batch or the worker."""
-    generator = np.random.default_rng([seed, sample.epoch, sample.index])
+def draw_sample(seed: int, sample: PlannedSample, pasted: bool = False) -> SampleDraws:
+    """Draws for one image in one epoch: a function of its arguments alone, whatever the batch or the worker.
+
+    Args:
+        seed: of the run.
+        sample: the image and the epoch.
+        pasted: whether the draws are for the image that is pasted onto it.
+    """
+    generator = np.random.default_rng([seed, sample.epoch, sample.index, *([1] if pasted else [])])
     flip, jitter, size = generator.random(3).tolist()
     seeds = generator.integers(0, np.iinfo(np.int32).max, 2, dtype=np.int32)
-    return SampleDraws(flip, jitter, size, seeds)
+    angle, x, y, *colours, paste = generator.random(7).tolist()
+    return SampleDraws(flip, jitter, size, seeds, angle, (x, y), tuple(colours), paste)

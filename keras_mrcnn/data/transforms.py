@@ -31,6 +31,49 @@ def normalise(image: tf.Tensor) -> tf.Tensor:
     return (image - tf.constant(PIXEL_MEAN)) / tf.constant(PIXEL_STD)
 
 
+def denormalise(image: tf.Tensor) -> tf.Tensor:
+    """Turns what `normalise` made back into a picture.
+
+    Args:
+        image: float32 [..., 3].
+
+    Returns:
+        uint8 [..., 3], RGB.
+    """
+    image = (image * tf.constant(PIXEL_STD) + tf.constant(PIXEL_MEAN)) * 255.0
+    return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
+
+
+def change_colours(image: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Changes brightness, then contrast, then saturation.
+
+    Each is a blend: with black, with the mean grey of the image, with the grey of each pixel. A factor of 1 changes
+    nothing, 0 leaves only what is blended in, and above 1 the image moves away from it.
+
+    Args:
+        image: uint8 or float [H, W, 3], RGB, 0..255.
+        factors: float32 [3], for brightness, contrast and saturation, none negative.
+
+    Returns:
+        float32 [H, W, 3], 0..255.
+
+    Example:
+        >>> change_colours(tf.constant([[[10, 20, 200]]], tf.uint8), [2.0, 1.0, 1.0]).numpy().tolist()
+        [[[20.0, 40.0, 255.0]]]
+    """
+    brightness, contrast, saturation = tf.unstack(tf.convert_to_tensor(factors))
+    image = tf.clip_by_value(tf.cast(image, tf.float32) * brightness, 0.0, 255.0)
+    grey = tf.reduce_mean(_grey(image))
+    image = tf.clip_by_value(grey + (image - grey) * contrast, 0.0, 255.0)
+    grey = _grey(image)
+    return tf.clip_by_value(grey + (image - grey) * saturation, 0.0, 255.0)
+
+
+def _grey(image: tf.Tensor) -> tf.Tensor:
+    """Luma of RGB: [..., 1] (ITU-R BT.601, as JPEG has it)."""
+    return tf.reduce_sum(image * tf.constant([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
+
+
 def resize_scale(height: tf.Tensor, width: tf.Tensor, min_size: tf.Tensor, max_size: tf.Tensor) -> tf.Tensor:
     """The factor that brings the short side to `min_size`, or the long one to `max_size` where that is less.
 
@@ -96,6 +139,37 @@ def resize_image(image: tf.Tensor, min_size: tf.Tensor, max_size: tf.Tensor) -> 
     """
     shape = tf.shape(image)
     return resize_to(image, resized_size(shape[0], shape[1], min_size, max_size))
+
+
+def warp(image: tf.Tensor, source_map: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Samples an image bilinearly wherever an affine map leads; for a resize this is `resize_to`.
+
+    Args:
+        image: float32 [H, W, C].
+        source_map: float64 [2, 3], takes a point (x, y, 1) of the result to the one of the image that it shows; pixel
+            (row i, column j) of both covers [j, j + 1] x [i, i + 1].
+        size: int32 [2], (h, w) of the result.
+
+    Returns:
+        float32 [h, w, C]; 0 where the image is not.
+    """
+    # The operation counts in pixel centres, and takes the rows one after the other with two zeros at the end.
+    shift = tf.reduce_sum(source_map[:, :2], axis=1, keepdims=True) / 2 - 0.5
+    rows = tf.concat([source_map[:, :2], source_map[:, 2:] + shift], axis=1)
+    transforms = tf.cast(tf.concat([tf.reshape(rows, [6]), tf.zeros([2], rows.dtype)], axis=0), tf.float32)[None]
+
+    def sample(pixels, interpolation, beyond):
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=pixels[None],
+            transforms=transforms,
+            output_shape=size,
+            interpolation=interpolation,
+            fill_mode=beyond,
+            fill_value=0.0,
+        )[0]
+
+    inside = sample(tf.ones_like(image[..., :1]), "NEAREST", "CONSTANT")
+    return sample(image, "BILINEAR", "NEAREST") * inside
 
 
 def scale_boxes(boxes: tf.Tensor, old_size: tf.Tensor, new_size: tf.Tensor) -> tf.Tensor:

@@ -100,11 +100,27 @@ def test_evaluation_sees_every_image_once(sizes, batch_size):
 def test_draws_depend_on_seed_epoch_and_image_only():
     base = draw_sample(1, PlannedSample(2, 3))
     again = draw_sample(1, PlannedSample(2, 3))
-    assert base[:3] == again[:3]
-    np.testing.assert_array_equal(base.seeds, again.seeds)
+    for one, other in zip(base, again):
+        np.testing.assert_array_equal(one, other)
     assert base.seeds.dtype == np.int32
-    assert all(0 <= draw < 1 for draw in base[:3])
+    numbers = [base.flip, base.jitter, base.size, base.angle, *base.place, *base.colours, base.paste]
+    assert len(set(numbers)) == 10
+    assert all(0 <= number < 1 for number in numbers)
     keys = ((0, PlannedSample(2, 3)), (1, PlannedSample(0, 3)), (1, PlannedSample(2, 0)))
     changed = [draw_sample(*key) for key in keys]
     assert len({base.flip, *(draws.flip for draws in changed)}) == 4
     assert len({tuple(draws.seeds) for draws in [base, *changed]}) == 4
+
+
+def test_pasted_image_has_draws_of_its_own():
+    own, pasted = (draw_sample(1, PlannedSample(2, 3), pasted=pasted) for pasted in (False, True))
+    assert not {own.flip, own.jitter, own.angle, own.paste} & {pasted.flip, pasted.jitter, pasted.angle, pasted.paste}
+    assert own.seeds.tolist() != pasted.seeds.tolist()
+    assert pasted.flip == draw_sample(1, PlannedSample(2, 3), pasted=True).flip
+
+
+def test_draws_stay_those_of_earlier_runs():
+    # A run that is resumed must see the images that it would have seen.
+    draws = draw_sample(1, PlannedSample(2, 3))
+    assert draws[:3] == pytest.approx((0.670472263, 0.111014637, 0.511509082), rel=1e-7)
+    assert draws.seeds.tolist() == [2045964594, 764883050]

@@ -5,11 +5,19 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from pycocotools import mask as mask_api
 
+from keras_mrcnn.data import transforms
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error, training_dataset
+from keras_mrcnn.structures import GroundTruth
 
 SETTINGS = {"batch_size": 2, "min_size": 48, "max_size": 96, "mask_size": 8, "seed": 5}
+EVERYTHING = {
+    "min_size": (40, 48), "scale_jitter": (0.5, 2.0), "crop": True, "rotation": 20.0, "colour_jitter": 0.3,
+    "copy_paste": 0.5,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -48,6 +56,7 @@ def test_element_spec(dataset):
         "gt_labels": ([2, None], tf.int32),
         "gt_masks": ([2, None, 8, 8], tf.uint8),
         "seeds": ([2, 2], tf.int32),
+        "dropped": ([2], tf.int32),
     }
 
 
@@ -154,6 +163,118 @@ def test_jitter_and_choice_of_sizes(dataset):
     assert 62 < max(sides) <= 72
 
 
+@pytest.mark.parametrize("start", [1, 7])
+def test_resuming_with_every_augmentation_is_bit_for_bit_the_same(dataset, start):
+    settings = {**SETTINGS, **EVERYTHING}
+    whole = take(training_dataset(dataset, **settings), start + 4)
+    assert_same(whole[start:], take(training_dataset(dataset, **settings, start_batch=start), 4))
+    assert_same(whole, take(training_dataset(dataset, **settings), start + 4))
+
+
+def test_flip_of_an_augmented_sample_is_exact(dataset):
+    settings = {**SETTINGS, **EVERYTHING, "copy_paste": 0.0, "batch_size": 1}
+    plain, flipped = (take(training_dataset(dataset, **{**settings, "flip": flip}), 12) for flip in (0.0, 1.0))
+    for one, other in zip(plain, flipped):
+        height, width = one["image_sizes"][0]
+        np.testing.assert_array_equal(other["images"][0, :height, :width], one["images"][0, :height, :width][:, ::-1])
+        np.testing.assert_array_equal(other["gt_masks"], one["gt_masks"][..., ::-1])
+        valid = one["gt_labels"] > 0
+        mirrored = [width, 0, width, 0] - one["gt_boxes"][valid] * [1, -1, 1, -1]
+        np.testing.assert_allclose(other["gt_boxes"][valid], mirrored[:, [2, 1, 0, 3]], atol=1e-4)
+
+
+def test_warped_image_without_a_change_is_the_resized_one(dataset):
+    plain = take(training_dataset(dataset, **SETTINGS), 4)
+    for batch, other in zip(plain, take(training_dataset(dataset, **SETTINGS, crop=True), 4)):
+        for name, value in batch.items():
+            np.testing.assert_allclose(other[name], value, atol=1e-3, err_msg=name)
+
+
+def test_colour_jitter_changes_the_image_alone(dataset):
+    plain = take(training_dataset(dataset, **SETTINGS), 4)
+    for batch, other in zip(plain, take(training_dataset(dataset, **SETTINGS, colour_jitter=0.5), 4)):
+        assert np.abs(batch["images"] - other["images"]).max() > 0.1
+        assert_same([{name: value for name, value in batch.items() if name != "images"}], [other])
+
+
+def test_objects_and_dropped_ones_are_those_that_there_were(dataset):
+    settings = {**SETTINGS, "scale_jitter": (0.03, 0.1)}
+    for extra in ({}, {"rotation": 10.0}):
+        dropped = 0
+        for batch in take(training_dataset(dataset, **settings, **extra), 10):
+            objects = [len(dataset.annotations(image_id)) for image_id in batch["image_ids"].tolist()]
+            np.testing.assert_array_equal((batch["gt_labels"] > 0).sum(axis=1) + batch["dropped"], objects)
+            dropped += batch["dropped"].sum()
+        assert dropped > 2
+    for batch in take(evaluation_dataset(dataset, batch_size=1, min_size=2, max_size=4), 4):
+        assert batch["dropped"].tolist() == [0]
+        assert (batch["gt_labels"] > 0).sum() == len(dataset.annotations(batch["image_ids"][0]))
+
+
+COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]])
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    """Three images of hexagons on black; the colour of an object tells its label."""
+    random = np.random.default_rng(3)
+    content = {"images": [], "annotations": [], "categories": [{"id": n, "name": f"c{n}"} for n in range(1, 5)]}
+    for image_id in (1, 2, 3):
+        pixels = np.zeros((90, 120, 3), np.uint8)
+        for label in range(1, 5):
+            centre, radius = np.array([15 + 30 * label - 15, random.integers(30, 60)]), random.integers(12, 20)
+            angles = np.arange(6) * np.pi / 3 + random.uniform(0, 1)
+            corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+            corners = corners.clip(0, [120, 90])
+            polygon = [corners.ravel().round(2).tolist()]
+            mask = mask_api.decode(mask_api.frPyObjects(polygon, 90, 120))[..., 0].astype(bool)
+            code = mask_api.encode(np.asfortranarray(mask & ~pixels.any(axis=2)))  # what earlier ones leave of it
+            pixels[mask & ~pixels.any(axis=2)] = COLOURS[label]
+            content["annotations"].append({
+                "id": 10 * image_id + label, "image_id": image_id, "category_id": label, "iscrowd": 0,
+                "bbox": mask_api.toBbox(code).tolist(), "area": float(mask_api.area(code)),
+                "segmentation": {"size": [90, 120], "counts": code["counts"].decode()},
+            })  # fmt: skip
+        content["images"].append({"id": image_id, "file_name": f"{image_id}.png", "height": 90, "width": 120})
+        Image.fromarray(pixels).save(tmp_path / f"{image_id}.png")
+    return CocoDataset(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"rotation": 30.0},
+        {"crop": True, "scale_jitter": (0.6, 2.0)},
+        {"copy_paste": 1.0},
+        {"rotation": 30.0, "crop": True, "scale_jitter": (0.6, 2.0), "copy_paste": 1.0},
+    ],
+)
+def test_masks_lie_on_their_objects(coloured, settings):
+    overlaps = []
+    for batch in take(training_dataset(coloured, batch_size=1, min_size=180, max_size=240, seed=2, **settings), 12):
+        height, width = batch["image_sizes"][0]
+        image = transforms.denormalise(batch["images"][0, :height, :width]).numpy().astype(int)
+        image[np.abs(image - [124, 116, 104]).max(axis=-1) <= 1] = 0  # where a turned image ends
+        shown = np.abs(image[..., None, :] - COLOURS).sum(axis=-1).argmin(axis=-1)
+        valid = batch["gt_labels"][0] > 0
+        labels = batch["gt_labels"][0][valid]
+        names = ("",) * len(labels)
+        truth = GroundTruth(batch["gt_boxes"][0][valid], labels, batch["gt_masks"][0][valid], names, (height, width))
+        masks = truth.paste_masks()
+        for label in set(labels.tolist()):
+            # Several objects have this colour where one was pasted.
+            mask = masks[labels == label].any(axis=0)
+            if mask.sum() > 400:
+                overlaps.append((mask & (shown == label)).sum() / (mask | (shown == label)).sum())
+        # Nothing that can be seen lacks a mask, nor does one object's mask lie on another object.
+        assert (masks.sum(axis=0) > 1).mean() < 0.01
+        assert ((shown > 0) & ~masks.any(axis=0)).mean() < 0.02
+    assert len(overlaps) > 20
+    assert np.mean(overlaps) > 0.95
+    assert np.min(overlaps) > 0.85
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -163,6 +284,9 @@ def test_jitter_and_choice_of_sizes(dataset):
         ({"flip": 1.5}, "flip is 1.5"),
         ({"scale_jitter": (1.0, 0.5)}, "scale_jitter is"),
         ({"scale_jitter": (0.0, 0.5)}, "scale_jitter is"),
+        ({"rotation": 270}, "rotation is 270"),
+        ({"colour_jitter": -1}, "colour_jitter is -1"),
+        ({"copy_paste": 2}, "copy_paste is 2"),
         ({"start_batch": -1}, "start_batch is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
@@ -254,8 +378,9 @@ def test_real_photographs(coco_mini):
     assert sorted(seen) == dataset.image_ids
 
 
-def test_without_masks_all_else_is_the_same(dataset):
-    settings = {"batch_size": 2, "min_size": 48, "max_size": 80, "seed": 3}
+@pytest.mark.parametrize("augmentation", [{}, EVERYTHING])
+def test_without_masks_all_else_is_the_same(dataset, augmentation):
+    settings = {"batch_size": 2, "min_size": 48, "max_size": 80, "seed": 3, **augmentation}
     with_masks = next(iter(training_dataset(dataset, mask_size=8, **settings)))
     without = next(iter(training_dataset(dataset, mask_size=0, **settings)))
     assert without["gt_masks"].shape[2:] == (0, 0)

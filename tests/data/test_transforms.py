@@ -90,3 +90,62 @@ def test_padding_is_right_and_bottom_to_a_multiple():
     assert padded.numpy()[33:].max() == 0
     assert transforms.pad_to_multiple(tf.ones([2, 32, 5, 3])).shape == (2, 32, 32, 3)
     assert transforms.pad_to_multiple(tf.ones([8, 9, 3]), 1).shape == (8, 9, 3)
+
+
+def test_denormalising_gives_the_picture_back():
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    back = transforms.denormalise(transforms.normalise(image))
+    assert back.dtype == tf.uint8
+    np.testing.assert_array_equal(back, image)
+    assert transforms.denormalise(tf.constant([[-9.0, 0, 9]])).numpy().tolist() == [[0, 116, 255]]
+
+
+RESIZE = [[0.5, 0, 0], [0, 0.25, 0]]  # twice as wide and four times as high
+
+
+def test_warp_by_a_resize_is_the_resize():
+    image = tf.random.stateless_uniform([6, 10, 3], [0, 1])
+    warped = transforms.warp(image, tf.constant(RESIZE, tf.float64), [24, 20])
+    np.testing.assert_allclose(warped, transforms.resize_to(image, [24, 20]), atol=1e-5)
+
+
+def test_warp_shows_where_the_map_leads_and_nothing_elsewhere():
+    image = tf.reshape(tf.range(1.0, 13.0), [3, 4, 1])
+    moved = transforms.warp(image, tf.constant([[1.0, 0, -1], [0, 1, 1]], tf.float64), [3, 6])
+    assert moved[..., 0].numpy().tolist() == [[0, 5, 6, 7, 8, 0], [0, 9, 10, 11, 12, 0], [0] * 6]
+    # A quarter turn, counter-clockwise: (x, y) of the result shows (4 - y, x).
+    turned = transforms.warp(image, tf.constant([[0.0, -1, 4], [1, 0, 0]], tf.float64), [4, 3])
+    np.testing.assert_allclose(turned[..., 0], np.rot90(image.numpy()[..., 0]), atol=1e-6)
+
+
+def test_warp_in_a_graph_of_unknown_size():
+    signature = [tf.TensorSpec([None, None, 3]), tf.TensorSpec([2, 3], tf.float64), tf.TensorSpec([2], tf.int32)]
+    warped = tf.function(transforms.warp, input_signature=signature)(np.ones((3, 5, 3), np.float32), RESIZE, [12, 10])
+    assert warped.shape == (12, 10, 3)
+    np.testing.assert_allclose(warped, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("factors", "wanted"),
+    [
+        ([1, 1, 1], [[10, 20, 200], [100, 100, 100]]),
+        ([2, 1, 1], [[20, 40, 255], [200, 200, 200]]),
+        ([0, 1, 1], [[0, 0, 0], [0, 0, 0]]),
+        ([1, 1, 0], [[37.53] * 3, [100] * 3]),  # 0.299 * 10 + 0.587 * 20 + 0.114 * 200
+        ([1, 0, 1], [[68.765] * 3, [68.765] * 3]),  # the mean of 37.53 and 100
+        ([1, 1, 2], [[0, 2.47, 255], [100, 100, 100]]),
+    ],
+)
+def test_colours_by_hand(factors, wanted):
+    image = tf.constant([[[10, 20, 200], [100, 100, 100]]], tf.uint8)
+    changed = transforms.change_colours(image, tf.constant(factors, tf.float32))
+    np.testing.assert_allclose(changed[0], wanted, atol=1e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 2, width=32), min_size=3, max_size=3), st.integers(0, 100))
+def test_colours_stay_in_range(factors, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    changed = transforms.change_colours(image, factors).numpy()
+    assert changed.shape == image.shape
+    assert changed.min() >= 0 and changed.max() <= 255

@@ -1,0 +1,100 @@
+"""Affine maps from the pixels of an image file to those of the network's input.
+
+Coordinates are continuous: pixel (row i, column j) covers [j, j + 1] x [i, i + 1], so a resize by s maps x to s * x.
+A map is float64 [2, 3]: (x, y) -> map @ (x, y, 1). Sizes are (h, w).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def resized_size(image_size: tuple[int, int], min_size: int, max_size: int, jitter: float = 1.0) -> tuple[int, int]:
+    """What `transforms.resized_size` gives, in plain numbers.
+
+    Example:
+        >>> resized_size((480, 640), 800, 1333), resized_size((161, 200), 800, 1333)
+        ((800, 1066), (799, 993))
+    """
+    scale = min(min_size / min(image_size), max_size / max(image_size)) * jitter
+    return max(int(image_size[0] * scale), 1), max(int(image_size[1] * scale), 1)
+
+
+def placed_map(
+    image_size: tuple[int, int],
+    new_size: tuple[int, int],
+    canvas_size: tuple[int, int],
+    place: tuple[float, float] = (0.0, 0.0),
+    angle: float = 0.0,
+    mirrored: bool = False,
+) -> np.ndarray:
+    """Resizes an image, turns it about its centre and lays it on a canvas, by whole pixels.
+
+    Args:
+        image_size: of the image file.
+        new_size: of the image after the resize.
+        canvas_size: of the canvas.
+        place: (x, y) in 0..1: 0 lays the left (upper) edges of image and canvas together, 1 the right (lower) ones,
+            whichever of the two is larger; every offset between has the same share of 0..1.
+        angle: degrees, counter-clockwise as seen.
+        mirrored: left and right change places first.
+
+    Returns:
+        float64 [2, 3], pixels of the image file -> pixels of the canvas.
+
+    Example:
+        >>> placed_map((2, 4), (4, 8), (4, 6), place=(1, 0))
+        array([[ 2.,  0., -2.],
+               [ 0.,  2.,  0.]])
+    """
+    height, width = new_size
+    matrix = np.array([[width / image_size[1], 0, 0], [0, height / image_size[0], 0], [0, 0, 1]], np.float64)
+    if mirrored:
+        matrix = np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
+    if angle:
+        # y points down, so this turns counter-clockwise as seen.
+        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        turn = np.array([[cosine, sine], [-sine, cosine]])
+        centre = np.array([width, height]) / 2
+        matrix = np.block([[turn, (centre - turn @ centre)[:, None]], [np.zeros((1, 2)), 1]]) @ matrix
+    free = np.array(canvas_size[::-1]) - [width, height]
+    steps = np.floor((np.abs(free) + 1) * np.array(place))
+    matrix[:2, 2] += np.sign(free) * np.minimum(steps, np.abs(free))
+    return matrix[:2] + 0.0  # no negative zeros
+
+
+def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Maps points.
+
+    Args:
+        matrix: float64 [2, 3].
+        points: float [n, 2], (x, y).
+
+    Returns:
+        float64 [n, 2].
+    """
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def inverse_map(matrix: np.ndarray) -> np.ndarray:
+    """The map back: float64 [2, 3]."""
+    (a, b, _), (c, d, _) = matrix
+    # Written out, because LAPACK starts its own threads even for this, which fight with those of the pipeline.
+    inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return np.concatenate([inverse, -inverse @ matrix[:, 2:]], axis=1)
+
+
+def keeps_axes(matrix: np.ndarray) -> bool:
+    """Whether a box stays a box."""
+    return matrix[0, 1] == 0 == matrix[1, 0]
+
+
+def extent(points: np.ndarray) -> np.ndarray:
+    """The box around points [n, 2]: float64 [4], xyxy."""
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def corners_of(box: np.ndarray) -> np.ndarray:
+    """The four corners of an xyxy box: [4, 2], (x, y)."""
+    x1, y1, x2, y2 = box
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64)

@@ -1,0 +1,125 @@
+"""Who reads what of a batch, where several processes train on it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mrcnn.data.augmentation import Augmentation
+from keras_mrcnn.data.augmentation_samples import shown_size
+from keras_mrcnn.data.batching import PlannedSample
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+
+
+class Share(NamedTuple):
+    """What one of several processes reads of every batch: a range of its images, cut into a piece for each device.
+
+    Attributes:
+        index: number of the process.
+        count: of the processes.
+        devices: of each process.
+
+    Example:
+        >>> share = Share(index=1, count=2)
+        >>> [share.place(number, batch_size=4) for number in range(4)]
+        [2, 3, 6, 7]
+    """
+
+    index: int = 0
+    count: int = 1
+    devices: int = 1
+
+    def piece_size(self, batch_size: int) -> int:
+        """Images of a batch that one device gets.
+
+        Raises:
+            ValueError: the batch cannot be shared evenly.
+        """
+        pieces = self.count * self.devices
+        if batch_size % pieces:
+            raise ValueError(
+                f"data.batch_size {batch_size} cannot be shared by {pieces} devices; use a multiple of that"
+            )
+        return batch_size // pieces
+
+    def place(self, number: int, batch_size: int) -> int:
+        """Place in the stream of batches of what this process reads as its image number `number`, from 0."""
+        own = batch_size // self.count
+        return number // own * batch_size + self.index * own + number % own
+
+
+WHOLE = Share()
+
+
+def padded_sizes(
+    dataset: CocoDataset,
+    sample_at: Callable[[int], PlannedSample],
+    batch_size: int,
+    *,
+    min_size: int | Sequence[int],
+    max_size: int,
+    seed: int,
+    **augmentation: Any,
+) -> Callable[[int], np.ndarray]:
+    """What the images of a batch are padded to, known before any of them is decoded.
+
+    A process that reads a part of the batch must pad it as the whole would be: where anchors lie, and what
+    normalisations see, depends on it.
+
+    Args:
+        dataset: images and annotations.
+        sample_at: the image at a place of the stream; batch k is the places k * batch_size and on.
+        batch_size: images in a batch, of all processes together.
+        min_size, max_size, seed, **augmentation: as for `training_dataset`.
+
+    Returns:
+        function of the number of a batch: int32 [2], (h, w), multiples of 32.
+    """
+    settings = Augmentation(**augmentation)
+    min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+
+    # The images of a batch are loaded at about the same time, and all ask.
+    @lru_cache(maxsize=64)
+    def size_of(batch: int) -> np.ndarray:
+        places = range(batch * batch_size, (batch + 1) * batch_size)
+        views = [settings.view(seed, sample_at(place), min_sizes, len(dataset)) for place in places]
+        largest = np.max([shown_size(dataset, view, max_size, settings.crop) for view in views], axis=0)
+        return (-(-largest // SIZE_MULTIPLE) * SIZE_MULTIPLE).astype(np.int32)
+
+    return size_of
+
+
+def pad_pieces(
+    pieces: tf.data.Dataset,
+    size_of: Callable[[int], np.ndarray],
+    share: Share,
+    start_batch: int,
+    strides: Mapping[str, int],
+) -> tf.data.Dataset:
+    """Pads the pieces of batches as the whole batches would be.
+
+    Args:
+        pieces: tf.data.Dataset of dicts.
+        size_of: gives the padded size of batch k, see `padded_sizes`.
+        share: whose pieces they are.
+        start_batch: number of the batch that the first is a piece of.
+        strides: for each entry to pad, [B, H, W, C], how many pixels of the image one of its cells stands for.
+    """
+    guarded = ExitGuard(lambda number: size_of(int(number) // share.devices), lambda: np.zeros(2, np.int32))
+
+    def pad(number: tf.Tensor, piece: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        size = tf.ensure_shape(tf.numpy_function(guarded, [number], tf.int32), [2])
+        padded = dict(piece)
+        for name, stride in strides.items():
+            missing = tf.maximum(-(-size // stride) - tf.shape(piece[name])[1:3], 0)
+            padded[name] = tf.pad(piece[name], [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+        return padded
+
+    numbers = tf.data.Dataset.range(start_batch * share.devices, np.iinfo(np.int64).max)
+    return tf.data.Dataset.zip((numbers, pieces)).map(pad).prefetch(1)

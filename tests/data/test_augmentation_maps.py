@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_mrcnn.data.augmentation_maps import (
+    corners_of,
+    extent,
+    inverse_map,
+    keeps_axes,
+    map_points,
+    placed_map,
+    resized_size,
+)
+from keras_mrcnn.data.transforms import resized_size as resized_size_in_tensorflow
+
+SIDE = st.integers(1, 2000)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SIDE, SIDE, st.integers(32, 1000), st.integers(0, 1000), st.floats(0.1, 2.0))
+def test_sizes_are_those_of_the_tensorflow_function(height, width, min_size, more, jitter):
+    factor = tf.constant(jitter, tf.float64)
+    wanted = resized_size_in_tensorflow(height, width, min_size, min_size + more, factor).numpy().tolist()
+    assert list(resized_size((height, width), min_size, min_size + more, jitter)) == wanted
+
+
+def test_resize_has_a_factor_for_each_axis():
+    matrix = placed_map((10, 20), (15, 60), (15, 60))
+    assert map_points(matrix, np.array([[0, 0], [20, 10], [1, 1]])).tolist() == [[0, 0], [60, 15], [3, 1.5]]
+
+
+def test_mirror():
+    matrix = placed_map((10, 20), (10, 20), (10, 20), mirrored=True)
+    assert map_points(matrix, np.array([[0, 0], [20, 10], [3, 1]])).tolist() == [[20, 0], [0, 10], [17, 1]]
+
+
+def test_quarter_turn_is_counter_clockwise_as_seen():
+    matrix = placed_map((4, 4), (4, 4), (4, 4), angle=90)
+    points = np.array([[4, 0], [0, 0], [2, 2], [3, 1]])  # the upper right corner goes to the upper left
+    np.testing.assert_allclose(map_points(matrix, points), [[0, 0], [0, 4], [2, 2], [1, 1]], atol=1e-12)
+
+
+def test_turn_is_about_the_centre_of_the_resized_image():
+    matrix = placed_map((10, 20), (20, 40), (20, 40), angle=30)
+    np.testing.assert_allclose(map_points(matrix, np.array([[10.0, 5.0], [20.0, 5.0]]))[0], [20, 10])
+    moved = map_points(matrix, np.array([[20.0, 5.0]]))[0]
+    np.testing.assert_allclose(moved, [20 + 20 * np.cos(np.pi / 6), 10 - 10], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("place", "offset"),
+    [((0, 0), [0, 0]), ((0.999, 0.999), [-4, 3]), ((0.19, 0.24), [0, 0]), ((0.21, 0.26), [-1, 1])],
+)
+def test_place_gives_every_offset_the_same_share(place, offset):
+    # 4 columns too many, so 5 offsets of a crop; 3 rows too few, so 4 places.
+    assert placed_map((5, 10), (5, 10), (8, 6), place)[:, 2].tolist() == offset
+
+
+def test_of_equal_sizes_there_is_one_place():
+    assert placed_map((5, 10), (5, 10), (5, 10), (0.99, 0.99)).tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+@given(st.floats(-180, 180), st.booleans(), st.floats(0, 0.999))
+def test_inverse_leads_back(angle, mirrored, place):
+    matrix = placed_map((30, 50), (60, 70), (40, 90), (place, place), angle, mirrored)
+    points = np.array([[0.0, 0], [50, 30], [12.5, 7]])
+    np.testing.assert_allclose(map_points(inverse_map(matrix), map_points(matrix, points)), points, atol=1e-9)
+
+
+def test_which_maps_keep_the_axes():
+    assert keeps_axes(placed_map((3, 4), (6, 7), (5, 9), (0.5, 0.5), mirrored=True))
+    assert not keeps_axes(placed_map((3, 4), (6, 7), (6, 7), angle=1))
+
+
+def test_corners_and_extent():
+    box = np.array([1, 2, 5, 4])
+    assert corners_of(box).tolist() == [[1, 2], [5, 2], [5, 4], [1, 4]]
+    assert extent(corners_of(box)).tolist() == box.tolist()
