@@ -13,9 +13,10 @@ from typing import Any
 
 import keras
 
-ADDONS_OPTIMIZERS = ("NovoGrad", "LAMB")
-ADDONS_WRAPPERS = ("Lookahead", "SWA", "MovingAverage")
-ADDONS_CALLBACKS = ("TQDMProgressBar", "TimeStopping")
+# What the settings call them, and what tensorflow-addons does.
+ADDONS_OPTIMIZERS = {"novograd": "NovoGrad", "lamb": "LAMB"}
+ADDONS_WRAPPERS = {"lookahead": "Lookahead", "swa": "SWA", "moving_average": "MovingAverage"}
+ADDONS_CALLBACKS = {"tqdm": "TQDMProgressBar", "time_limit": "TimeStopping"}
 
 
 def addons_optimizer(
@@ -31,7 +32,8 @@ def addons_optimizer(
     Args:
         name: one of `ADDONS_OPTIMIZERS` or `ADDONS_WRAPPERS`.
         learning_rate: a number or a Keras schedule.
-        inner: for the wrappers, the name of the optimizer that they wrap ("SGD", "Adam", ...).
+        inner: for the wrappers, the name of the optimizer that they wrap: a legacy one of Keras ("SGD", "Adam", ...)
+            or one of tensorflow-addons ("SGDW", "AdamW", ...).
         inner_settings: for the wrappers, further settings of that optimizer, as in `{"momentum": 0.9}`.
         **settings: further settings of the named optimizer, as in `sync_period=6` or `global_clipnorm=10.0`.
 
@@ -43,22 +45,28 @@ def addons_optimizer(
         ImportError: if tensorflow-addons cannot be imported.
 
     Example:
-        >>> optimizer = addons_optimizer("Lookahead", 0.01, inner="SGD", inner_settings={"momentum": 0.9})
+        >>> optimizer = addons_optimizer("lookahead", 0.01, inner="SGD", inner_settings={"momentum": 0.9})
 
     Reference:
         NovoGrad: Ginsburg et al. 2019, arXiv:1905.11286. LAMB: You et al. 2020, arXiv:1904.00962.
         Lookahead: Zhang et al. 2019, arXiv:1907.08610. SWA: Izmailov et al. 2018, arXiv:1803.05407.
     """
-    _check_name("optimizer", name, ADDONS_OPTIMIZERS + ADDONS_WRAPPERS)
+    class_name = _class_name("optimizer", name, {**ADDONS_OPTIMIZERS, **ADDONS_WRAPPERS})
     if name in ADDONS_OPTIMIZERS and inner_settings:
         raise ValueError(f"Optimizer {name} wraps no other optimizer; leave inner_settings out.")
-    made_by = getattr(_import_addons(name).optimizers, name)
+    optimizers = _import_addons(name).optimizers
     if name in ADDONS_OPTIMIZERS:
-        return made_by(learning_rate=learning_rate, **settings)
-    wrapped_class = getattr(keras.optimizers.legacy, inner, None)
-    if inner == "Optimizer" or not isinstance(wrapped_class, type):
-        raise ValueError(f"Optimizer {name} cannot wrap {inner!r}; set inner to a Keras optimizer such as SGD or Adam.")
-    return made_by(wrapped_class(learning_rate=learning_rate, **(inner_settings or {})), **settings)
+        settings["learning_rate"] = learning_rate
+    else:
+        legacy = keras.optimizers.legacy
+        inner_class = getattr(optimizers, inner, None) or getattr(legacy, inner, None)
+        if inner == "Optimizer" or not (isinstance(inner_class, type) and issubclass(inner_class, legacy.Optimizer)):
+            raise ValueError(f"Optimizer {name} cannot wrap {inner!r}; set inner to one such as SGD, SGDW or Adam.")
+        settings["optimizer"] = inner_class(learning_rate=learning_rate, **(inner_settings or {}))
+    optimizer = getattr(optimizers, class_name)(**settings)
+    # Newer optimizers have this name for what makes their variables ahead of the first step.
+    optimizer.build = optimizer._create_all_weights
+    return optimizer
 
 
 def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
@@ -66,7 +74,7 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
 
     Args:
         name: one of `ADDONS_CALLBACKS`.
-        **settings: the settings of that callback, as in `seconds=3600` for `TimeStopping`.
+        **settings: the settings of that callback, as in `seconds=3600` for `time_limit`.
 
     Returns:
         A callback for `keras.Model.fit`.
@@ -76,15 +84,16 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
         ImportError: if tensorflow-addons cannot be imported.
 
     Example:
-        >>> callback = addons_callback("TimeStopping", seconds=3600)
+        >>> callback = addons_callback("time_limit", seconds=3600)
     """
-    _check_name("callback", name, ADDONS_CALLBACKS)
-    return getattr(_import_addons(name).callbacks, name)(**settings)
+    class_name = _class_name("callback", name, ADDONS_CALLBACKS)
+    return getattr(_import_addons(name).callbacks, class_name)(**settings)
 
 
-def _check_name(kind: str, name: str, known: tuple[str, ...]) -> None:
+def _class_name(kind: str, name: str, known: dict[str, str]) -> str:
     if name not in known:
         raise ValueError(f"tensorflow-addons has no {kind} {name!r} here; choose one of {', '.join(known)}.")
+    return known[name]
 
 
 def _import_addons(wanted: str) -> Any:

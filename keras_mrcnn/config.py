@@ -11,9 +11,25 @@ from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
+
+
+# What torchvision calls the numbers of COCO that belong to no class; the one name that may occur several times.
+NO_CLASS = "N/A"
+
+Norm = Literal["frozen_bn", "bn", "sync_bn", "group_norm"]
 
 
 class Settings(BaseModel):
@@ -28,9 +44,11 @@ class BackboneConfig(Settings):
     depth: Literal[18, 34, 50, 101] = 50
     width: PositiveFloat = Field(1.0, description="multiplies every channel count")
     stride_in: Literal["3x3", "1x1"] = Field("3x3", description="which convolution of a bottleneck carries the stride")
-    norm: Literal["frozen_bn", "bn", "sync_bn", "group_norm"] = "frozen_bn"
-    norm_epsilon: PositiveFloat = 1e-5
-    weights: Optional[str] = Field(None, description="'imagenet', a keras.applications .h5 file, or none")
+    norm: Norm = "frozen_bn"
+    norm_epsilon: NonNegativeFloat = Field(1e-5, description="of every norm of the model")
+    weights: Optional[str] = Field(
+        None, description="'imagenet', a keras.applications .h5 file, a torchvision ImageNet .pth file, or none"
+    )
     freeze_stages: int = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
 
 
@@ -39,6 +57,7 @@ class NeckConfig(Settings):
 
     kind: Literal["fpn", "c4"] = "fpn"
     channels: PositiveInt = Field(256, description="of every FPN map; the C4 map keeps the backbone's")
+    norm: Optional[Norm] = Field(None, description="of the FPN's convolutions; by default biases")
 
 
 class RPNConfig(Settings):
@@ -48,6 +67,7 @@ class RPNConfig(Settings):
         None, description="pixels, one tuple per level; by default those of torchvision (fpn) or 128, 256, 512 (c4)"
     )
     aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height / width")
+    convolutions: PositiveInt = Field(1, description="3x3 convolutions before objectness and deltas")
     positive_iou: float = Field(0.7, ge=0.0, le=1.0)
     negative_iou: float = Field(0.3, ge=0.0, le=1.0)
     samples: PositiveInt = Field(256, description="anchors in the loss, per image")
@@ -67,9 +87,13 @@ class RPNConfig(Settings):
 
 
 class BoxHeadConfig(Settings):
-    """Two fully connected layers, softmax over the classes, box regression for each class."""
+    """Fully connected layers, softmax over the classes, box regression for each class."""
 
     channels: PositiveInt = 1024
+    dense_layers: PositiveInt = 2
+    convolutions: int = Field(0, ge=0, description="3x3 convolutions before the fully connected layers")
+    conv_channels: PositiveInt = 256
+    norm: Optional[Norm] = Field(None, description="of these convolutions; by default biases")
     positive_iou: float = Field(0.5, ge=0.0, le=1.0)
     samples: PositiveInt = Field(512, description="RoIs in the loss, per image")
     positive_fraction: float = Field(0.25, gt=0.0, le=1.0)
@@ -84,6 +108,7 @@ class MaskHeadConfig(Settings):
 
     channels: PositiveInt = 256
     convolutions: int = Field(4, ge=0)
+    norm: Optional[Norm] = Field(None, description="of these convolutions; by default biases")
     samples: PositiveInt = Field(128, description="positive RoIs in the loss, per image")
 
 
@@ -105,7 +130,8 @@ class ModelConfig(Settings):
     def _consistent(self):
         if self.max_size < self.min_size:
             raise ValueError(f"max_size {self.max_size} must be at least min_size {self.min_size}")
-        if len(set(self.class_names)) != len(self.class_names):
+        named = [name for name in self.class_names if name != NO_CLASS]
+        if len(set(named)) != len(named):
             raise ValueError(f"class_names must differ from each other, got {list(self.class_names)}")
         if self.category_ids and len(self.category_ids) != len(self.class_names):
             raise ValueError(f"{len(self.category_ids)} category_ids do not fit {len(self.class_names)} class_names")
@@ -148,7 +174,11 @@ class DataConfig(Settings):
     eval_batch_size: PositiveInt = 2
     min_sizes: Optional[tuple[PositiveInt, ...]] = Field(None, description="short sides to choose from in training")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of a horizontal flip")
-    scale_jitter: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+    scale_jitter: tuple[PositiveFloat, PositiveFloat] = Field((1.0, 1.0), description="range of factors on the size")
+    crop: bool = Field(False, description="cut what the jitter made larger back to the size without jitter")
+    rotation: float = Field(0.0, ge=0.0, le=180.0, description="degrees; angles are drawn from -rotation..rotation")
+    colour_jitter: float = Field(0.0, ge=0.0, le=1.0, description="strength, of brightness, contrast and saturation")
+    copy_paste: float = Field(0.0, ge=0.0, le=1.0, description="probability of pasting another image's objects")
     mask_size: PositiveInt = Field(56, description="side of the stored ground-truth masks")
     skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
 
@@ -164,14 +194,27 @@ class StageConfig(Settings):
 
     epochs: int = Field(12, ge=0)
     steps_per_epoch: Optional[PositiveInt] = Field(None, description="by default one pass over the images")
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "novograd", "lamb", "lookahead", "swa", "moving_average"] = Field(
+        "sgd", description="all but sgd and adamw come from tensorflow-addons, on its stack only"
+    )
+    inner_optimizer: Literal["sgd", "adamw"] = Field("sgd", description="what lookahead, swa and moving_average wrap")
+    optimizer_settings: dict[str, Union[bool, int, float]] = Field(
+        {}, description="further arguments of an optimizer of tensorflow-addons, such as sync_period"
+    )
     learning_rate: PositiveFloat = 0.02
-    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="of sgd")
     weight_decay: float = Field(1e-4, ge=0.0)
     clip_norm: Optional[PositiveFloat] = Field(None, description="bound on the norm of all gradients together")
     schedule: Literal["step", "cosine"] = "step"
     warmup_steps: int = Field(500, ge=0)
     milestones: tuple[float, ...] = Field((0.67, 0.92), description="shares of the stage at which 'step' divides by 10")
+    average: Optional[float] = Field(
+        None, gt=0.0, lt=1.0, description="momentum of a moving average of the weights, with which the stage ends"
+    )
+    progress: Literal["keras", "tqdm"] = Field("keras", description="progress bar; tqdm is that of tensorflow-addons")
+    time_limit: Optional[PositiveFloat] = Field(
+        None, description="minutes; the stage ends with the epoch in which they have passed; by tensorflow-addons"
+    )
 
     @model_validator(mode="after")
     def _milestones_are_shares(self):
@@ -179,17 +222,50 @@ class StageConfig(Settings):
             raise ValueError(f"milestones must be rising shares between 0 and 1, got {self.milestones}")
         return self
 
+    @model_validator(mode="after")
+    def _settings_go_with_the_optimizer(self):
+        if self.optimizer_settings and self.optimizer in ("sgd", "adamw"):
+            raise ValueError(f"optimizer_settings are for optimizers of tensorflow-addons, not for {self.optimizer}")
+        if self.average is not None and self.optimizer in ("swa", "moving_average"):
+            raise ValueError(f"optimizer {self.optimizer} averages the weights already; leave average out")
+        return self
+
+
+class JointStageConfig(StageConfig):
+    """How the optional fourth stage is optimised, which fine-tunes everything together."""
+
+    epochs: int = Field(0, ge=0, description="0 leaves the stage out")
+
 
 class TrainConfig(Settings):
-    """The three stages."""
+    """The three stages, and the optional fourth."""
 
     rpn: StageConfig = StageConfig()
     box: StageConfig = StageConfig()
     mask: StageConfig = StageConfig()
+    joint: JointStageConfig = JointStageConfig()
     seed: int = Field(0, ge=0)
-    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
+    deterministic: bool = Field(False, description="the same weights to the bit from run to run; costs speed")
+    cache_features: Literal["auto", "on", "off"] = Field(
+        "auto", description="keep maps and proposals of the frozen part on disk; auto where that saves work and fits"
+    )
+    cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the cached maps; auto is what the networks compute in"
+    )
+    cache_views: PositiveInt = Field(2, description="augmented views of each image that are cached")
+    cache_folder: Optional[str] = Field(None, description="by default 'cache' in the run folder")
+    weights: Optional[str] = Field(
+        None, description="of a whole model, of any classes, to start from; then model.backbone.weights do not count"
+    )
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="of the networks; auto is bfloat16 where the processor multiplies in it"
     )
+
+    @field_validator("cache_features", mode="before")
+    @classmethod
+    def _yaml_switch(cls, value):
+        """YAML reads a bare on or off as true or false."""
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 class Config(Settings):

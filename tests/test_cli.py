@@ -24,7 +24,7 @@ from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.training import trainer
 from keras_mrcnn.training.callbacks import NonFiniteLossError
 from keras_mrcnn.training.checkpoint import Progress, read_progress
-from keras_mrcnn.weights.native import save_weights
+from keras_mrcnn.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = {
@@ -370,19 +370,31 @@ def test_evaluate_takes_one_model(weights, scenes):
     assert "name one weight file" in usage_error(run("evaluate", weights, "--weights", weights, "--data", scenes))
 
 
-def test_evaluate_refuses_other_classes(weights, scenes, tmp_path):
+def test_evaluate_scores_the_classes_that_model_and_data_have_both(weights, scenes, tmp_path):
     content = json.loads((scenes / "annotations" / "val.json").read_text())
-    content["categories"][1]["name"] = "human"
-    changed = tmp_path / "changed.json"
-    changed.write_text(json.dumps(content))
-    data = ("--annotations", changed, "--images", scenes / "images" / "val")
-    assert "'person'" in error_line(run("evaluate", "--weights", weights, *data))
-    content["categories"] = [{"id": 1, "name": "person"}, {"id": 2, "name": "vehicle"}, {"id": 3, "name": "animal"}]
-    changed.write_text(json.dumps(content))
-    assert "the data set has the classes person, vehicle, animal" in error_line(
-        run("evaluate", "--weights", weights, *data)
+    for annotation in content["annotations"]:
+        annotation["category_id"] += 10
+    annotations, results = tmp_path / "changed.json", tmp_path / "results.json"
+    data = ("--annotations", annotations, "--images", scenes / "images" / "val", "--stages", "box")
+
+    def evaluate(*names):
+        """The model knows vehicle, person and animal, 1 to 3; the data have these classes, 11 to 13."""
+        categories = [{"id": number, "name": name} for number, name in zip((11, 12, 13), names)]
+        annotations.write_text(json.dumps({**content, "categories": categories}))
+        return run("evaluate", "--weights", weights, *data, "--results", results)
+
+    result = evaluate("animal", "human", "vehicle")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "The model does not know 1 classes, which are not scored: human." in lines
+    assert "The data do not have 1 classes, which are not scored: person." in lines
+    found = {found["category_id"] for found in json.loads(results.read_text())}
+    assert found and found <= {11, 13}
+    assert "not scored" not in evaluate("animal", "person", "vehicle").output
+    assert "has the classes house, human, tree, the model vehicle, person, animal" in error_line(
+        evaluate("house", "human", "tree")
     )
-    changed.write_text(json.dumps({**content, "images": [], "annotations": []}))
+    annotations.write_text(json.dumps({**content, "images": [], "annotations": []}))
     assert "has no images to evaluate on" in error_line(run("evaluate", "--weights", weights, *data))
 
 

@@ -26,6 +26,11 @@ ALLOWED: dict[str, set[str] | None] = {
     "losses": {"ops"},
     "training": {"config", "structures", "compat", "addons", "ops", "layers", "models", "targets", "losses"},
     "training.checkpoint": {"weights"},  # on top of what training may import
+    "training.cache_key": {"weights"},
+    "training.frozen_part": {"data.transforms"},
+    "training.feature_cache": {"data"},
+    "training.distribution": {"data.sharing"},
+    "training.batches": {"data"},
     "training.trainer": {"data", "evaluation", "weights"},
     "evaluation": {"structures", "ops", "targets"},
     "weights": {"models", "config"},

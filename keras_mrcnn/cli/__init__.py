@@ -15,6 +15,7 @@ from keras_mrcnn.cli.evaluate import evaluate
 from keras_mrcnn.cli.export import export
 from keras_mrcnn.cli.predict import predict
 from keras_mrcnn.cli.train import train
+from keras_mrcnn.cli.weights import weights
 
 # What our own code raises about input that it cannot use; anything else is a fault in the program.
 EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, RuntimeError)
@@ -61,5 +62,5 @@ def main(debug):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-for command in (data, train, evaluate, predict, export):
+for command in (data, train, evaluate, predict, export, weights):
     main.add_command(command)

@@ -39,7 +39,8 @@ def evaluate(weights, weights_option, data, annotations, images, stages, metrics
     """Score a model on a COCO data set: RPN, boxes and masks.
 
     WEIGHTS is a weight file or the folder of a run. The data are those of --data, or of --annotations and --images;
-    of a run folder, by default, its validation data.
+    of a run folder, by default, its validation data. Classes belong together by name; those that only the model or
+    only the data have are not scored.
     """
     if (weights is None) == (weights_option is None):
         raise click.UsageError("name one weight file or run folder")
@@ -81,14 +82,11 @@ def _evaluate(model, annotations, images, stages, batch_size):
     """What `evaluate_model` returns, on the objects of the model's classes."""
     import tensorflow as tf
 
-    from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
     from keras_mrcnn.evaluation.evaluator import evaluate_model
 
     config = model.config
-    dataset = CocoDataset(annotations, images, config.class_names)
-    if not len(dataset):
-        raise ValueError(f"{annotations}: has no images to evaluate on")
+    dataset = _open(annotations, images, config.class_names)
     batches = evaluation_dataset(
         dataset, batch_size=batch_size, min_size=config.min_size, max_size=config.max_size
     )
@@ -99,3 +97,26 @@ def _evaluate(model, annotations, images, stages, batch_size):
         if sentence is None:
             raise
         raise ValueError(sentence) from None
+
+
+def _open(annotations, images, model_names):
+    """The data set with those of its classes that the model knows; says which classes of either the other has not."""
+    from keras_mrcnn.config import NO_CLASS
+    from keras_mrcnn.data.coco import CocoDataset
+
+    dataset = CocoDataset(annotations, images)
+    if not len(dataset):
+        raise ValueError(f"{annotations}: has no images to evaluate on")
+    wanted = [name for name in dict.fromkeys(model_names) if name != NO_CLASS]
+    both = [name for name in wanted if name in dataset.class_names]
+    if not both:
+        raise ValueError(
+            f"{annotations}: has the classes {', '.join(dataset.class_names)}, the model {', '.join(wanted)}; evaluate "
+            "on data that have some of the model's"
+        )
+    unknown = [name for name in dataset.class_names if name not in {*both, NO_CLASS}]
+    absent = [name for name in wanted if name not in both]
+    for sentence, names in (("The model does not know", unknown), ("The data do not have", absent)):
+        if names:
+            click.echo(f"{sentence} {len(names)} classes, which are not scored: {', '.join(names)}.", err=True)
+    return dataset if len(both) == len(dataset.class_names) else CocoDataset(dataset.coco.dataset, images, both)

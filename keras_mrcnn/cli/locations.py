@@ -17,9 +17,9 @@ WEIGHTS = click.Path(exists=True, path_type=Path)
 
 def load_model(weights: Path):
     """The `MaskRCNN` of a weight file, or of the run folder that training wrote."""
-    from keras_mrcnn.weights.native import load_weights
+    from keras_mrcnn.weights import load_weights
 
-    return load_weights(weights_file(weights))
+    return load_weights(None, weights_file(weights))
 
 
 def weights_file(weights: Path) -> Path:

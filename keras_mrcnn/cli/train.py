@@ -6,7 +6,7 @@ import json
 
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FOLDER, split_files
+from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FOLDER, WEIGHTS, split_files, weights_file
 
 
 @click.command()
@@ -18,11 +18,16 @@ from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FOLDER, sp
     help="Folder with annotations/train.json, images/train, annotations/val.json and images/val.",
 )
 @click.option("--run", type=FOLDER, required=True, help="Folder for all that the training writes.")
+@click.option(
+    "--weights",
+    type=WEIGHTS,
+    help="Weight file or run folder to start the whole model from; its classes may be others than those of the data.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
 @click.option("--skip-bad", is_flag=True, help="Drop and count what the data check finds, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, with the settings of the run.")
 @click.option("--seed", type=click.IntRange(0), help="Of the first weights and the order of the images.")
-def train(config, preset, data, run, settings, skip_bad, resume, seed):
+def train(config, preset, data, run, weights, settings, skip_bad, resume, seed):
     """Train RPN, box head and mask head, each with all before it frozen.
 
     Settings come from --config or --preset, or with --resume from the run; --set changes single ones, such as
@@ -30,6 +35,10 @@ def train(config, preset, data, run, settings, skip_bad, resume, seed):
     """
     source = _source(config, preset, run, resume)
     overrides = [*_data_settings(data), *settings]
+    if weights is not None:
+        if resume:
+            raise click.UsageError("--resume goes on from the checkpoint of the run; leave --weights out")
+        overrides.append(f"train.weights={json.dumps(str(weights_file(weights)))}")
     if skip_bad:
         overrides.append("data.skip_bad=true")
     if seed is not None:
@@ -47,11 +56,13 @@ def train(config, preset, data, run, settings, skip_bad, resume, seed):
     from keras_mrcnn.training.trainer import StagedTrainer
 
     try:
-        StagedTrainer(resolved, run, resume=resume).fit()
+        trainer = StagedTrainer(resolved, run, resume=resume)
+        trainer.fit()
     except KeyboardInterrupt:
         hint = "" if not (run / "checkpoint.safetensors").is_file() else "; go on from the last epoch with --resume"
         raise KeyboardInterrupt(f"interrupted{hint}") from None
-    click.echo(f"Wrote the trained model to {run / 'model.safetensors'}.")
+    if trainer.workers.is_chief:
+        click.echo(f"Wrote the trained model to {run / 'model.safetensors'}.")
 
 
 def _source(config, preset, run, resume):

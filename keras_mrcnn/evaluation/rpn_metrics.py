@@ -85,6 +85,14 @@ class RPNMetrics:
             order = np.argsort(-box_scores[:number], kind="stable")[: max(PROPOSAL_COUNTS)]
             self._proposals[image_id] = boxes[order].astype(np.float32)
 
+    def merge(self, other: RPNMetrics) -> None:
+        """Adds what another one has collected, on other images."""
+        self._positives += other._positives
+        self._right_positives += other._right_positives
+        self._negatives += other._negatives
+        self._right_negatives += other._right_negatives
+        self._proposals.update(other._proposals)
+
     @property
     def accuracy(self) -> float | None:
         """Share of the labelled anchors that objectness classifies rightly; None before any."""

@@ -1,7 +1,7 @@
 """The RPN's output at a few anchors only, for a training step that looks at no others.
 
-A loss on 256 anchors needs the last FPN convolution and the RPN's at 256 places with their neighbours, not on whole maps,
-where they are more than half of all multiplications of the step, forward and backward.
+A loss on 256 anchors needs the last FPN convolution and the RPN's at 256 places with their neighbours. On whole maps these
+convolutions are half of all multiplications of the step.
 
 Shapes: B batch, H W C of a level, A anchors per cell, N anchors per image, S sampled anchors, T of them on a level.
 """

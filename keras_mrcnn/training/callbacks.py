@@ -5,7 +5,9 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.addons import addons_callback
 from keras_mrcnn.training.checkpoint import save_checkpoint
+from keras_mrcnn.training.loss_scaling import loss_scale
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -14,6 +16,9 @@ class NonFiniteLossError(ArithmeticError):
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Ends the training at the first loss or weight that is not a number, before it is saved as a checkpoint.
+
+    Gradients that are not finite are no reason: loss scaling leaves their steps out, and looks for the scale at which
+    they become rare. Only where it finds none does the training end.
 
     Args:
         stage: name for the message.
@@ -40,6 +45,12 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         finite = [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(w))) for w in self.model.mask_rcnn.weights]
         if not all(finite):
             self._stop("a weight", f"epoch {epoch + 1}, after its last step")
+        scale = loss_scale(self.model.optimizer)
+        if scale is not None and float(scale.numpy()) <= 1.0:
+            raise NonFiniteLossError(
+                f"gradients of the {self.stage} stage overflow float16 in epoch {epoch + 1}, however small the loss is "
+                "scaled; set train.precision to mixed_bfloat16 or float32"
+            )
 
     def _stop(self, what, where):
         raise NonFiniteLossError(
@@ -63,3 +74,21 @@ class SaveCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         save_checkpoint(self.path, self.model, self.stage, epoch + 1)
+
+
+def addons_callbacks(settings):
+    """The callbacks of tensorflow-addons that `progress` and `time_limit` of a stage ask for.
+
+    Args:
+        settings: `StageConfig`.
+
+    Returns:
+        list of Keras callbacks; with progress "tqdm" Keras' own bar is to be off.
+
+    Raises:
+        ImportError: tensorflow-addons is asked for, and cannot be imported here.
+    """
+    callbacks = [addons_callback("tqdm")] if settings.progress == "tqdm" else []
+    if settings.time_limit is not None:
+        callbacks.append(addons_callback("time_limit", seconds=round(60 * settings.time_limit), verbose=1))
+    return callbacks

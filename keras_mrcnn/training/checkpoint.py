@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from keras_mrcnn.training.loss_scaling import hidden_variables
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.weights.native import WeightsError, assign_weights, read_safetensors, value_of, write_safetensors
 
@@ -60,7 +61,11 @@ def restore_optimizer(path, stage):
 def _optimizer_variables(stage):
     # Slots come into being with the first step otherwise, and there would be nothing to restore into.
     stage.optimizer.build(stage.trainable_variables)
-    return list(stage.optimizer.variables)
+    # Those of tensorflow-addons call them weights, and leave what the wrapped optimizer has out of their variables.
+    named = "weights" if hasattr(stage.optimizer, "weights") else "variables"
+    variables = [*getattr(stage.optimizer, named), *hidden_variables(stage.optimizer)]
+    average = getattr(stage, "weight_average", None)
+    return variables if average is None else [*variables, *average.variables]
 
 
 def _part(tensors, prefix):

@@ -1,9 +1,14 @@
-"""The optimizers of the stages: SGD and AdamW whose gradient clipping means the same on any number of devices."""
+"""The optimizers of the stages: SGD and AdamW whose gradient clipping means the same on any number of devices, and
+those of tensorflow-addons.
+"""
 
 import keras
 import tensorflow as tf
 
-from keras_mrcnn.training.schedules import make_schedule
+from keras_mrcnn.addons import ADDONS_WRAPPERS, addons_optimizer
+from keras_mrcnn.compat import KERAS_3
+from keras_mrcnn.training.loss_scaling import scale_losses
+from keras_mrcnn.training.schedules import Scaled, make_schedule
 
 
 class ClipReducedGradients:
@@ -25,13 +30,23 @@ class ClipReducedGradients:
 
     def apply_gradients(self, grads_and_vars, *args, **kwargs):
         """As the optimizer's own, on the gradients of this replica's share of the loss."""
-        if self.clip_norm is None:
+        if self.clip_norm is None or KERAS_3:  # Keras 3 goes on from here to `apply`
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
         gradients, variables = zip(*grads_and_vars)
-        reduced = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        factor = tf.minimum(self.clip_norm / tf.linalg.global_norm(reduced), 1.0)
-        clipped = [gradient * factor for gradient in gradients]
+        # The loss scaling of Keras 2.15 adds up over the replicas before it comes here.
+        clipped = self._clip(gradients, reduced=kwargs.get("skip_gradients_aggregation", False))
         return super().apply_gradients(zip(clipped, variables), *args, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        """As the optimizer's own of Keras 3, where the loss scaling calls this and not `apply_gradients`."""
+        return super().apply(grads if self.clip_norm is None else self._clip(grads), trainable_variables)
+
+    def _clip(self, gradients, reduced=False):
+        total = gradients
+        if not reduced:
+            total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        factor = tf.minimum(self.clip_norm / tf.linalg.global_norm(total), 1.0)
+        return [gradient * factor for gradient in gradients]
 
     def get_config(self):
         return {**super().get_config(), "clip_norm": self.clip_norm}
@@ -47,17 +62,59 @@ class AdamW(ClipReducedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with `clip_norm`, see `ClipReducedGradients`."""
 
 
-def make_optimizer(settings, total_steps):
+def make_optimizer(settings, total_steps, precision="float32"):
     """The optimizer of one stage.
 
     Args:
         settings: `StageConfig`.
         total_steps: of the whole stage.
+        precision: Keras dtype policy of the networks; "mixed_float16" brings loss scaling with it.
 
     Returns:
         A Keras optimizer; weight decay is decoupled from the gradient.
+
+    Raises:
+        ImportError: the optimizer is one of tensorflow-addons, which cannot be imported here.
+        ValueError: the optimizer does not take its `optimizer_settings`, or does not go with the rest.
     """
-    common = {"learning_rate": make_schedule(settings, total_steps), "clip_norm": settings.clip_norm}
+    schedule = make_schedule(settings, total_steps)
+    if settings.optimizer not in ("sgd", "adamw"):
+        if precision == "mixed_float16":
+            raise ValueError(
+                f"optimizer {settings.optimizer} has no loss scaling for mixed_float16; use sgd or adamw, or set "
+                "train.precision to mixed_bfloat16 or float32"
+            )
+        return _from_addons(settings, schedule, total_steps)
+    common = {"learning_rate": schedule, "clip_norm": settings.clip_norm}
     if settings.optimizer == "adamw":
-        return AdamW(weight_decay=settings.weight_decay, **common)
-    return SGD(momentum=settings.momentum, weight_decay=settings.weight_decay or None, **common)
+        optimizer = AdamW(weight_decay=settings.weight_decay, **common)
+    else:
+        optimizer = SGD(momentum=settings.momentum, weight_decay=settings.weight_decay or None, **common)
+    return scale_losses(optimizer) if precision == "mixed_float16" else optimizer
+
+
+def _from_addons(settings, schedule, total_steps):
+    """An optimizer of tensorflow-addons. These clip the sum over the replicas by themselves."""
+    further, replicas = dict(settings.optimizer_settings), tf.distribute.get_strategy().num_replicas_in_sync
+    if settings.optimizer == "swa" and replicas > 1:
+        raise ValueError(f"optimizer swa averages wrongly on {replicas} devices; set average, or train on one device")
+    if further.get("start_averaging", 0) >= max(total_steps, 1):
+        raise ValueError(
+            f"start_averaging {further['start_averaging']} is not before the end of the stage at step {total_steps}, "
+            "so there would be no average; lower it in optimizer_settings"
+        )
+    if settings.optimizer in ADDONS_WRAPPERS:
+        further["inner"] = {"sgd": "SGDW", "adamw": "AdamW"}[settings.inner_optimizer]
+        # Theirs takes off a share of the weight at every step; Keras' takes off that share of the learning rate.
+        further["inner_settings"] = {"weight_decay": Scaled(schedule, settings.weight_decay)}
+        if settings.inner_optimizer == "sgd":
+            further["inner_settings"]["momentum"] = settings.momentum
+    else:
+        further["weight_decay"] = settings.weight_decay
+    if settings.clip_norm is not None:
+        further["global_clipnorm"] = settings.clip_norm
+    try:
+        return addons_optimizer(settings.optimizer, schedule, **further)
+    except TypeError as error:
+        names = ", ".join(settings.optimizer_settings)
+        raise ValueError(f"optimizer {settings.optimizer} does not take optimizer_settings {names}: {error}") from None

@@ -12,11 +12,11 @@ def resolve_precision(name):
     """A Keras dtype policy for `train.precision`.
 
     Args:
-        name: "float32", "mixed_bfloat16" or "auto": bfloat16 where the processor multiplies in it (elsewhere it
-            is emulated, and slower than float32), float32 on a GPU.
+        name: "float32", "mixed_bfloat16", "mixed_float16" (meant for GPUs; see `loss_scaling`) or "auto": bfloat16
+            where the processor multiplies in it (elsewhere it is emulated, and slower than float32), float32 on a GPU.
 
     Returns:
-        "float32" or "mixed_bfloat16".
+        "float32", "mixed_bfloat16" or "mixed_float16".
     """
     if name != "auto":
         return name

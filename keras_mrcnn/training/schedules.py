@@ -1,4 +1,4 @@
-"""Learning rate over the steps of a stage."""
+"""Learning rate over the steps of a stage, and what follows it."""
 
 import keras
 import tensorflow as tf
@@ -28,6 +28,29 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     @classmethod
     def from_config(cls, config):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
+
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """`factor` times what `schedule` says.
+
+    Args:
+        schedule: a Keras `LearningRateSchedule`.
+        factor: float.
+    """
+
+    def __init__(self, schedule, factor):
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step):
+        return tf.cast(self.schedule(step), tf.float32) * self.factor
+
+    def get_config(self):
+        return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
 def make_schedule(settings, total_steps):

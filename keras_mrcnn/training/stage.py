@@ -14,6 +14,7 @@ class Stage(keras.Model):
     """
 
     loss_names = ()
+    weight_average = None  # a `WeightAverage` where the stage is to end with one
 
     def __init__(self, mask_rcnn, **kwargs):
         # Boxes of the batch must not be rounded, whatever the policy of the networks.
@@ -29,7 +30,8 @@ class Stage(keras.Model):
     def fit(self, *args, shuffle=False, **kwargs):
         """As `keras.Model.fit`; the data are dicts as `training_dataset` yields them."""
         self.freeze()
-        self.optimizer.build(self.trainable_variables)
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
         # The data are shuffled already, and Keras 3 warns when its own default cannot be followed.
         return super().fit(*args, shuffle=shuffle, **kwargs)
 

@@ -47,7 +47,7 @@ class RPNStage(Stage):
         self.mask_rcnn.rpn.trainable = True
 
     def call(self, batch, training=False):
-        model, config = self.mask_rcnn, self.mask_rcnn.config.rpn
+        model = self.mask_rcnn
         maps = model.backbone(batch["images"], training=training)
         if model.neck.is_local:
             features = model.neck.merge(maps, training=training)
@@ -55,6 +55,17 @@ class RPNStage(Stage):
         else:
             features = levels = model.neck(maps, training=training)
         anchors = tf.concat(model.anchors(levels, tf.shape(batch["images"])[1:3]), axis=0)
+        return self.anchor_outputs(anchors, batch, lambda indices: self._score(features, indices))
+
+    def anchor_outputs(self, anchors, batch, score):
+        """What the losses need at sampled anchors.
+
+        Args:
+            anchors: float32 [N, 4], xyxy pixels, of all levels.
+            batch: dict as `training_dataset` yields it.
+            score: function of indices int32 [B, S] that gives their objectness [B, S] and deltas [B, S, 4].
+        """
+        config = self.mask_rcnn.config.rpn
         targets = sample_anchors(
             anchors,
             batch,
@@ -63,7 +74,7 @@ class RPNStage(Stage):
             samples=config.samples,
             positive_fraction=config.positive_fraction,
         )
-        objectness, deltas = self._score(features, targets.indices)
+        objectness, deltas = score(targets.indices)
         return {
             "objectness": objectness,
             "deltas": deltas,
@@ -77,7 +88,7 @@ class RPNStage(Stage):
         model = self.mask_rcnn
         if model.neck.is_local:
             return score_sampled_anchors(model.neck, model.rpn, features, indices)
-        return [tf.gather(tf.concat(values, axis=1), indices, batch_dims=1) for values in model.rpn(features)]
+        return gather_anchors(model.rpn(features), indices)
 
     def stage_losses(self, outputs):
         labels = outputs["labels"]
@@ -94,6 +105,11 @@ class RPNStage(Stage):
                 kind=self.mask_rcnn.config.rpn.box_loss,
             ),
         ]
+
+
+def gather_anchors(scores, indices):
+    """Objectness [B, S] and deltas [B, S, 4] at indices int32 [B, S], out of the RPN's lists for whole levels."""
+    return [tf.gather(tf.concat(values, axis=1), indices, batch_dims=1) for values in scores]
 
 
 class BoxStage(Stage):

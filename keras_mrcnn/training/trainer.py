@@ -12,23 +12,28 @@ import tensorflow as tf
 from keras_mrcnn.config import save_config
 from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error, training_dataset
+from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
-from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss
+from keras_mrcnn.training.batches import StageBatches
+from keras_mrcnn.training.cache_files import CacheError, cache_reading_error
+from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss, addons_callbacks
 from keras_mrcnn.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
+from keras_mrcnn.training.distribution import Workers, choose_strategy
+from keras_mrcnn.training.joint_stage import JointStage
 from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.precision import resolve_precision
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
-from keras_mrcnn.weights.keras_applications import load_imagenet
-from keras_mrcnn.weights.native import save_weights
+from keras_mrcnn.training.weight_average import WeightAverage, take_average
+from keras_mrcnn.weights import WeightsError, load_backbone, load_weights, save_weights
+from keras_mrcnn.weights.model_files import read_weights
 
 logger = logging.getLogger(__name__)
 
-STAGES = {"rpn": RPNStage, "box": BoxStage, "mask": MaskStage}
+STAGES = {"rpn": RPNStage, "box": BoxStage, "mask": MaskStage, "joint": JointStage}
 # What there is to score when a stage ends.
-SCORED = {"rpn": ("rpn",), "box": ("box",), "mask": ("box", "mask")}
+SCORED = {"rpn": ("rpn",), "box": ("box",), "mask": ("box", "mask"), "joint": ("rpn", "box", "mask")}
 
 
 class StagedTrainer:
@@ -39,13 +44,15 @@ class StagedTrainer:
             stages are not scored.
         run_folder: where everything is written: config.yaml, checkpoint.safetensors, rpn.safetensors,
             box.safetensors, model.safetensors, metrics.json and logs/ for TensorBoard.
-        strategy: `tf.distribute.Strategy`; by default a MirroredStrategy where there are several GPUs.
+        strategy: `tf.distribute.Strategy`; by default that of `choose_strategy`.
         resume: goes on from the checkpoint in `run_folder`.
-        verbose: of Keras `fit`; 0 also silences tables and the bars of the evaluation.
+        verbose: of Keras `fit`; 0 also silences tables and the bars of the evaluation. Of several workers only the
+            first says anything.
 
     Raises:
         DataError: the data check found problems and `data.skip_bad` is off; the message lists them.
         FileExistsError: `run_folder` holds a run already and `resume` is off.
+        WorkerLostError: of several workers another one is gone.
 
     Example:
         >>> trainer = StagedTrainer(load_config("run.yaml"), "runs/first")
@@ -54,27 +61,45 @@ class StagedTrainer:
 
     def __init__(self, config, run_folder, *, strategy=None, resume=False, verbose=1):
         self.run_folder = Path(run_folder)
-        self.verbose = verbose
-        self.strategy = strategy or default_strategy()
-        _check_batch_size(config, self.strategy)
         self.checkpoint = self.run_folder / "checkpoint.safetensors"
+        # First of all, for TensorFlow joins other workers only before it has computed anything.
+        self.workers = Workers(strategy or choose_strategy())
+        self.strategy = self.workers.strategy
+        self.verbose = verbose if self.workers.is_chief else 0
+        with self.workers.watched(self.checkpoint):
+            self._prepare(config, resume)
+
+    def _prepare(self, config, resume):
+        self.workers.share.piece_size(config.data.batch_size)
         _check_folder(self.run_folder, self.checkpoint, resume)
         self.train_data = _open(config, "train")
         self.val_data = _open(config, "val") if config.data.val_annotations else None
         self.config = _with_classes(config, self.train_data, self.val_data)
         self.progress = read_progress(self.checkpoint) if resume else Progress("rpn", 0)
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
+        self.workers.check_agreement(_facts(self.config, self.progress))
         keras.utils.set_random_seed(self.config.train.seed)
+        if self.config.train.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.precision = resolve_precision(self.config.train.precision)
         with self.strategy.scope():
-            self.model = MaskRCNN(self.config.model, resolve_precision(self.config.train.precision))
+            self.model = MaskRCNN(self.config.model, self.precision)
         if resume:
             restore_model(self.checkpoint, self.model)
-        elif self.config.model.backbone.weights:
-            load_imagenet(self.model.backbone, self.config.model.backbone.weights)
         else:
-            _warn_of_frozen_noise(self.config.model.backbone)
-        self.run_folder.mkdir(parents=True, exist_ok=True)
-        save_config(self.config, self.run_folder / "config.yaml")
+            _start(self.model, self.config)
+        self.batches = StageBatches(
+            self.config, self.train_data, self.run_folder, self._say, bool(self.verbose), self.workers
+        )
+        # What cannot be had must not come up after hours of training.
+        for name in self._stages():
+            if getattr(self.config.train, name).epochs:
+                self._optimizer(name)
+                addons_callbacks(getattr(self.config.train, name))
+        if self.workers.is_chief:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            save_config(self.config, self.run_folder / "config.yaml")
+        self.workers.check_folder(self.run_folder / "config.yaml")
 
     def fit(self):
         """Trains what is left of the three stages.
@@ -85,65 +110,77 @@ class StagedTrainer:
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
             DataError: an image could not be read.
+            WorkerLostError: of several workers another one is gone.
         """
-        names = list(STAGES)
+        with self.workers.watched(self.checkpoint):
+            self._train()
+        return self.model
+
+    def _train(self):
+        names = self._stages()
         for name in names[names.index(self.progress.stage) :]:
             done = self.progress.epoch if name == self.progress.stage else 0
             if done == 0 or done < getattr(self.config.train, name).epochs or name not in self._facts():
                 self._train_stage(name, done)
-        return self.model
+        self.workers.wait()  # nobody reads the cache any more, and all that was promised is written
+        if self.workers.is_chief:
+            self.batches.remove_cache()
 
     def _train_stage(self, name, done):
         settings, started = getattr(self.config.train, name), time.monotonic()
-        steps = settings.steps_per_epoch or max(len(self.train_data) // self.config.data.batch_size, 1)
+        steps = self.batches.steps_per_epoch(name)
         with self.strategy.scope():
             stage = STAGES[name](self.model)
-            stage.compile(make_optimizer(settings, settings.epochs * steps))
+            stage.compile(self._optimizer(name))
+        if settings.average is not None:
+            stage.weight_average = WeightAverage(stage, settings.average)
         if done:
             with self.strategy.scope():
                 restore_optimizer(self.checkpoint, stage)
         if done < settings.epochs:
             self._say(f"\n{name} stage: {settings.epochs} epochs of {steps} steps")
             self._fit(stage, name, settings.epochs, steps, done)
-        path = self.run_folder / ("model.safetensors" if name == "mask" else f"{name}.safetensors")
-        save_weights(self.model, path)
+        if settings.epochs:
+            with self.strategy.scope():
+                take_average(stage)
+        path = self.run_folder / ("model.safetensors" if name == self._stages()[-1] else f"{name}.safetensors")
+        if self.workers.is_chief:
+            save_weights(self.model, path)
         seconds = round(time.monotonic() - started, 1)
         self._score(name, {"seconds": seconds, "peak_memory_mb": peak_memory_mb()})
 
     def _fit(self, stage, name, epochs, steps, done):
-        callbacks = [
-            StopOnNonFiniteLoss(name),
-            SaveCheckpoint(self.checkpoint, name),
-            keras.callbacks.TensorBoard(str(self.run_folder / "logs" / name), write_graph=False),
-        ]
+        settings = getattr(self.config.train, name)
+        callbacks = [StopOnNonFiniteLoss(name), *filter(None, [stage.weight_average])]
+        if self.workers.is_chief:
+            logs = str(self.run_folder / "logs" / name)
+            callbacks += [SaveCheckpoint(self.checkpoint, name), keras.callbacks.TensorBoard(logs, write_graph=False)]
+        if not self.verbose:
+            settings = settings.model_copy(update={"progress": "keras"})
+        callbacks += addons_callbacks(settings)
         try:
             stage.fit(
-                self._training_batches(done * steps, with_masks=name == "mask"),
+                self.batches.dataset(name, self.model, done * steps),
                 steps_per_epoch=steps,
                 initial_epoch=done,
                 epochs=epochs,
                 callbacks=callbacks,
-                verbose=self.verbose,
+                verbose=0 if settings.progress == "tqdm" else self.verbose,
             )
         except tf.errors.OpError as error:
-            sentence = reading_error(error)
-            if sentence is None:
-                raise
-            raise DataError(sentence) from None
+            for kind, sentence in ((DataError, reading_error(error)), (CacheError, cache_reading_error(error))):
+                if sentence is not None:
+                    raise kind(sentence) from None
+            raise
 
-    def _training_batches(self, start_batch, with_masks):
-        data, model = self.config.data, self.config.model
-        return training_dataset(
-            self.train_data,
-            batch_size=data.batch_size,
-            min_size=data.min_sizes or model.min_size,
-            max_size=max(model.max_size, *(data.min_sizes or (0,))),
-            flip=data.flip,
-            scale_jitter=data.scale_jitter,
-            mask_size=data.mask_size if with_masks else 0,
-            seed=self.config.train.seed,
-            start_batch=start_batch,
-        )
+    def _stages(self):
+        """The stages of this run; the fourth is optional."""
+        return [name for name in STAGES if name != "joint" or self.config.train.joint.epochs]
+
+    def _optimizer(self, name):
+        settings = getattr(self.config.train, name)
+        with self.strategy.scope():
+            return make_optimizer(settings, settings.epochs * self.batches.steps_per_epoch(name), self.precision)
 
     def _score(self, name, facts):
         self._facts()[name] = facts
@@ -153,12 +190,16 @@ class StagedTrainer:
                 batch_size=self.config.data.eval_batch_size,
                 min_size=self.config.model.min_size,
                 max_size=self.config.model.max_size,
+                share=self.workers.share,
             )
-            scores, _ = evaluate_model(self.model, self.val_data, batches, SCORED[name], bool(self.verbose))
+            scores, _ = evaluate_model(
+                self.model, self.val_data, batches, SCORED[name], bool(self.verbose), self.workers
+            )
             self.metrics.update(scores)
             self._say(format_table(scores))
         self._say(f"{name} stage: {facts['seconds']:.0f} s, peak memory {facts['peak_memory_mb']} MB")
-        write_json(self.run_folder / "metrics.json", self.metrics)
+        if self.workers.is_chief:
+            write_json(self.run_folder / "metrics.json", self.metrics)
 
     def _facts(self):
         """What is known of each stage that has ended: seconds and memory."""
@@ -172,25 +213,10 @@ class StagedTrainer:
             print(text, flush=True)
 
 
-def default_strategy():
-    """MirroredStrategy over the GPUs where there are several, else TensorFlow's default, one device."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
 def peak_memory_mb():
     """Greatest resident memory of this process so far, in megabytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
-
-
-def _check_batch_size(config, strategy):
-    replicas = strategy.num_replicas_in_sync
-    if config.data.batch_size % replicas:
-        raise ValueError(
-            f"data.batch_size {config.data.batch_size} cannot be shared by {replicas} devices; use a multiple of that"
-        )
 
 
 def _check_folder(folder, checkpoint, resume):
@@ -200,14 +226,37 @@ def _check_folder(folder, checkpoint, resume):
         raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
 
 
-def _warn_of_frozen_noise(backbone):
-    if backbone.freeze_stages or backbone.norm == "frozen_bn":
+def _facts(config, progress):
+    """What must be the same in all workers; where the data lie may differ from host to host."""
+    settings = config.model_dump(mode="json")
+    lie = [key for key in settings["data"] if key.endswith(("_annotations", "_images"))]
+    data = {key: value for key, value in settings["data"].items() if key not in lie}
+    return {"model": settings["model"], "train": settings["train"], "data": data, "progress": tuple(progress)}
+
+
+def _start(model, config):
+    """Fills a new model from train.weights, or its backbone from model.backbone.weights; else it starts at random."""
+    backbone = config.model.backbone
+    if config.train.weights:
+        _load_whole(model, config.train.weights)
+    elif backbone.weights:
+        load_backbone(model.backbone, backbone.weights)
+    elif backbone.freeze_stages or backbone.norm == "frozen_bn":
         logger.warning(
             "The backbone starts from random weights, but model.backbone.freeze_stages is %d and norm is %s, so that "
-            "parts of it stay random; set freeze_stages=0 and norm=bn, or model.backbone.weights.",
+            "parts of it stay random; set freeze_stages=0 and norm=bn, or model.backbone.weights or train.weights.",
             backbone.freeze_stages,
             backbone.norm,
         )
+
+
+def _load_whole(model, file):
+    try:
+        load_weights(model, file)
+    except WeightsError as error:
+        read_weights(file, anchors=model.config.rpn)  # raises where the file itself is at fault, and not the settings
+        hint = f"`keras-mrcnn weights inspect {file} --yaml` prints the model settings of the file"
+        raise WeightsError(f"{error}; {hint}") from None
 
 
 def _with_classes(config, train_data, val_data):

@@ -141,10 +141,60 @@ def test_real_model_is_scored_in_every_stage(dataset):
         assert result["segmentation"]["size"] == [image_height, image_width]
 
 
-def test_other_classes_are_refused(dataset):
-    model = types.SimpleNamespace(config=small_config(class_names=("cat", "dog")))
-    with pytest.raises(ValueError, match="the data set has the classes vehicle, person, animal, the model cat, dog"):
+def config_with(*names):
+    """A `ModelConfig` with these classes, whose own category ids 1, 2, ... are others than those of the data."""
+    return small_config(class_names=names)
+
+
+def test_classes_belong_together_by_name(dataset):
+    """The model has more classes than the data, in another order, and one of its own ids is one of the data's."""
+    names = ("N/A", "animal", "tree", "person", "N/A", "house", "vehicle")
+    batches = batches_of(dataset)
+
+    class Other(Oracle):
+        """Finds every object, and a tree at the same place with a higher score."""
+
+        def predict_boxes(self, features, proposals, image_sizes):
+            boxes, scores, labels, valid = super().predict_boxes(features, proposals, image_sizes)
+            labels = tf.repeat(tf.gather([0, *(names.index(name) + 1 for name in CLASS_NAMES)], labels), 2, axis=1)
+            is_tree = tf.range(tf.shape(labels)[1]) % 2 == 0
+            labels = tf.where(is_tree & (labels > 0), names.index("tree") + 1, labels)
+            scores = tf.where(is_tree, 1.0, 0.5) * tf.repeat(scores, 2, axis=1)
+            return BoxDetections(tf.repeat(boxes, 2, axis=1), scores, labels, valid * 2)
+
+    model = Other(next(iter(batches)))
+    model.config = config_with(*names)
+    scores, results = evaluate_model(model, dataset, batches, ("box",), progress=False)
+    assert scores["box"]["AP"] == pytest.approx(1.0)
+    assert set(scores["box"]["per_class"]) == set(CLASS_NAMES)
+    assert len(results) == len(dataset.coco.anns)
+    assert {result["category_id"] for result in results} <= {7, 30, 90}
+
+
+def test_objects_of_classes_that_were_not_chosen_are_not_missed(dataset):
+    chosen = CocoDataset(dataset.coco.dataset, dataset.image_folder, ["person"])
+    batches = batches_of(chosen)
+    scores, results = evaluate_model(Oracle(next(iter(batches))), chosen, batches, ("box",), progress=False)
+    assert results == []  # the oracle calls label 1 vehicle
+    model = Oracle(next(iter(batches)))
+    model.config = config_with("person", "cat")
+    scores, results = evaluate_model(model, chosen, batches, ("rpn", "box"), progress=False)
+    assert scores["box"]["AP"] == scores["rpn"]["AR100"] == pytest.approx(1.0)
+    assert scores["box"]["per_class"].keys() == {"person"} and {found["category_id"] for found in results} == {30}
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("vehicle", "person")])
+def test_other_classes_are_refused(dataset, names):
+    model = types.SimpleNamespace(config=config_with(*names))
+    with pytest.raises(ValueError, match="has the classes vehicle, person, animal, the model .*; evaluate on classes"):
         evaluate_model(model, dataset, [], progress=False)
+
+
+def test_classes_of_one_name_are_refused(dataset):
+    content = {**dataset.coco.dataset, "categories": [{"id": number, "name": "person"} for number in (7, 30, 90)]}
+    doubled = CocoDataset(content, dataset.image_folder)
+    with pytest.raises(ValueError, match="several classes called person; rename all but one"):
+        evaluate_model(types.SimpleNamespace(config=small_config()), doubled, [], progress=False)
 
 
 def test_unknown_stage_is_refused(dataset):

@@ -1,10 +1,13 @@
 """A checkpoint gives back all of a stage, to the bit, or says what is wrong with it."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
 from small_training import changed, endless, make_batch, small_model, snapshot
 
+from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.checkpoint import (
     Progress,
     read_progress,
@@ -12,6 +15,7 @@ from keras_mrcnn.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.stages import BoxStage, MaskStage
 from keras_mrcnn.weights import WeightsError, save_weights
 
@@ -112,3 +116,36 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(stage, tmp_path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, stage, "box", 2)
     assert read_progress(path) == Progress("box", 1)
+
+
+def test_what_a_killed_write_has_left_is_no_obstacle(stage, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    (tmp_path / "checkpoint.safetensors.tmp").write_bytes(b"half of a longer file" * 200000)
+    save_checkpoint(path, stage, "box", 1)
+    assert read_progress(path) == Progress("box", 1)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_content_is_on_the_disk_before_it_takes_the_name(stage, tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("fsync") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("replace") or replace(*names))
+    save_checkpoint(tmp_path / "checkpoint.safetensors", stage, "box", 1)
+    assert done == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_restored_stage_goes_on_as_if_it_had_never_stopped(tmp_path, optimizer):
+    """In the middle of the warm-up, with moments that every step has moved."""
+    settings = StageConfig(optimizer=optimizer, learning_rate=1e-3, warmup_steps=3, schedule="cosine", clip_norm=1.0)
+    path, data = tmp_path / "checkpoint.safetensors", endless(make_batch())
+    first = trained_stage(make_optimizer(settings, 12))
+    save_checkpoint(path, first, "box", 1)
+    first.fit(data, steps_per_epoch=2, verbose=0)
+    second = trained_stage(make_optimizer(settings, 12), steps=0)
+    restore_model(path, second.mask_rcnn)
+    restore_optimizer(path, second)
+    second.fit(data, steps_per_epoch=2, verbose=0)
+    assert changed(snapshot(first.mask_rcnn), snapshot(second.mask_rcnn)) == set()
+    assert changed(optimizer_state(first), optimizer_state(second)) == set()
+    assert int(second.optimizer.iterations.numpy()) == 4

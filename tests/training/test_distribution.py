@@ -1,4 +1,4 @@
-"""Two devices train as one does with the same batch: the same weights, the same shown losses."""
+"""Two devices train as one does with the same batch, and score as one does: the same weights, losses and detections."""
 
 import json
 import os
@@ -27,13 +27,15 @@ def make_config(scenes, norm, stages):
     # Only the run of all stages is clipped, and strongly.
     clip_norm = CLIP_NORM if len(stages) > 1 else None
     plain = {
-        "learning_rate": RATE if clip_norm else RATE / 10, "momentum": 0.0, "weight_decay": 0.0, "warmup_steps": 0,
-        "steps_per_epoch": STEPS, "milestones": (),
+        "learning_rate": RATE if clip_norm else RATE / 10, "momentum": 0.0 if clip_norm else 0.9, "weight_decay": 0.0,
+        "warmup_steps": 0, "steps_per_epoch": STEPS, "milestones": (),
     }  # fmt: skip
     settings = {
         name: {**plain, "clip_norm": clip_norm, "epochs": int(name in stages)} for name in ("rpn", "box", "mask")
     }
     neck = "fpn" if len(stages) > 1 else "c4"
+    # A threshold low enough for a model that has learned nothing to find something.
+    settings["box_head"] = {"channels": 32, "samples": 16, "score_threshold": 0.01}
     return small_run(scenes, validate=False, norm=norm, neck=neck, data={"batch_size": 4}, **settings)
 
 
@@ -72,6 +74,13 @@ def test_two_devices_show_the_losses_of_one(runs, norm, stage):
     )
     assert two == pytest.approx(one, rel=1e-4)
     assert one["loss"] > 0
+
+
+def test_two_devices_find_what_one_finds(runs):
+    one, two = (json.loads((runs / f"evaluation_{devices}.json").read_text()) for devices in ("one", "two"))
+    assert two == one
+    assert len({result["image_id"] for result in one["results"]}) == 3
+    assert 0 < one["scores"]["rpn"]["accuracy"] < 1
 
 
 def test_the_gradient_is_clipped_after_the_devices_have_been_added_up(runs):

@@ -5,7 +5,7 @@ import pytest
 from keras_mrcnn.training import precision
 
 
-@pytest.mark.parametrize("name", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_named_format_is_kept(name):
     assert precision.resolve_precision(name) == name
 

@@ -1,4 +1,4 @@
-"""Learning rates by hand; clipping and weight decay of the optimizers."""
+"""Learning rates by hand."""
 
 import keras
 import numpy as np
@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mrcnn.config import StageConfig
-from keras_mrcnn.training.optimizers import SGD, AdamW, make_optimizer
-from keras_mrcnn.training.schedules import Warmup, make_schedule
+from keras_mrcnn.training.schedules import Scaled, Warmup, make_schedule
 
 
 def rates(schedule, steps):
@@ -59,41 +58,9 @@ def test_shortest_stages_have_a_rate(schedule, total_steps):
     assert rates(make_schedule(settings, total_steps), [0]) == pytest.approx([0.1])
 
 
-@pytest.mark.parametrize(("name", "expected"), [("sgd", SGD), ("adamw", AdamW)])
-def test_make_optimizer(name, expected):
-    optimizer = make_optimizer(StageConfig(optimizer=name, weight_decay=0.25, clip_norm=3.0), 10)
-    assert isinstance(optimizer, expected)
-    assert optimizer.weight_decay == 0.25
-    assert optimizer.clip_norm == 3.0
-    again = expected.from_config(optimizer.get_config())
-    assert again.clip_norm == 3.0
-
-
-def step_of(optimizer, gradients):
-    """By how much one step changes variables that are zero."""
-    variables = [tf.Variable(tf.zeros_like(gradient)) for gradient in gradients]
-    optimizer.build(variables)
-    optimizer.apply_gradients(zip(gradients, variables))
-    return [variable.numpy().tolist() for variable in variables]
-
-
-def test_all_gradients_together_are_clipped():
-    gradients = [tf.constant([3.0, 0.0]), tf.constant([4.0])]  # of norm 5
-    assert step_of(SGD(1.0, clip_norm=2.5), gradients) == [[-1.5, 0.0], [-2.0]]
-    assert step_of(SGD(1.0, clip_norm=5.0), gradients) == [[-3.0, 0.0], [-4.0]]
-    assert step_of(SGD(1.0, clip_norm=10.0), gradients) == [[-3.0, 0.0], [-4.0]]
-    assert step_of(SGD(1.0), gradients) == [[-3.0, 0.0], [-4.0]]
-
-
-def test_no_gradient_at_all_can_be_clipped():
-    assert step_of(SGD(1.0, clip_norm=1.0), [tf.zeros([2])]) == [[0.0, 0.0]]
-
-
-def test_weight_decay_is_decoupled_from_the_gradient():
-    variable = tf.Variable([2.0])
-    optimizer = SGD(0.5, momentum=0.9, weight_decay=0.1)
-    optimizer.build([variable])
-    for _ in range(2):
-        optimizer.apply_gradients([(tf.zeros([1]), variable)])
-    # 2 * (1 - 0.5 * 0.1) ** 2: no momentum of the decay
-    np.testing.assert_allclose(variable.numpy(), [1.805], rtol=1e-6)
+def test_scaled():
+    constant = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.4, 0.2])
+    scaled = Scaled(constant, 0.5)
+    assert rates(scaled, [0, 1, 2]) == pytest.approx([0.2, 0.2, 0.1])
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(scaled))
+    assert rates(again, [0, 2]) == rates(scaled, [0, 2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pycocotools import mask as mask_api
-from small_training import CLASS_NAMES, changed, greatest_difference, small_run, snapshot
+from small_training import CLASS_NAMES, changed, greatest_difference, small_model, small_run, snapshot
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_mrcnn.config import load_config
@@ -21,7 +21,7 @@ from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import NonFiniteLossError, SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.training.trainer import StagedTrainer
-from keras_mrcnn.weights import WeightsError, load_weights
+from keras_mrcnn.weights import WeightsError, load_weights, save_weights
 
 
 class Interrupted(Exception):
@@ -105,11 +105,90 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert set(read_json(tmp_path / "metrics.json")["training"]) == {"rpn", "box", "mask"}
 
 
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory):
+    """File and content of weights for five classes, none of which the scenes have."""
+    model = small_model(class_names=("a", "b", "c", "d", "e"), min_size=64, max_size=96)
+    path = tmp_path_factory.mktemp("weights") / "other.safetensors"
+    save_weights(model, path)
+    return path, snapshot(model)
+
+
+def starting_from(config, file):
+    return config.model_copy(update={"train": config.train.model_copy(update={"weights": str(file)})})
+
+
+CLASS_LAYERS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+
+
+def test_training_starts_from_weights_with_other_classes(scenes, other_weights, tmp_path, caplog):
+    file, theirs = other_weights
+    trainer = StagedTrainer(starting_from(small_run(scenes), file), tmp_path, verbose=0)
+    ours = snapshot(trainer.model)
+    kept = {name: value for name, value in theirs.items() if not name.startswith(CLASS_LAYERS)}
+    assert changed(kept, ours) == set() and len(kept) == len(theirs) - 6
+    assert [record.message for record in caplog.records] == [
+        f"{file}: has 5 classes, the model 3; 6 weights are not loaded: "
+        + ", ".join(name for name in theirs if name.startswith(CLASS_LAYERS))
+    ]
+    assert load_config(tmp_path / "config.yaml").train.weights == str(file)
+
+
+def test_weights_of_the_whole_model_take_the_place_of_the_backbones(scenes, other_weights, tmp_path):
+    config = small_run(scenes)
+    network = config.model.model_copy(
+        update={"backbone": config.model.backbone.model_copy(update={"weights": str(tmp_path / "nowhere.pth")})}
+    )
+    config = starting_from(config.model_copy(update={"model": network}), other_weights[0])
+    trainer = StagedTrainer(config, tmp_path / "run", verbose=0)
+    stem = "backbone.body.conv1.weight"
+    assert np.array_equal(snapshot(trainer.model)[stem], other_weights[1][stem])
+
+
+def test_resumed_run_does_not_look_for_its_first_weights(finished, tmp_path):
+    config, trainer, weights = finished
+    shutil.copytree(trainer.run_folder, tmp_path / "copy")
+    config = starting_from(config, tmp_path / "gone.safetensors")
+    resumed = StagedTrainer(config, tmp_path / "copy", resume=True, verbose=0)
+    assert changed(weights, snapshot(resumed.model)) == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"width": 0.25}, "has shape"),
+        ({"neck": "c4"}, "holds .* weights that the model does not have"),
+        ({"norm": "group_norm"}, "holds .* weights that the model does not have"),
+    ],
+)
+def test_weights_of_another_network_are_refused(scenes, other_weights, tmp_path, settings, difference):
+    file, run = other_weights[0], tmp_path / "run"
+    with pytest.raises(WeightsError, match=difference) as caught:
+        StagedTrainer(starting_from(small_run(scenes, **settings), file), run, verbose=0)
+    hint = f"; `keras-mrcnn weights inspect {file} --yaml` prints the model settings of the file"
+    assert str(caught.value).endswith(hint) and "\n" not in str(caught.value)
+    assert not run.exists()
+
+
+def test_weights_that_cannot_be_read_are_named(scenes, tmp_path):
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(b"torn")
+    for file, message in ((torn, "not a whole safetensors file"), (tmp_path / "gone.safetensors", "no such file")):
+        with pytest.raises(WeightsError, match=f"{file.name}: {message}") as caught:
+            StagedTrainer(starting_from(small_run(scenes), file), tmp_path / "run", verbose=0)
+        assert "inspect" not in str(caught.value)
+
+
+def test_frozen_random_backbone_is_warned_of(scenes, tmp_path, caplog):
+    StagedTrainer(small_run(scenes, norm="frozen_bn"), tmp_path, verbose=0)
+    assert "parts of it stay random; set freeze_stages=0 and norm=bn, or model.backbone.weights or" in caplog.text
+
+
 def test_another_seed_gives_other_weights_and_batches(scenes, tmp_path):
     first, second = (StagedTrainer(small_run(scenes, seed=s), tmp_path / str(s), verbose=0) for s in (0, 1))
     assert greatest_difference(snapshot(first.model), snapshot(second.model)) > 0.01
     orders = [
-        [batch["seeds"].numpy().tolist() for batch in trainer._training_batches(0, with_masks=False).take(2)]
+        [batch["seeds"].numpy().tolist() for batch in trainer.batches.dataset("rpn", trainer.model, 0).take(2)]
         for trainer in (first, second)
     ]
     assert orders[0] != orders[1]

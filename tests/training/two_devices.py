@@ -1,4 +1,4 @@
-"""A program, not a test: trains the same runs on one device and on two, for test_distribution.py to compare.
+"""A program, not a test: trains the same runs on one device and on two, and evaluates so, for test_distribution.py.
 
     python two_devices.py CONFIGS.json FOLDER
 
@@ -12,8 +12,14 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_mrcnn.config import Config
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import evaluation_dataset
+from keras_mrcnn.evaluation.evaluator import evaluate_model
+from keras_mrcnn.evaluation.tables import write_json
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
+from keras_mrcnn.training.distribution import Workers
+from keras_mrcnn.weights import load_weights
 
 
 class RecordLosses(SaveCheckpoint):
@@ -37,6 +43,19 @@ def main(configs, folder):
             trainer_module.StagedTrainer(
                 Config.model_validate(config), run_folder, strategy=strategy, verbose=0
             ).fit()
+    evaluate(Config.model_validate(configs["frozen_bn"]), Path(folder), two)
+
+
+def evaluate(config, folder, two):
+    """Scores one model on one device and on two; three batches leave one of two devices without work in the end."""
+    data = CocoDataset(config.data.train_annotations, config.data.train_images)
+    sizes = {"min_size": config.model.min_size, "max_size": config.model.max_size}
+    for devices, strategy in (("one", tf.distribute.get_strategy()), ("two", two)):
+        with strategy.scope():
+            model = load_weights(None, folder / "frozen_bn" / "one" / "model.safetensors")
+        batches = evaluation_dataset(data, batch_size=1, **sizes).take(3)
+        scores, results = evaluate_model(model, data, batches, progress=False, workers=Workers(strategy))
+        write_json(folder / f"evaluation_{devices}.json", {"scores": scores, "results": results})
 
 
 if __name__ == "__main__":

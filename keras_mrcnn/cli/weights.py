@@ -1,0 +1,194 @@
+"""`keras-mrcnn weights`: convert weight files, look into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from keras_mrcnn.cli.locations import FILE, WEIGHTS, weights_file
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+# The parts of a model and how the names of their weights begin; what is left of a classifier is its backbone.
+PARTS = {"backbone": "backbone.body.", "FPN": "backbone.fpn.", "RPN": "rpn.", "box head": "roi_heads.box_",
+         "mask head": "roi_heads.mask_", "classifier": "fc."}  # fmt: skip
+FIRST_NAMES = 5
+
+
+@click.group()
+def weights():
+    """Convert weight files between our format and torch's, or look into them."""
+
+
+def _class_names(ctx, param, value):
+    """Names out of a file with one a line, or out of a list with commas."""
+    if value is None:
+        return None
+    path = Path(value)
+    if not path.is_file() and "," not in value and path.suffix:
+        raise click.BadParameter(f"{value}: no such file")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else value.split(",")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise click.BadParameter(f"{value!r}: has no names; one a line in a file, or a list with commas")
+    return names
+
+
+@weights.command()
+@click.argument("source", metavar="IN", type=WEIGHTS)
+@click.argument("target", metavar="OUT", type=FILE)
+@click.option(
+    "--class-names",
+    metavar="FILE|NAMES",
+    callback=_class_names,
+    help="Names of the classes of a state dict, without the background: a file with one a line, or a list with commas. "
+    "By default those of COCO where there are 91 outputs.",
+)
+@click.option(
+    "--norm-epsilon",
+    type=click.FloatRange(0, 1),
+    help="Of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.",
+)
+def convert(source, target, class_names, norm_epsilon):
+    """Write the weights of IN as OUT, in the format that OUT's ending names.
+
+    IN is a weight file of ours or of torchvision, or the folder of a run. OUT is *.safetensors, which holds the config
+    too, or *.pth or *.pt, a state dict for torch. Both have torchvision's names.
+    """
+    source = weights_file(source)
+    if target.suffix not in SUFFIXES:
+        raise click.UsageError(f"{target}: its ending says in which format to write; use {', '.join(SUFFIXES)}")
+    if target.exists() and target.samefile(source):
+        raise click.UsageError(f"{target}: is the file to read from; name another one to write")
+
+    from keras_mrcnn.weights import convert_weights
+    from keras_mrcnn.weights.model_files import read_weights
+
+    options = {"class_names": class_names, "norm_epsilon": norm_epsilon}
+    config = convert_weights(source, target, **options)
+    numbers = sum(count for _, _, count, _ in _table(read_weights(source, **options)))
+    click.echo(f"Wrote {target}: {_in_words(config)}, {len(config.class_names)} classes, {numbers:,} parameters.")
+
+
+@weights.command("inspect")
+@click.argument("file", type=WEIGHTS)
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the model settings instead, for a training config.")
+def inspect_file(file, as_yaml):
+    """Say what FILE (a weight file, or the folder of a run) holds, and which model of torchvision takes it."""
+    from keras_mrcnn.weights.model_files import read_weights
+
+    found = read_weights(weights_file(file))
+    if as_yaml:
+        import yaml
+
+        click.echo(yaml.safe_dump({"model": _settings(found)}, sort_keys=False), nl=False)
+        return
+    facts = _facts(found)
+    width = max(map(len, facts))
+    click.echo(f"{found.path}: {_kind(found)}")
+    for name, value in facts.items():
+        click.echo(f"{name.ljust(width)}  {value}")
+    click.echo("\n" + _format_table(_table(found)))
+    if found.config is not None:
+        click.echo("\n" + _in_torchvision(found.config))
+
+
+def _kind(found):
+    """What kind of file it is."""
+    from keras_mrcnn.cli.torchvision_code import function_name
+
+    if found.config is None:
+        return f"torchvision's ImageNet classifier resnet{_depth(found)}, for model.backbone.weights"
+    alike = function_name(found.config)
+    shape = f"of the shape of torchvision's {alike}" if alike else "of none of torchvision's ready shapes"
+    return f"{'our weights and config' if found.kind == 'keras_mrcnn' else 'a state dict'}, {shape}"
+
+
+def _facts(found):
+    """What the file says of the network, by name."""
+    if found.config is None:
+        outputs = found.tensors["fc.weight"].shape[0] if "fc.weight" in found.tensors else "none, for fc is missing"
+        return {"backbone": f"ResNet-{_depth(found)}", "classes": outputs, "counters": _counters(found)}
+    config = found.config
+    names = ", ".join([*config.class_names[:FIRST_NAMES], "..."][: len(config.class_names)])
+    return {
+        "backbone": f"{_body(config)}, stride in the {config.backbone.stride_in} convolution",
+        "norms": ", ".join(f"{part} {norm or 'none'}" for part, norm in _norms(config).items()),
+        "norm epsilon": f"{config.backbone.norm_epsilon:g}",
+        "classes": f"{len(config.class_names)}: {names}",
+        "counters": _counters(found),
+    }
+
+
+def _counters(found):
+    return f"{len(found.counters)} of batches (num_batches_tracked)" if found.counters else "none"
+
+
+def _settings(found):
+    """The model's settings as plain values, without the classes, which training takes from the data."""
+    if found.config is None:
+        return {"backbone": {"depth": _depth(found), "stride_in": "3x3", "weights": str(found.path)}}
+    settings = found.config.model_dump(mode="json", exclude={"class_names", "category_ids"})
+    del settings["backbone"]["weights"]  # this file counts, not the one that its training began with
+    return settings
+
+
+def _table(found):
+    """Rows (part, tensors, parameters, megabytes) of the parts that there are.
+
+    Parameters are what torch counts as such: no statistics, and nothing of a frozen batch norm.
+    """
+    rows = {part: [part, 0, 0, 0.0] for part in PARTS}
+    norms = {} if found.config is None else _norms(found.config)
+    for name, value in found.tensors.items():
+        part = next((part for part, beginning in PARTS.items() if name.startswith(beginning)), "backbone")
+        layer, _, last = name.rpartition(".")
+        has_statistics = f"{layer}.running_var" in found.tensors
+        is_parameter = not has_statistics or (last in ("weight", "bias") and norms.get(part) != "frozen_bn")
+        rows[part][1] += 1
+        rows[part][2] += value.size * is_parameter
+        rows[part][3] += value.nbytes / 1e6
+    return [row for row in rows.values() if row[1]]
+
+
+def _format_table(rows):
+    total = ["all", *(sum(column) for column in list(zip(*rows))[1:])]
+    lines = [f"{'part':<10} {'tensors':>8} {'parameters':>12} {'MB':>8}"]
+    lines += [f"{part:<10} {tensors:>8} {numbers:>12,} {size:>8.1f}" for part, tensors, numbers, size in [*rows, total]]
+    return "\n".join(lines)
+
+
+def _in_torchvision(config):
+    """The code of torchvision's model, or why there is none."""
+    from keras_mrcnn.cli.torchvision_code import code_lines, lacking_settings
+
+    lacking = lacking_settings(config)
+    if lacking:
+        return f"torchvision has no ready model with {', '.join(lacking)}."
+    return "\n".join(["In torchvision:", *code_lines(config)])
+
+
+def _in_words(config):
+    norms = dict.fromkeys(norm for norm in _norms(config).values() if norm)
+    return f"Mask R-CNN with {_body(config)} ({', '.join(norms)}, epsilon {config.backbone.norm_epsilon:g})"
+
+
+def _body(config):
+    width = f" of width {config.backbone.width:g}" if config.backbone.width != 1 else ""
+    return f"ResNet-{config.backbone.depth}{width} and {config.neck.kind.upper()}"
+
+
+def _norms(config):
+    """Kind of norm, or None, by part."""
+    norms = config.backbone.norm, config.neck.norm, config.box_head.norm, config.mask_head.norm
+    return dict(zip(("backbone", "FPN", "box head", "mask head"), norms))
+
+
+def _depth(found):
+    """Depth of a classifier."""
+    from keras_mrcnn.weights.architecture import ArchitectureError, resnet_depth
+
+    try:
+        return resnet_depth({name: value.shape for name, value in found.tensors.items()})
+    except ArchitectureError as error:
+        raise ValueError(f"{found.path}: {error}") from None

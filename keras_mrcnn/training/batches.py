@@ -1,0 +1,141 @@
+"""The training batches of each stage, from images or out of the feature cache."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_mrcnn.data.augmentation import augmentation_settings
+from keras_mrcnn.data.batching import BatchPlan
+from keras_mrcnn.data.pipeline import training_dataset
+from keras_mrcnn.training.cache_files import CacheError
+from keras_mrcnn.training.cache_key import cache_key
+from keras_mrcnn.training.distribution import Workers
+from keras_mrcnn.training.feature_cache import FeatureCache
+
+CACHED_STAGES = ("box", "mask")
+
+
+class StageBatches:
+    """Gives each stage its batches, and keeps what the frozen part makes of them where that saves work.
+
+    Args:
+        config: `Config`.
+        data: `CocoDataset` to train on.
+        run_folder: where the cache lies, unless `train.cache_folder` names another place.
+        say: called with what the user should know.
+        progress: whether to show progress bars.
+        workers: `Workers` that train together; by default this process alone, on the current strategy's devices.
+    """
+
+    def __init__(self, config, data, run_folder, say, progress, workers=None):
+        self.config, self.data, self.run_folder = config, data, Path(run_folder)
+        self.say, self.progress = say, progress
+        self.workers = workers or Workers(tf.distribute.get_strategy())
+        self.mode = config.train.cache_features
+        self.cache = None
+
+    def steps_per_epoch(self, stage):
+        """Steps in an epoch of a stage."""
+        settings = getattr(self.config.train, stage)
+        return settings.steps_per_epoch or max(len(self.data) // self.config.data.batch_size, 1)
+
+    def dataset(self, stage, model, start_batch):
+        """The endless data of a stage from a batch on, for `fit`. All workers must ask.
+
+        Raises:
+            CacheError: the cache is asked for and cannot be written, or does not fit on the disk.
+        """
+        batch_size, masks = self.config.data.batch_size, stage in ("mask", "joint")
+        if stage in CACHED_STAGES and self._fill_cache(model):
+            make = partial(self.cache.dataset, self._plan(), batch_size, start_batch, with_masks=masks)
+        else:
+            make = partial(
+                training_dataset,
+                self.data,
+                batch_size=batch_size,
+                seed=self.config.train.seed,
+                start_batch=start_batch,
+                **self._shown(with_masks=masks),
+            )
+        return self.workers.distribute(make)
+
+    def remove_cache(self):
+        """Frees the disk when the stages that read the cache are done."""
+        if self.cache is not None:
+            self.cache.remove()
+        if self.config.train.cache_folder is None:
+            # A run that was resumed at its very end has made no cache, but may have left one; so may earlier data.
+            shutil.rmtree(self.run_folder / "cache", ignore_errors=True)
+
+    def _fill_cache(self, model):
+        """Fills the cache with all that box and mask stage read; False where it is off, not worth it, or too large."""
+        if self.mode == "off":
+            return False
+        if self.cache is None:
+            self.cache = self._make_cache(model)
+        counts = [
+            getattr(self.config.train, stage).epochs * self.steps_per_epoch(stage) * self.config.data.batch_size
+            for stage in CACHED_STAGES
+        ]
+        samples = self.cache.needed(self._plan(), max(counts))
+        if self.mode == "auto" and len(samples) >= sum(counts):
+            return False
+        try:
+            self._write_missing(samples)
+        except CacheError as error:
+            if self.mode == "on":
+                raise
+            self.say(f"No feature cache: {error}")
+            self.cache.remove()
+            self.mode = "off"
+            return False
+        return True
+
+    def _write_missing(self, samples):
+        """Writes the files that are not there; where one worker cannot, none goes on. Raises `CacheError`."""
+        missing = self._in_all(self._look, samples)
+        share = self.workers.share
+        self._in_all(self.cache.fill, missing[share.index :: share.count], self.progress)
+        # What others have written to a disk of their own.
+        self._in_all(self.cache.fill, samples, self.progress)
+
+    def _in_all(self, work, *args):
+        """Does something in every worker. Raises `CacheError` in all where it does in one."""
+        result = problem = None
+        try:
+            result = work(*args)
+        except CacheError as error:
+            problem = str(error)
+        problems = [found for found in self.workers.exchange(problem) if found is not None]
+        if problems:
+            raise CacheError(problems[0])
+        return result
+
+    def _look(self, samples):
+        """Those of the samples whose files are not there, for which there is room."""
+        missing = self.cache.missing(samples)
+        need, free = self.cache.check_room(missing)
+        if missing:
+            self.say(
+                f"Feature cache {self.cache.folder}: writing {len(missing)} of {len(samples)} views of images, at most "
+                f"{need / 1e9:.2f} GB; {free / 1e9:.2f} GB are free"
+            )
+        return missing
+
+    def _make_cache(self, model):
+        train, shown = self.config.train, self._shown(with_masks=True)
+        dtype = model.neck.compute_dtype if train.cache_dtype == "auto" else train.cache_dtype
+        facts = {"seed": train.seed, "computed in": model.neck.compute_dtype, "dtype": dtype, "shown": shown}
+        root = train.cache_folder or self.run_folder / "cache"
+        key = cache_key(model, self.data, facts)
+        return FeatureCache(root, key, model, self.data, shown, seed=train.seed, views=train.cache_views, dtype=dtype)
+
+    def _plan(self):
+        return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
+
+    def _shown(self, with_masks):
+        """How images are shown, as `training_dataset` and `single_images` take it."""
+        settings = augmentation_settings(self.config.data, self.config.model)
+        return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}

@@ -1,0 +1,93 @@
+"""The files of the feature cache: named arrays, whole or not there at all, with checksums.
+
+A file is an uncompressed .npz of NumPy. Any number of processes may write to one folder: each writes under a name of
+its own and renames what is whole.
+"""
+
+import os
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
+
+
+class CacheError(RuntimeError):
+    """A cache that cannot be made or read; the message says why and what to do."""
+
+
+def make_folder(folder):
+    """Makes a folder, and frees it of what interrupted processes left half-written. Raises `CacheError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(
+            f"{folder}: cannot be made ({error.strerror}); name another place with train.cache_folder, or set "
+            "train.cache_features=off"
+        ) from None
+    for temporary in folder.glob("*.tmp"):
+        if _seconds_since_change(temporary) > STALE_SECONDS:
+            temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path, arrays):
+    """Writes a dict of arrays. Raises `CacheError`."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CacheError(
+            f"{path}: cannot be written ({error.strerror}); make room and go on with --resume, or name another disk "
+            "with train.cache_folder"
+        ) from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def is_whole(path, names):
+    """Whether a file is there and ends where it should, with the arrays of those names; sums are not compared."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return set(file.namelist()) == {f"{name}.npy" for name in names}
+    except Exception:  # whatever zipfile trips over in a file that is none
+        return False
+
+
+def read_arrays(path, names):
+    """The arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
+    try:
+        with open(path, "rb") as content, np.load(content) as file:
+            return [file[name] for name in names]
+    except Exception as error:  # whatever NumPy and zipfile trip over
+        reason = " ".join(str(error).split())
+        raise CacheError(
+            f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
+            "it anew"
+        ) from None
+
+
+def cache_reading_error(error):
+    """The sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
+
+    Args:
+        error: what iterating over `FeatureCache.dataset`, or `fit`, raised.
+
+    Returns:
+        the sentence, or None where the error came from somewhere else.
+    """
+    _, found, rest = str(error).partition("CacheError: ")
+    return rest.partition("\n")[0] if found else None
+
+
+def _seconds_since_change(path):
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # its writer has just renamed it
+        return 0.0

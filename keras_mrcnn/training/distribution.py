@@ -1,0 +1,197 @@
+"""Several devices and several hosts: which strategy, who writes, and who reads which part of the data.
+
+One process, a worker, runs on each host. The environment variable TF_CONFIG names them all, as TensorFlow has it, and says
+which one this is. The first of them, the chief, writes everything and prints; all see one run folder.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mrcnn.data.sharing import Share
+
+TASKS = ("chief", "worker")
+FOLDER_WAIT_SECONDS = 30  # a shared folder may show a new file late
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker ended before its time; the message says how to go on."""
+
+
+class Workers:
+    """The processes that train together; this one is number `index` of `count`, number 0 is the chief.
+
+    Args:
+        strategy: `tf.distribute.Strategy` that all of them made.
+
+    Example:
+        >>> workers = Workers(tf.distribute.get_strategy())
+        >>> workers.is_chief, workers.count, workers.exchange("mine")
+        (True, 1, ['mine'])
+    """
+
+    def __init__(self, strategy):
+        self.strategy = strategy
+        self.index, self.count = 0, 1
+        resolver = strategy.cluster_resolver
+        if resolver is not None and resolver.cluster_spec():
+            tasks = _tasks(resolver.cluster_spec().as_dict())
+            self.index, self.count = tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
+
+    @property
+    def is_chief(self):
+        """Whether this process writes and prints."""
+        return self.index == 0
+
+    @property
+    def share(self):
+        """`Share` of this process in all that is read."""
+        return Share(self.index, self.count, self.strategy.num_replicas_in_sync // self.count)
+
+    def distribute(self, make):
+        """The data that `fit` is to take.
+
+        Args:
+            make: function of a `share`, which gives the tf.data.Dataset of it, in pieces for one device each.
+
+        Returns:
+            tf.data.Dataset or tf.distribute.DistributedDataset.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            return make(share=self.share)
+        return self.strategy.distribute_datasets_from_function(lambda context: make(share=self.share))
+
+    def exchange(self, content):
+        """Gives every worker what all workers have; all must call it, and each waits for the others.
+
+        Args:
+            content: what this worker has; can be pickled. (TensorFlow's own servers run whatever their peers send, so
+                workers trust each other anyhow.)
+
+        Returns:
+            list with the content of every worker, in their order.
+        """
+        if self.count == 1:
+            return [content]
+        packed = pickle.dumps(content)
+        # Whole numbers of 64 bits are what every kind of collective takes. The first is the length in bytes.
+        numbers = np.frombuffer(packed + bytes(-len(packed) % 8), np.int64)
+        numbers = tf.constant(np.concatenate([[len(packed)], numbers]))
+        devices = self.share.devices
+
+        def on_device():
+            # Of several devices of a worker only the first has something to say.
+            context = tf.distribute.get_replica_context()
+            first = tf.get_static_value(context.replica_id_in_sync_group) % devices == 0
+            return context.all_gather(numbers if first else numbers[:0], axis=0)
+
+        gathered = tf.function(lambda: self.strategy.run(on_device))()
+        together = self.strategy.experimental_local_results(gathered)[0].numpy()
+        found = []
+        while len(together):
+            end = 1 + -(-together[0] // 8)
+            found.append(pickle.loads(together[1:end].tobytes()[: together[0]]))
+            together = together[end:]
+        return found
+
+    def wait(self):
+        """Returns when all workers have come to this point."""
+        self.exchange(None)
+
+    def check_agreement(self, facts):
+        """Makes sure that all workers were started alike.
+
+        Args:
+            facts: dict of what must be the same everywhere.
+
+        Raises:
+            ValueError: the chief has other facts.
+        """
+        chief = self.exchange(facts)[0]
+        others = [name for name in facts if facts[name] != chief[name]]
+        if others:
+            raise ValueError(
+                f"worker {self.index} has other settings than worker 0, in {', '.join(others)}; start all workers with "
+                "the same settings and the same run folder"
+            )
+
+    def check_folder(self, file):
+        """Makes sure that a file which the chief has written is seen here too. All workers must call it.
+
+        Raises:
+            FileNotFoundError: it is not, even after a while.
+        """
+        self.wait()
+        give_up = time.monotonic() + FOLDER_WAIT_SECONDS
+        while not file.is_file():
+            if time.monotonic() > give_up:
+                raise FileNotFoundError(
+                    f"{file}: worker 0 has written it, but worker {self.index} does not see it; the run folder must be "
+                    "on a file system that all workers share"
+                )
+            time.sleep(0.1)
+
+    @contextlib.contextmanager
+    def watched(self, checkpoint):
+        """Turns what TensorFlow raises when another worker is gone into one sentence.
+
+        Args:
+            checkpoint: file to go on from, where there is one.
+
+        Raises:
+            WorkerLostError: another worker is gone.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.count == 1 or not isinstance(error, LOST):
+                raise
+            how = "with --resume to go on from the last checkpoint" if checkpoint.is_file() else "to begin again"
+            raise WorkerLostError(
+                f"worker {self.index} of {self.count} has lost another worker, whose own output says why; start all "
+                f"workers {how}"
+            ) from error
+
+
+def choose_strategy():
+    """MultiWorkerMirroredStrategy where TF_CONFIG names several workers, MirroredStrategy where there are several GPUs,
+    else TensorFlow's default, one device.
+
+    Raises:
+        ValueError: TF_CONFIG cannot be used.
+        RuntimeError: TensorFlow has computed something already, and cannot join other workers any more.
+    """
+    if _names_workers(os.environ.get("TF_CONFIG") or "{}"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _names_workers(text):
+    """Whether the text of a TF_CONFIG names more than one worker. Raises `ValueError` where it cannot be used."""
+    example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        settings = json.loads(text)
+        tasks = _tasks(settings.get("cluster", {}))
+        task = settings.get("task", {})
+        own = (task.get("type"), int(task.get("index", -1)))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG cannot be read ({error}); it should look like {example}") from None
+    if len(tasks) > 1 and own not in tasks:
+        raise ValueError(
+            f"TF_CONFIG says that this is {own[0]} {own[1]}, but names {', '.join(f'{name} {i}' for name, i in tasks)}; "
+            f"it should look like {example}"
+        )
+    return len(tasks) > 1
+
+
+def _tasks(cluster):
+    """All that train, as (type, number) in TensorFlow's order: the chief, where one is named, then the workers."""
+    return [(name, number) for name in TASKS for number in range(len(cluster.get(name, [])))]

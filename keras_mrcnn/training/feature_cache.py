@@ -1,0 +1,212 @@
+"""Maps and proposals of the frozen part on disk, so that box and mask stage need not compute them again every epoch.
+
+A cache belongs to one set of frozen weights, one data set and one way of showing it: a hash of all these names its
+folder. It holds one file for each image and view, a view being the augmentation of one epoch, which later epochs show
+again in turn. `cache_files` says what a file is.
+
+Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask side.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from keras_mrcnn.data.augmentation import Augmentation
+from keras_mrcnn.data.augmentation_maps import resized_size
+from keras_mrcnn.data.batching import PlannedSample, draw_sample
+from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.pipeline import single_images
+from keras_mrcnn.data.sharing import WHOLE, pad_pieces, padded_sizes
+from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+from keras_mrcnn.training.cache_files import CacheError, is_whole, make_folder, read_arrays, write_arrays
+from keras_mrcnn.training.frozen_part import frozen_outputs
+
+FIELD_BYTES, BLOCK_BYTES = 384, 4096  # headers of a field in the file, at most; what a disk hands out
+SPARE = 1.02  # room for what a file system needs beside the content
+READERS = 4
+
+
+class FeatureCache:
+    """Files with what the frozen part makes of single images.
+
+    Args:
+        root: folder of all caches; this one's is root/`key`.
+        key: hash of all that the content depends on, see `cache_key`.
+        model: `MaskRCNN`.
+        data: `CocoDataset`.
+        view_settings: keyword arguments of `single_images` without `seed`: how images are shown.
+        seed: of the run.
+        views: of each image; epoch e shows view e % views.
+        dtype: of the maps: "float32", "bfloat16" or "float16".
+    """
+
+    def __init__(self, root, key, model, data, view_settings, *, seed, views, dtype):
+        self.folder = Path(root) / key
+        self.model, self.data, self.view_settings = model, data, view_settings
+        self.seed, self.views, self.dtype = seed, views, tf.as_dtype(dtype)
+        proposals, mask_size = model.proposals.post_nms_train, view_settings["mask_size"]
+        # What of a batch is kept; seeds belong to the epoch and are made anew.
+        self.ground_truth = {
+            "image_sizes": (tf.int32, [2]),
+            "image_ids": (tf.int64, []),
+            "original_sizes": (tf.int32, [2]),
+            "gt_boxes": (tf.float32, [None, 4]),
+            "gt_labels": (tf.int32, [None]),
+            "gt_masks": (tf.uint8, [None, mask_size, mask_size]),
+            "dropped": (tf.int32, []),
+        }
+        # NumPy has no bfloat16.
+        stored = tf.uint16 if self.dtype == tf.bfloat16 else self.dtype
+        self.maps = tuple(f"features_{level}" for level in range(len(model.box_pool.strides)))
+        self.fields = {
+            **self.ground_truth,
+            "proposals": (tf.float32, [proposals, 4]),
+            "proposal_scores": (tf.float32, [proposals]),
+            "proposal_count": (tf.int32, []),
+            **dict.fromkeys(self.maps, (stored, [None, None, model.roi_channels])),
+        }
+
+    def path(self, sample):
+        """File of a `PlannedSample` of any epoch."""
+        return self.folder / f"{sample.index:07d}-{sample.epoch % self.views}.npz"
+
+    def needed(self, plan, count):
+        """The images and views that the first `count` places of a `BatchPlan` show, each once, epochs below `views`."""
+        shown = (plan.sample(position) for position in range(count))
+        return sorted({self._view(sample) for sample in shown})
+
+    def missing(self, samples):
+        """Those of the samples whose files are not there or torn."""
+        return [sample for sample in samples if not is_whole(self.path(sample), self.fields)]
+
+    def size(self, samples):
+        """Bytes that the files of the samples take at most."""
+        settings = dict(self.view_settings)
+        min_size, max_size, mask_size = (settings.pop(name) for name in ("min_size", "max_size", "mask_size"))
+        min_sizes, augmentation = (min_size,) if isinstance(min_size, int) else min_size, Augmentation(**settings)
+        object_bytes, fixed = mask_size**2 + 20, FIELD_BYTES * len(self.fields)
+        fixed += 20 * self.model.proposals.post_nms_train
+        total = 0
+        for sample in samples:
+            view = augmentation.view(self.seed, sample, min_sizes, len(self.data))
+            shown = self._shown_size(view, max_size, augmentation.crop)
+            rows = [sample.index] if view.pasted is None else [sample.index, view.pasted.index]
+            objects = sum(len(self.data.annotations(self.data.image_ids[row])) for row in rows)
+            content = self._map_bytes(shown) + max(objects, 1) * object_bytes + fixed
+            total += -(-content // BLOCK_BYTES) * BLOCK_BYTES
+        return total
+
+    def check_room(self, samples):
+        """How many bytes the samples take, and how many are free. Raises `CacheError` if they do not fit."""
+        make_folder(self.folder)
+        need, free = int(self.size(samples) * SPARE), shutil.disk_usage(self.folder).free
+        if need > free:
+            raise CacheError(
+                f"{self.folder}: the cached features need {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make "
+                "room, name another disk with train.cache_folder, choose fewer train.cache_views, or set "
+                "train.cache_features=off"
+            )
+        return need, free
+
+    def fill(self, samples, progress=True):
+        """Computes and writes what is missing of the samples. Interrupted, it goes on from there the next time.
+
+        Raises:
+            CacheError: a file cannot be written.
+        """
+        make_folder(self.folder)
+        missing = self.missing(samples)
+        if not missing:
+            return
+        images = single_images(self.data, missing, seed=self.seed, **self.view_settings)
+        step = tf.function(self._compute, input_signature=[images.element_spec])
+        bar = tqdm(zip(missing, images), "cache features", len(missing), unit="image", leave=False,
+                   disable=None if progress else True)  # fmt: skip
+        for sample, batch in bar:
+            write_arrays(self.path(sample), {name: value.numpy() for name, value in step(batch).items()})
+
+    def dataset(self, plan, batch_size, start_batch=0, with_masks=True, share=WHOLE):
+        """The endless stream of batches that `training_dataset` gives, with maps and proposals instead of images.
+
+        Args:
+            plan: `BatchPlan` of the run.
+            batch_size: B.
+            start_batch: number of the first batch.
+            with_masks: whether gt_masks are wanted.
+            share: what of each batch to give, as for `training_dataset`.
+
+        Returns:
+            tf.data.Dataset of dicts: all of a training batch but "images", and features_0, features_1 and on
+            [B, h, w, C], proposals float32 [B, R, 4], proposal_scores float32 [B, R], proposal_count int32 [B].
+            Reading it raises tf.errors.OpError with the sentence of a `CacheError`, see `cache_reading_error`.
+        """
+        fields = {name: field for name, field in self.fields.items() if name != "gt_masks" or with_masks}
+        piece = share.piece_size(batch_size)
+
+        def load(position):
+            sample = plan.sample(share.place(int(position), batch_size))
+            return (*read_arrays(self.path(sample), fields), draw_sample(self.seed, sample).seeds)
+
+        types = {**fields, "seeds": (tf.int32, [2])}
+        guarded = ExitGuard(load, lambda: tuple(_nothing(*field) for field in types.values()))
+
+        def read(position):
+            values = tf.numpy_function(guarded, [position], [dtype for dtype, _ in types.values()])
+            return {name: self._restore(name, value, types[name][1]) for name, value in zip(types, values)}
+
+        positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
+        samples = positions.map(read, num_parallel_calls=READERS, deterministic=True)
+        padding = {name: tf.zeros([], spec.dtype) for name, spec in samples.element_spec.items()}
+        padding["gt_labels"] = tf.constant(-1, tf.int32)
+        batches = samples.padded_batch(piece, padding_values=padding, drop_remainder=True)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        # Maps are large: one batch in training, one ready.
+        batches = batches.prefetch(1).with_options(options)
+        if piece == batch_size:
+            return batches
+        settings = {name: value for name, value in self.view_settings.items() if name != "mask_size"}
+        sizes = padded_sizes(
+            self.data, lambda place: self._view(plan.sample(place)), batch_size, seed=self.seed, **settings
+        )
+        return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
+
+    def remove(self):
+        """Deletes the files, for the weights that they belong to are done with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _shown_size(self, view, max_size, crop):
+        """(h, w) of an image as the networks see it, before the padding."""
+        size = self.data.image_sizes[view.index].tolist()
+        jittered = resized_size(size, view.min_size, max_size, view.jitter)
+        return np.minimum(jittered, resized_size(size, view.min_size, max_size)) if crop else np.array(jittered)
+
+    def _view(self, sample):
+        """The sample that stands for a `PlannedSample` of any epoch."""
+        return PlannedSample(sample.epoch % self.views, sample.index)
+
+    def _map_bytes(self, shown):
+        padded = -(-shown // SIZE_MULTIPLE) * SIZE_MULTIPLE
+        cells = sum(int((-(-padded // stride)).prod()) for stride in self.model.box_pool.strides)
+        return cells * self.model.roi_channels * self.dtype.size
+
+    def _compute(self, batch):
+        """The fields of a batch of one image."""
+        features, proposals = frozen_outputs(self.model, batch["images"], batch["image_sizes"])
+        maps = [tf.cast(fmap, self.dtype) for fmap in features]
+        if self.dtype == tf.bfloat16:
+            maps = [tf.bitcast(fmap, tf.uint16) for fmap in maps]
+        values = [*(batch[name] for name in self.ground_truth), *proposals, *maps]
+        return {name: value[0] for name, value in zip(self.fields, values)}
+
+    def _restore(self, name, value, shape):
+        value = tf.ensure_shape(value, shape)
+        return tf.bitcast(value, self.dtype) if name in self.maps and value.dtype != self.dtype else value
+
+
+def _nothing(dtype, shape):
+    """The smallest array of a field, for a pipeline that is being shut down."""
+    return np.zeros([side or 1 for side in shape], dtype.as_numpy_dtype)

@@ -1,0 +1,61 @@
+"""The optional fourth stage: everything together, as Mask R-CNN was first trained."""
+
+import tensorflow as tf
+
+from keras_mrcnn.training.stage import Stage
+from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage, gather_anchors
+
+
+class JointStage(Stage):
+    """Fine-tunes backbone (from `backbone.freeze_stages` up), neck, RPN and both heads on the sum of all five losses.
+
+    The heads' gradients flow through RoIAlign into the features. Proposals are constants, as they are in the frozen
+    stages: what they cost a head does not teach the RPN.
+
+    Args:
+        mask_rcnn: the `MaskRCNN` to train.
+
+    Call arguments:
+        batch: dict as `training_dataset` yields it, with masks.
+
+    Example:
+        >>> stage = JointStage(model)
+        >>> stage.compile(keras.optimizers.SGD(0.002, momentum=0.9))
+        >>> history = stage.fit(dataset, steps_per_epoch=100)
+
+    Reference: He et al., Mask R-CNN, 2017, section 3 (L = L_cls + L_box + L_mask); Ren et al., Faster R-CNN, 2015,
+        section 3.2, approximate joint training.
+    """
+
+    loss_names = (*RPNStage.loss_names, *BoxStage.loss_names, *MaskStage.loss_names)
+
+    def __init__(self, mask_rcnn, **kwargs):
+        super().__init__(mask_rcnn, **kwargs)
+        # Never fitted themselves: they say what their part computes and what it loses.
+        self.stages = {"rpn": RPNStage(mask_rcnn), "box": BoxStage(mask_rcnn), "mask": MaskStage(mask_rcnn)}
+        for stage in self.stages.values():
+            stage.built = True  # all weights exist already
+
+    def freeze(self):
+        model = self.mask_rcnn
+        for part in (model.backbone, model.neck, model.rpn, model.box_head, model.mask_head):
+            part.trainable = True
+        model.backbone.freeze(model.config.backbone.freeze_stages)
+
+    def call(self, batch, training=False):
+        model = self.mask_rcnn
+        features = model.extract_features(batch["images"], training=training)
+        scores = model.score_anchors(features, batch["images"])
+        proposals = model.proposals(*scores, batch["image_sizes"], training=True)
+        objectness, deltas, anchors = scores
+        return {
+            # Of all anchors' scores, which the proposals need anyhow.
+            "rpn": self.stages["rpn"].anchor_outputs(
+                tf.concat(anchors, axis=0), batch, lambda indices: gather_anchors((objectness, deltas), indices)
+            ),
+            "box": self.stages["box"].head_outputs(features, proposals, batch, training),
+            "mask": self.stages["mask"].head_outputs(features, proposals, batch, training),
+        }
+
+    def stage_losses(self, outputs):
+        return [loss for name, stage in self.stages.items() for loss in stage.stage_losses(outputs[name])]

@@ -1,0 +1,159 @@
+"""Measures this package beside its peers on one machine, and prints a table of ratios.
+
+    python scripts/benchmark.py train --peer-python /path/to/torch/bin/python --json train.json
+
+Peers run in their own environment (`--peer-python`, which needs torch and torchvision). Leave the machine alone
+meanwhile: every figure is a median, but cores that are busy elsewhere show in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
+PRECISIONS = {"float32": "fp32", "mixed_bfloat16": "bf16"}
+TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
+
+
+@click.group()
+def main():
+    """Measure training or inference beside the peers."""
+
+
+@main.command()
+@click.option("--peer-python", type=click.Path(dir_okay=False), help="Python with torch and torchvision.")
+@click.option("--peers", type=click.Path(path_type=Path), default=ROOT.parent / "shared" / "peers", show_default=True,
+              help="Folder with torchvision_train.py.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(4), default=8, help="Steps of each stage; the first 2 warm up.")
+@click.option("--precision", "precisions", type=click.Choice(list(PRECISIONS)), multiple=True, default=list(PRECISIONS))
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
+def train(peer_python, peers, steps, precisions, json_file):
+    """Time one image through the stages: R50-FPN, 800 x 1088, 8 objects, float32 and bfloat16.
+
+    RPNStage from the image (backbone trained from ResNet's stage 3 up), BoxStage and MaskStage out of a warm feature
+    cache; against torchvision's joint step on the same.
+    """
+    rows = []
+    for precision in precisions:
+        before = _peer_step(peer_python, peers, precision)
+        ours = _stage_seconds(precision, steps)
+        after = _peer_step(peer_python, peers, precision)
+        peer = None if before is None else statistics.mean([before, after])
+        total = ours["RPNStage"] + ours["BoxStage, cached"] + ours["MaskStage, cached"]
+        rows += [_row(f"{name}, {precision}", seconds, None) for name, seconds in ours.items()]
+        rows.append(_row(f"three stages, {precision}", total, peer, TARGETS[precision]))
+        slow, fast = ours["BoxStage, no cache"], ours["BoxStage, cached"]
+        rows.append(_row(f"BoxStage cached / not cached, {precision}", fast, slow, 0.2))
+    _report(rows, json_file)
+
+
+def _stage_seconds(precision, steps):
+    """Median seconds of a step of each stage, reading included."""
+    import keras
+
+    from keras_mrcnn.config import load_config
+    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.models.mask_rcnn import MaskRCNN
+    from keras_mrcnn.training.batches import StageBatches
+    from keras_mrcnn.training.optimizers import SGD
+    from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.times = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.times.append(time.perf_counter())
+
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        annotations, images = _one_picture(Path(folder))
+        names = tuple(f"class {i + 1}" for i in range(CLASSES))
+        config = load_config("coco-r50-fpn", ("data.batch_size=1", "train.cache_features=on", "train.cache_views=2"))
+        config = config.model_copy(update={"model": config.model.model_copy(update={"class_names": names})})
+        model, data = MaskRCNN(config.model, precision), CocoDataset(annotations, images)
+        for name, stage_class, mode in (
+            ("RPNStage", RPNStage, "on"), ("BoxStage, cached", BoxStage, "on"),
+            ("MaskStage, cached", MaskStage, "on"), ("BoxStage, no cache", BoxStage, "off"),
+        ):  # fmt: skip
+            train_config = config.train.model_copy(update={"cache_features": mode})
+            batches = StageBatches(config.model_copy(update={"train": train_config}), data, folder, print, False)
+            stage, clock = stage_class(model), Clock()
+            stage.compile(SGD(1e-4, momentum=0.9))
+            dataset = batches.dataset(stage_class.__name__[:-5].lower(), model, 0)
+            stage.fit(dataset, steps_per_epoch=steps, verbose=0, callbacks=[clock])
+            spans = [after - before for before, after in zip(clock.times, clock.times[1:])]
+            seconds[name] = statistics.median(spans[1:])
+    return seconds
+
+
+def _one_picture(folder):
+    """Annotation file and image folder of one picture with the peer's objects."""
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    Image.fromarray(noise).resize((WIDTH, HEIGHT)).save(folder / "picture.jpg", quality=92)
+    annotations = []
+    for i in range(OBJECTS):
+        x1, y1, x2, y2 = (min(side, HEIGHT - 1) for side in (50 + 60 * i, 40 + 50 * i, 250 + 80 * i, 240 + 60 * i))
+        annotations.append({
+            "id": i + 1, "image_id": 1, "category_id": i + 1, "iscrowd": 0, "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1), "segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]],
+        })  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "picture.jpg", "height": HEIGHT, "width": WIDTH}],
+        "annotations": annotations,
+        "categories": [{"id": i + 1, "name": f"class {i + 1}"} for i in range(CLASSES)],
+    }
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path, folder
+
+
+def _peer_step(python, folder, precision):
+    """torchvision's median seconds for a joint step; None without `--peer-python`."""
+    if python is None:
+        return None
+    script = folder / "torchvision_train.py"
+    if not script.is_file():
+        raise click.UsageError(f"{script}: no such file; name the folder of the peers with --peers")
+    done = subprocess.run([python, script, PRECISIONS[precision]], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise click.ClickException(f"{script} failed: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])["median_s"]
+
+
+def _row(name, ours, peer, target=None):
+    ratio = None if peer is None else round(ours / peer, 3)
+    row = {"name": name, "ours_s": round(ours, 4), "peer_s": None if peer is None else round(peer, 4), "ratio": ratio}
+    return {**row, "target": target}
+
+
+def _report(rows, json_file):
+    shown = [["", "ours s", "peer s", "ratio", "target"]]
+    for row in rows:
+        shown.append([row["name"], *("" if row[key] is None else f"{row[key]:.3f}" for key in list(row)[1:])])
+    widths = [max(len(line[column]) for line in shown) for column in range(5)]
+    for line in shown:
+        click.echo("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]))
+    if json_file:
+        temporary = json_file.with_name(f".{json_file.name}.tmp")
+        temporary.write_text(json.dumps(rows, indent=2))
+        os.replace(temporary, json_file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""A program, not a test: trains once without interruption and once with many SIGKILLs, for test_kill.py to compare.
+
+    python killed_training.py PLAN.json FOLDER
+
+The plan holds a config and a list of aims. TensorFlow is imported once; each attempt is a fork of this process, which
+runs no TensorFlow operation itself. The log of what happened is FOLDER/log.json.
+"""
+
+import fnmatch
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from keras_mrcnn.config import Config
+from keras_mrcnn.training import cache_files
+from keras_mrcnn.training import trainer as trainer_module
+from keras_mrcnn.training.callbacks import SaveCheckpoint
+from keras_mrcnn.training.checkpoint import read_progress
+from keras_mrcnn.weights import native
+
+# Where the child can die by its own hand; "timed" is up to the parent.
+PLACES = ("half written", "before rename", "after rename", "removing")
+
+
+def arm(aim, report):
+    """Makes this process kill itself at the place that an aim names.
+
+    Args:
+        aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
+        report: called with a line for the parent before the end.
+    """
+    number, save_file, savez, replace, rmtree = (
+        itertools.count(1), native.save_file, cache_files.np.savez, os.replace, shutil.rmtree
+    )  # fmt: skip
+
+    def reached(how, path):
+        matches = how == aim["how"] and fnmatch.fnmatch(Path(path).name, aim["file"])
+        return matches and next(number) == aim.get("count", 1)
+
+    def die():
+        report("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def cut(path):
+        os.truncate(path, os.path.getsize(path) // 2)
+        die()
+
+    def half_saved(tensors, path, metadata):
+        save_file(tensors, path, metadata)
+        if reached("half written", path):
+            cut(path)
+
+    def half_cached(file, **arrays):
+        savez(file, **arrays)
+        file.flush()
+        if reached("half written", file.name if isinstance(file.name, str) else "cache.tmp"):
+            file.truncate(file.tell() // 2)
+            die()
+
+    def renamed(source, target, **settings):
+        if reached("before rename", target):
+            die()
+        replace(source, target, **settings)
+        if reached("after rename", target):
+            die()
+
+    def removed(folder, *args, **settings):
+        if reached("removing", folder) and Path(folder).is_dir():
+            next(Path(folder).rglob("*.npz")).unlink()
+            die()
+        rmtree(folder, *args, **settings)
+
+    native.save_file, cache_files.np.savez, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
+
+
+def train(config, folder, aim, report):
+    """One attempt, as the command line would make it: resumed where there is a checkpoint."""
+
+    class Reporting(SaveCheckpoint):
+        def __init__(self, path, stage, *args, **kwargs):
+            super().__init__(path, stage, *args, **kwargs)
+            report(f"stage {stage}")
+
+        def on_train_batch_end(self, batch, logs=None):
+            report(f"step {self.stage}")
+
+    trainer_module.SaveCheckpoint = Reporting
+    report("start")
+    if aim["how"] in PLACES:
+        arm(aim, report)
+    resume = (folder / "checkpoint.safetensors").is_file()
+    trainer_module.StagedTrainer(config, folder, resume=resume, verbose=0).fit()
+
+
+def attempt(config, folder, aim, log):
+    """Forks a child that trains, and kills it where a timed aim says so.
+
+    Returns:
+        the lines that the child has reported, and whether SIGKILL ended it.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reader)
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            train(config, folder, aim, lambda line: os.write(writer, f"{line}\n".encode()))
+            status = 0
+        finally:
+            if status:
+                sys.excepthook(*sys.exc_info())
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(writer)
+    lines = []
+    with open(reader) as reports:
+        for line in map(str.strip, reports):
+            lines.append(line)
+            if line == aim.get("after") and lines.count(line) == aim.get("count", 1):
+                time.sleep(aim["delay"])
+                os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise SystemExit(f"an attempt failed with status {status}, aim {aim}; see {log.name}")
+    return lines, status == -signal.SIGKILL
+
+
+def progress_of(folder):
+    """What the checkpoint says, as [place of the stage, epoch]; it is whole whenever it is there."""
+    path = folder / "checkpoint.safetensors"
+    if not path.is_file():
+        return [-1, 0]
+    stage, epoch = read_progress(path)
+    return [("rpn", "box", "mask").index(stage), epoch]
+
+
+def main(plan, folder):
+    config, started, kills = Config.model_validate(plan["config"]), time.monotonic(), []
+    with open(folder / "output.txt", "w") as log:
+        attempt(config, folder / "whole", {"how": "never"}, log)
+        whole_seconds = time.monotonic() - started
+        stage = None
+        for aim in [*plan["aims"], {"how": "never"}]:
+            lines, killed = attempt(config, folder / "killed", aim, log)
+            stage = next((line.split()[1] for line in reversed(lines) if line.startswith("stage")), stage)
+            if killed:
+                kills.append({**aim, "stage": stage, "progress": progress_of(folder / "killed")})
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts = {
+        "kills": kills,
+        "finished": not killed,
+        "seconds": round(time.monotonic() - started, 1),
+        "seconds without kills": round(whole_seconds, 1),
+        "cpu seconds": round(usage.ru_utime + usage.ru_stime, 1),
+    }
+    (folder / "log.json").write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

@@ -1,0 +1,131 @@
+"""A run that is killed again and again ends with the weights of one that is not, to the bit."""
+
+import collections
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_training import changed, small_run, snapshot
+
+from keras_mrcnn.config import load_config
+from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.training.checkpoint import read_progress
+from keras_mrcnn.weights import load_weights
+from keras_mrcnn.weights.native import read_safetensors
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT, CACHE = "checkpoint.safetensors", "*.npz"
+STAGES = {
+    "rpn": {"epochs": 3, "steps_per_epoch": 1},
+    "box": {"epochs": 6, "steps_per_epoch": 2, "optimizer": "adamw"},
+    "mask": {"epochs": 6, "steps_per_epoch": 2, "schedule": "cosine"},
+}
+
+pytestmark = pytest.mark.slow
+
+
+def aimed(how, file, count=1):
+    return {"how": how, "file": file, "count": count}
+
+
+def make_aims():
+    """Where each attempt is killed: the n-th goes on from where the one before it came to."""
+    clock = random.Random(2)
+
+    def timed(after, count=1, longest=0.06):
+        return {"how": "timed", "after": after, "count": count, "delay": clock.uniform(0, longest)}
+
+    return [
+        timed("start", longest=2.0),
+        aimed("before rename", "config.yaml"),
+        aimed("half written", f"{CHECKPOINT}.tmp"),
+        aimed("after rename", CHECKPOINT),
+        timed("step rpn"),
+        aimed("half written", "rpn.safetensors.tmp"),
+        aimed("before rename", "rpn.safetensors"),
+        aimed("before rename", "metrics.json"),
+        aimed("half written", "*.tmp", 3),  # of the cache: there is no epoch to be saved before it is full
+        aimed("before rename", CACHE, 2),
+        timed("stage box", longest=2.0),
+        aimed("half written", f"{CHECKPOINT}.tmp"),
+        timed("step box", 2),
+        aimed("before rename", CHECKPOINT),
+        aimed("after rename", CHECKPOINT),
+        timed("step box"),
+        aimed("half written", "box.safetensors.tmp"),
+        aimed("after rename", "box.safetensors"),
+        timed("start", longest=2.0),
+        timed("step mask"),
+        aimed("half written", f"{CHECKPOINT}.tmp"),
+        aimed("after rename", CHECKPOINT),
+        timed("step mask", 2),
+        aimed("half written", "model.safetensors.tmp"),
+        aimed("before rename", "metrics.json"),
+        aimed("removing", "cache"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(scenes, tmp_path_factory):
+    """The folder with the runs `whole` and `killed`, and the log of the kills."""
+    folder = tmp_path_factory.mktemp("kills")
+    config = small_run(scenes, validate=False, norm="bn", **STAGES)
+    train = config.train.model_copy(update={"deterministic": True, "cache_features": "on"})
+    config = config.model_copy(update={"train": train})
+    (folder / "plan.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "aims": make_aims()}))
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("killed_training.py")), str(folder / "plan.json"), str(folder)],
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    output = folder / "output.txt"
+    assert done.returncode == 0, done.stderr[-2000:] + (output.read_text()[-3000:] if output.exists() else "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def log(folder):
+    return json.loads((folder / "log.json").read_text())
+
+
+def test_kills_hit_every_stage_and_what_is_written(log):
+    kills = log["kills"]
+    assert len(kills) >= 20 and log["finished"]
+    by_stage = collections.Counter(kill["stage"] for kill in kills)
+    assert all(by_stage[stage] >= 3 for stage in STAGES), by_stage
+    files = {kill["file"].replace(".tmp", "") for kill in kills if kill["how"] == "half written"}
+    assert files >= {CHECKPOINT, "rpn.safetensors", "box.safetensors", "model.safetensors", "*"}
+    assert sum(kill["how"] == "timed" for kill in kills) >= 5
+
+
+def test_the_last_good_checkpoint_is_never_lost(log):
+    progress = [tuple(kill["progress"]) for kill in log["kills"]]
+    assert progress == sorted(progress) and progress[0] == (-1, 0) and progress[-1] == (2, 6)
+
+
+@pytest.mark.parametrize("file", ["rpn.safetensors", "box.safetensors", "model.safetensors"])
+def test_weights_are_those_of_a_run_without_kills(folder, file):
+    whole, killed = (snapshot(load_weights(None, folder / run / file)) for run in ("whole", "killed"))
+    assert changed(whole, killed) == set()
+
+
+def test_checkpoints_are_the_same_with_the_state_of_the_optimizer(folder):
+    whole, killed = (folder / run / CHECKPOINT for run in ("whole", "killed"))
+    assert read_progress(whole) == read_progress(killed) == ("mask", 6)
+    contents = [read_safetensors(path)[0] for path in (whole, killed)]
+    assert contents[0].keys() == contents[1].keys() and changed(*contents) == set()
+
+
+def test_run_folder_is_complete_and_clean(folder):
+    whole, killed = folder / "whole", folder / "killed"
+    assert set(read_json(killed / "metrics.json")["training"]) == set(STAGES)
+    assert load_config(killed / "config.yaml") == load_config(whole / "config.yaml")
+    names = {path.name for path in killed.iterdir() if not path.name.startswith(".")}
+    assert names == {path.name for path in whole.iterdir()} and "cache" not in names

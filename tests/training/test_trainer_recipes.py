@@ -1,0 +1,71 @@
+"""Recipes through the whole run: a fourth stage, averaged weights, loss scaling, optimizers that cannot be had."""
+
+import numpy as np
+import pytest
+from small_training import changed, small_run, snapshot
+
+from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.training import trainer as trainer_module
+from keras_mrcnn.training.callbacks import SaveCheckpoint
+from keras_mrcnn.training.trainer import StagedTrainer
+from keras_mrcnn.weights import load_weights
+
+NOTHING = {"epochs": 0}
+JOINT = {"epochs": 2, "steps_per_epoch": 2, "learning_rate": 1e-3, "warmup_steps": 1, "average": 0.9}
+
+
+def with_training(config, **settings):
+    """The config with settings of `train` changed."""
+    return type(config).model_validate({**config.model_dump(), "train": {**config.train.model_dump(), **settings}})
+
+
+@pytest.fixture(scope="module")
+def joint_run(scenes, tmp_path_factory):
+    """A run that ends with an averaged joint stage; the others do nothing."""
+    config = with_training(small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING), joint=JOINT)
+    trainer = StagedTrainer(config, tmp_path_factory.mktemp("joint") / "run", verbose=0)
+    return config, trainer, snapshot(trainer.fit())
+
+
+def test_joint_stage_trains_all_parts_and_writes_the_model(joint_run):
+    _, trainer, weights = joint_run
+    folder = trainer.run_folder
+    before, after = (snapshot(load_weights(None, folder / f"{name}.safetensors")) for name in ("mask", "model"))
+    assert changed(after, weights) == set()
+    parts = {name.split(".")[0] + name.split(".")[1][:3] for name in changed(before, after)}
+    assert {"backbonefpn", "rpnhea", "roi_headsbox", "roi_headsmas"} <= parts
+    assert set(read_json(folder / "metrics.json")["training"]) == {"rpn", "box", "mask", "joint"}
+
+
+def test_average_and_joint_stage_go_on_to_the_bit(joint_run, scenes, tmp_path, monkeypatch):
+    config, _, weights = joint_run
+
+    class CutOff(SaveCheckpoint):
+        def on_epoch_end(self, number, logs=None):
+            super().on_epoch_end(number, logs)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "SaveCheckpoint", CutOff)
+        with pytest.raises(KeyboardInterrupt):
+            StagedTrainer(config, tmp_path, verbose=0).fit()
+    assert changed(weights, snapshot(StagedTrainer(config, tmp_path, resume=True, verbose=0).fit())) == set()
+
+
+def test_average_differs_from_the_last_weights(scenes, joint_run, tmp_path):
+    config = with_training(joint_run[0], joint={**JOINT, "average": None})
+    plain = snapshot(StagedTrainer(config, tmp_path, verbose=0).fit())
+    names = changed(plain, joint_run[2])
+    assert names and all(np.abs(plain[name] - joint_run[2][name]).max() < 0.1 for name in names)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_every_stage_trains_in_half_precision(scenes, tmp_path, precision):
+    config = with_training(small_run(scenes, validate=False), precision=precision)
+    trainer = StagedTrainer(config, tmp_path, verbose=0)
+    before = snapshot(trainer.model)
+    after = snapshot(trainer.fit())
+    names = changed(before, after)
+    assert all(np.isfinite(value).all() and value.dtype == np.float32 for value in after.values())
+    for part in ("rpn.head.conv.0.0.weight", "roi_heads.box_head.fc7.weight", "roi_heads.mask_head.0.0.weight"):
+        assert part in names
