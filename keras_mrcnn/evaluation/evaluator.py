@@ -64,6 +64,7 @@ def evaluate_model(model, dataset, batches, stages=STAGES, progress=True, worker
 
 def _run(model, batches, stages, strategy, devices):
     """Each batch, and the outputs of `_run_step` for it, both in NumPy; the devices take one batch each at a time."""
+
     @functools.partial(tf.function, input_signature=[[batches.element_spec] * devices])
     def step(group):
         def on_device():

@@ -1,7 +1,7 @@
 """The RPN's output at a few anchors only, for a training step that looks at no others.
 
-A loss on 256 anchors needs the last FPN convolution and the RPN's at 256 places with their neighbours. On whole maps these
-convolutions are half of all multiplications of the step.
+A loss on 256 anchors needs the last FPN convolution and the RPN's at 256 places with their neighbours. On whole maps
+these convolutions are half of all multiplications of the step.
 
 Shapes: B batch, H W C of a level, A anchors per cell, N anchors per image, S sampled anchors, T of them on a level.
 """
@@ -9,6 +9,8 @@ Shapes: B batch, H W C of a level, A anchors per cell, N anchors per image, S sa
 import tensorflow as tf
 
 from keras_mrcnn.models.fpn import subsample
+
+ROUND_UP = 64  # sampled anchors of a level are computed in multiples of this
 
 
 def score_sampled_anchors(neck, rpn, merged, indices):
@@ -46,8 +48,11 @@ def score_sampled_anchors(neck, rpn, merged, indices):
 def _score_level(layer, rpn, fmap, images, anchors):
     """Logits float32 [T] and deltas float32 [T, 4] of anchors int32 [T] of one level, in images int64 [T]."""
     size, per_cell = tf.shape(fmap)[1:3], rpn.objectness.filters
-    # One more than asked for, because convolutions of nothing are where kernels fail.
-    images, anchors = tf.pad(images, [[0, 1]]), tf.pad(anchors, [[0, 1]])
+    # Rounded up, for TensorFlow's kernels keep memory for every size that they have seen; and never none, for
+    # convolutions of nothing are where they fail.
+    given = tf.shape(anchors)[0]
+    room = ROUND_UP - given % ROUND_UP
+    images, anchors = tf.pad(images, [[0, room]]), tf.pad(anchors, [[0, room]])
     cells, anchor_of_cell = anchors // per_cell, anchors % per_cell
     radius = 1 + len(rpn.convs)
     steps = tf.range(-radius, radius + 1)
@@ -66,4 +71,4 @@ def _score_level(layer, rpn, fmap, images, anchors):
     logits = tf.cast(rpn.objectness(x), tf.float32)[:, 0, 0]
     deltas = tf.reshape(tf.cast(rpn.deltas(x), tf.float32), [-1, per_cell, 4])
     logits, deltas = (tf.gather(values, anchor_of_cell, batch_dims=1) for values in (logits, deltas))
-    return logits[:-1], deltas[:-1]
+    return logits[:given], deltas[:given]

@@ -1,7 +1,7 @@
 """Several devices and several hosts: which strategy, who writes, and who reads which part of the data.
 
-One process, a worker, runs on each host. The environment variable TF_CONFIG names them all, as TensorFlow has it, and says
-which one this is. The first of them, the chief, writes everything and prints; all see one run folder.
+One process, a worker, runs on each host. The environment variable TF_CONFIG names them all, as TensorFlow has it, and
+says which one this is. The first of them, the chief, writes everything and prints; all see one run folder.
 """
 
 import contextlib
@@ -185,9 +185,9 @@ def _names_workers(text):
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"TF_CONFIG cannot be read ({error}); it should look like {example}") from None
     if len(tasks) > 1 and own not in tasks:
+        known = ", ".join(f"{name} {number}" for name, number in tasks)
         raise ValueError(
-            f"TF_CONFIG says that this is {own[0]} {own[1]}, but names {', '.join(f'{name} {i}' for name, i in tasks)}; "
-            f"it should look like {example}"
+            f"TF_CONFIG says that this is {own[0]} {own[1]}, but names {known}; it should look like {example}"
         )
     return len(tasks) > 1
 

@@ -58,7 +58,7 @@ def test_several_workers_train_together(monkeypatch, gpus, index):
         ("{", "cannot be read"),
         ("[1]", "cannot be read"),
         ({"cluster": CLUSTER, "task": {"type": "worker", "index": "first"}}, "cannot be read"),
-        ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "this is worker 2, but names worker 0, worker 1"),
+        ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "worker 2, but names worker 0, worker 1"),
         ({"cluster": CLUSTER, "task": {"type": "evaluator", "index": 0}}, "this is evaluator 0"),
         ({"cluster": CLUSTER}, "this is None -1"),
     ],
@@ -111,15 +111,14 @@ def test_worker_that_differs_is_refused(monkeypatch):
 def test_lost_worker_is_named_in_one_sentence(tmp_path, kind):
     workers, checkpoint = Workers(MadeUpStrategy(CLUSTER, ("worker", 1))), tmp_path / "checkpoint.safetensors"
     for how in ("to begin again", "with --resume to go on from the last checkpoint"):
-        with pytest.raises(WorkerLostError, match=f"worker 1 of 2 has lost another worker.*{how}$"):
-            with workers.watched(checkpoint):
-                raise kind(None, None, "Collective ops is aborted by: ...")
+        message = f"worker 1 of 2 has lost another worker.*{how}$"
+        with pytest.raises(WorkerLostError, match=message), workers.watched(checkpoint):
+            raise kind(None, None, "Collective ops is aborted by: ...")
         checkpoint.touch()
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
     alone, together = Workers(tf.distribute.get_strategy()), Workers(MadeUpStrategy(CLUSTER, ("worker", 1)))
     for workers, kind in ((alone, tf.errors.UnavailableError), (together, tf.errors.InvalidArgumentError)):
-        with pytest.raises(kind):
-            with workers.watched(tmp_path / "checkpoint.safetensors"):
-                raise kind(None, None, "a fault")
+        with pytest.raises(kind), workers.watched(tmp_path / "checkpoint.safetensors"):
+            raise kind(None, None, "a fault")

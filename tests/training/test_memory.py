@@ -8,8 +8,7 @@ from small_training import small_model, small_run
 
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.training.batches import StageBatches
-from keras_mrcnn.training.stages import BoxStage
-from keras_mrcnn.training.trainer import peak_memory_mb
+from keras_mrcnn.training.trainer import STAGES, peak_memory_mb
 
 
 def resident_mb():
@@ -26,17 +25,17 @@ class Watch(keras.callbacks.Callback):
         self.megabytes.append(resident_mb())
 
 
-@pytest.mark.parametrize("cache", ["on", "off"])
-def test_a_hundred_steps_take_no_more_memory_than_the_first(scenes, tmp_path, cache):
+@pytest.mark.parametrize(("name", "cache"), [("box", "on"), ("box", "off"), ("rpn", "off")])
+def test_a_hundred_steps_take_no_more_memory_than_the_first(scenes, tmp_path, name, cache):
     sizes = {"min_size": 128, "max_size": 192}
-    config = small_run(scenes, validate=False, box={"epochs": 7, "steps_per_epoch": 20}, **sizes)
+    config = small_run(scenes, validate=False, **{name: {"epochs": 7, "steps_per_epoch": 20}}, **sizes)
     config = config.model_copy(update={"train": config.train.model_copy(update={"cache_features": cache})})
     data = CocoDataset(scenes.annotation_files["train"], scenes.image_folders["train"])
     batches = StageBatches(config, data, tmp_path, print, progress=False)
-    watch, stage = Watch(), BoxStage(small_model(**sizes))
+    watch, stage = Watch(), STAGES[name](small_model(**sizes))
     stage.compile("sgd")
     stage.fit(
-        batches.dataset("box", stage.mask_rcnn, 0), steps_per_epoch=20, epochs=7, callbacks=[watch], verbose=0
+        batches.dataset(name, stage.mask_rcnn, 0), steps_per_epoch=20, epochs=7, callbacks=[watch], verbose=0
     )
     # A batch takes 0.4 MB as images and 0.2 MB as maps: a hundred of them that stay would be seen.
     assert watch.megabytes[-1] - watch.megabytes[1] < 10.0, watch.megabytes

@@ -51,10 +51,11 @@ def free_ports():
 
 
 def run_workers(arguments, deaths=("", ""), changes=((), ())):
-    """Runs the command line in two workers: exit status, stdout and stderr of each, and the seconds between their ends."""
+    """Runs the command line in two workers: status, stdout and stderr of each, and the seconds between their ends."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    files = [tempfile.TemporaryFile("w+") for _ in range(4)]  # pipes that nobody reads from become full
+    # Pipes that nobody reads from become full.
+    files = [tempfile.TemporaryFile("w+") for _ in range(4)]  # noqa: SIM115
     processes = []
     for index, (death, change) in enumerate(zip(deaths, changes)):
         config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
@@ -144,9 +145,7 @@ def test_workers_share_the_evaluation(together):
     """The scores of the last stage, found by two, are those that one process finds with the same weights."""
     config, model = load_config(together[0] / "config.yaml"), load_weights(None, together[0] / "model.safetensors")
     data = CocoDataset(config.data.val_annotations, config.data.val_images)
-    batches = evaluation_dataset(
-        data, batch_size=1, min_size=config.model.min_size, max_size=config.model.max_size
-    )
+    batches = evaluation_dataset(data, batch_size=1, min_size=config.model.min_size, max_size=config.model.max_size)
     scores, results = evaluate_model(model, data, batches, ("box", "mask"), progress=False)
     assert len({result["image_id"] for result in results}) == 2
     metrics = read_json(together[0] / "metrics.json")

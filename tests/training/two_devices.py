@@ -40,9 +40,7 @@ def main(configs, folder):
     for name, config in configs.items():
         for devices, strategy in (("one", None), ("two", two)):
             run_folder = Path(folder) / name / devices
-            trainer_module.StagedTrainer(
-                Config.model_validate(config), run_folder, strategy=strategy, verbose=0
-            ).fit()
+            trainer_module.StagedTrainer(Config.model_validate(config), run_folder, strategy=strategy, verbose=0).fit()
     evaluate(Config.model_validate(configs["frozen_bn"]), Path(folder), two)
 
 

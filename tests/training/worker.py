@@ -1,4 +1,4 @@
-"""A program, not a test: the command line as one of several workers, which can be made to die in the middle of an epoch.
+"""A program, not a test: the command line as one of several workers, which can be made to die within an epoch.
 
     python worker.py "box 2 1" train --config RUN.yaml --run FOLDER
 
