@@ -6,12 +6,14 @@ its own and renames what is whole.
 
 import os
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+_HEADERS = threading.Lock()
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
 
 
@@ -63,14 +65,23 @@ def is_whole(path, names):
 def read_arrays(path, names):
     """The arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
     try:
-        with open(path, "rb") as content, np.load(content) as file:
-            return [file[name] for name in names]
+        with zipfile.ZipFile(path) as file:
+            return [_read_array(file, f"{name}.npy") for name in names]
     except Exception as error:  # whatever NumPy and zipfile trip over
         reason = " ".join(str(error).split())
         raise CacheError(
             f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
             "it anew"
         ) from None
+
+
+def _read_array(archive, member):
+    with archive.open(member) as file:
+        # NumPy reads a header as a Python literal, which some Pythons cannot do in two threads at once.
+        with _HEADERS:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.frombuffer(file.read(), dtype).reshape(shape)
 
 
 def cache_reading_error(error):

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import pickle
+import signal
+import threading
 import time
 
 import numpy as np
@@ -168,10 +170,26 @@ def choose_strategy():
         RuntimeError: TensorFlow has computed something already, and cannot join other workers any more.
     """
     if _names_workers(os.environ.get("TF_CONFIG") or "{}"):
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _plain_signals():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def _plain_signals():
+    """Lets Ctrl-C end the wait for other workers, which Python does not see, and SIGTERM end what follows it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    on_termination = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+        signal.signal(signal.SIGTERM, on_termination)  # TensorFlow has put a note to the other workers in its place
 
 
 def _names_workers(text):

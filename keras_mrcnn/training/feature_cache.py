@@ -15,7 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_mrcnn.data.augmentation import Augmentation
-from keras_mrcnn.data.augmentation_maps import resized_size
+from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample, draw_sample
 from keras_mrcnn.data.exit_guard import ExitGuard
 from keras_mrcnn.data.pipeline import single_images
@@ -92,7 +92,7 @@ class FeatureCache:
         total = 0
         for sample in samples:
             view = augmentation.view(self.seed, sample, min_sizes, len(self.data))
-            shown = self._shown_size(view, max_size, augmentation.crop)
+            shown = np.array(shown_size(self.data, view, max_size, augmentation.crop))
             rows = [sample.index] if view.pasted is None else [sample.index, view.pasted.index]
             objects = sum(len(self.data.annotations(self.data.image_ids[row])) for row in rows)
             content = self._map_bytes(shown) + max(objects, 1) * object_bytes + fixed
@@ -177,12 +177,6 @@ class FeatureCache:
     def remove(self):
         """Deletes the files, for the weights that they belong to are done with."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _shown_size(self, view, max_size, crop):
-        """(h, w) of an image as the networks see it, before the padding."""
-        size = self.data.image_sizes[view.index].tolist()
-        jittered = resized_size(size, view.min_size, max_size, view.jitter)
-        return np.minimum(jittered, resized_size(size, view.min_size, max_size)) if crop else np.array(jittered)
 
     def _view(self, sample):
         """The sample that stands for a `PlannedSample` of any epoch."""

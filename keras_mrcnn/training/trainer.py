@@ -96,6 +96,7 @@ class StagedTrainer:
             if getattr(self.config.train, name).epochs:
                 self._optimizer(name)
                 addons_callbacks(getattr(self.config.train, name))
+                self._check_time_limit(name)
         if self.workers.is_chief:
             self.run_folder.mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.run_folder / "config.yaml")
@@ -172,6 +173,10 @@ class StagedTrainer:
                 if sentence is not None:
                     raise kind(sentence) from None
             raise
+
+    def _check_time_limit(self, name):
+        if self.workers.count > 1 and getattr(self.config.train, name).time_limit is not None:
+            raise ValueError(f"train.{name}.time_limit: workers do not end by their own clocks together; set epochs")
 
     def _stages(self):
         """The stages of this run; the fourth is optional."""

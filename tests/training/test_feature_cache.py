@@ -76,7 +76,8 @@ def test_batches_are_those_of_the_images(full, models, data, plan, neck):
         cached_maps, cached_proposals = frozen_part(models[neck], cached)
         for ours, theirs in zip((*cached_maps, *cached_proposals), (*maps, *proposals)):
             assert ours.dtype == theirs.dtype
-            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+            # Sums of float32 round by the size of what is summed, boxes of 100 pixels by more than scores.
+            np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(np.abs(theirs).max(), 1.0))
         for name in batch.keys() - {"images"}:
             np.testing.assert_array_equal(cached[name], batch[name], err_msg=name)
             assert cached[name].dtype == batch[name].dtype
