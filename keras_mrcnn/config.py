@@ -201,7 +201,7 @@ class StageConfig(Settings):
     optimizer_settings: dict[str, Union[bool, int, float]] = Field(
         {}, description="further arguments of an optimizer of tensorflow-addons, such as sync_period"
     )
-    learning_rate: PositiveFloat = 0.02
+    learning_rate: PositiveFloat = Field(0.0025, description="for 2 images a step; grow it with data.batch_size")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="of sgd")
     weight_decay: float = Field(1e-4, ge=0.0)
     clip_norm: Optional[PositiveFloat] = Field(None, description="bound on the norm of all gradients together")

@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "training.feature_cache": {"data"},
     "training.distribution": {"data.sharing"},
     "training.batches": {"data"},
+    "training.run_start": {"data", "weights"},
     "training.trainer": {"data", "evaluation", "weights"},
     "evaluation": {"structures", "ops", "targets"},
     "weights": {"models", "config"},

@@ -44,7 +44,8 @@ class Share(NamedTuple):
         pieces = self.count * self.devices
         if batch_size % pieces:
             raise ValueError(
-                f"data.batch_size {batch_size} cannot be shared by {pieces} devices; use a multiple of that"
+                f"data.batch_size {batch_size} cannot be shared by {pieces} devices; use a multiple of {pieces}, or "
+                "hide devices with CUDA_VISIBLE_DEVICES"
             )
         return batch_size // pieces
 

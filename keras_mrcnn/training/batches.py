@@ -63,8 +63,7 @@ class StageBatches:
 
     def remove_cache(self):
         """Frees the disk when the stages that read the cache are done."""
-        if self.cache is not None:
-            self.cache.remove()
+        # A folder that the user has named may serve other runs.
         if self.config.train.cache_folder is None:
             # A run that was resumed at its very end has made no cache, but may have left one; so may earlier data.
             shutil.rmtree(self.run_folder / "cache", ignore_errors=True)
@@ -88,7 +87,7 @@ class StageBatches:
             if self.mode == "on":
                 raise
             self.say(f"No feature cache: {error}")
-            self.cache.remove()
+            self.remove_cache()
             self.mode = "off"
             return False
         return True

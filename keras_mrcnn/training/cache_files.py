@@ -42,6 +42,7 @@ def write_arrays(path, arrays):
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **arrays)
+        os.chmod(temporary, 0o644)  # workers of other users read it too
         os.replace(temporary, path)
     except OSError as error:
         raise CacheError(

@@ -197,7 +197,10 @@ def _names_workers(text):
     example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         settings = json.loads(text)
-        tasks = _tasks(settings.get("cluster", {}))
+        cluster = settings.get("cluster", {})
+        if not all(isinstance(addresses, list) for addresses in cluster.values()):
+            raise ValueError("each entry of cluster must be a list")
+        tasks = _tasks(cluster)
         task = settings.get("task", {})
         own = (task.get("type"), int(task.get("index", -1)))
     except (ValueError, TypeError, AttributeError) as error:

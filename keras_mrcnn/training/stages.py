@@ -31,7 +31,7 @@ class RPNStage(Stage):
 
     Example:
         >>> stage = RPNStage(model)
-        >>> stage.compile(keras.optimizers.SGD(0.02, momentum=0.9))
+        >>> stage.compile(keras.optimizers.SGD(0.0025, momentum=0.9))
         >>> history = stage.fit(dataset, steps_per_epoch=100)
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.

@@ -51,7 +51,7 @@ class WeightAverage(keras.callbacks.Callback):
 
 
 def take_average(stage):
-    """Ends a stage that has trained: gives the model the average of its weights where the stage keeps one.
+    """Ends a stage that has trained: gives the model the average of its weights, and says whether there is one.
 
     Args:
         stage: a compiled `Stage`, with a `WeightAverage` as `stage.weight_average`, or with an optimizer of
@@ -61,3 +61,6 @@ def take_average(stage):
         stage.weight_average.assign()
     elif hasattr(stage.optimizer, "assign_average_vars"):
         stage.optimizer.assign_average_vars(stage.trainable_variables)
+    else:
+        return False
+    return True

@@ -149,6 +149,8 @@ def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
         tensors, metadata = torch_files.read_state_dict(path), {}
     else:
         tensors, metadata = read_safetensors(path)
+    if {"stage", "epoch"} <= metadata.keys():
+        raise WeightsError(f"{file}: is a checkpoint for --resume; use the other .safetensors files of its folder")
     tensors = {name: _as_float32(value) for name, value in tensors.items()}
     tensors, counters = torch_files.split_counters(torch_files.respell(tensors))
     if "config" in metadata:
@@ -216,8 +218,8 @@ def _check_numerics(found, **settings):
         theirs = getattr(backbone, name)
         if theirs != ours:
             raise WeightsError(
-                f"{found.path}: belongs to a model with backbone.{name} {theirs}, this one has {ours}; build the model "
-                f"with {theirs}"
+                f"{found.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "
+                f"model.backbone.{name}={theirs}"
             )
 
 

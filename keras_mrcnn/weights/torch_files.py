@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_mrcnn.weights.native import WeightsError
 
+OLDEST_TORCH = (2, 6)  # older ones can be made to run code by `weights_only` too (CVE-2025-32434)
 SUFFIXES = (".pth", ".pt")
 # What torch's files begin with: a zip archive, or a pickle, as before torch 1.6.
 MAGIC = (b"PK\x03\x04", b"\x80")
@@ -115,6 +116,11 @@ def _torch(purpose):
         raise WeightsError(
             f"{purpose} needs torch: pip install 'keras_mrcnn[torch]', or use a .safetensors file"
         ) from None
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
+        raise WeightsError(
+            f"{purpose} needs torch 2.6 or newer, which alone runs nothing of what a file holds; this is "
+            f"{torch.__version__}"
+        )
     return torch
 
 

@@ -41,7 +41,7 @@ def test_places_of_all_shares_are_those_of_the_batches(count, devices, piece, st
 
 
 def test_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ValueError, match="data.batch_size 6 cannot be shared by 4 devices; use a multiple of that"):
+    with pytest.raises(ValueError, match="data.batch_size 6 cannot be shared by 4 devices; use a multiple of 4"):
         Share(count=2, devices=2).piece_size(6)
 
 

@@ -221,7 +221,7 @@ def test_torn_checkpoint_is_refused(finished, tmp_path):
 
 
 def test_batch_that_the_devices_cannot_share_is_refused(scenes, tmp_path):
-    devices = types.SimpleNamespace(num_replicas_in_sync=3)
+    devices = types.SimpleNamespace(num_replicas_in_sync=3, cluster_resolver=None)
     with pytest.raises(ValueError, match="data.batch_size 2 cannot be shared by 3 devices"):
         StagedTrainer(small_run(scenes), tmp_path, strategy=devices, verbose=0)
 

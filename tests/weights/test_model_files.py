@@ -441,7 +441,7 @@ def test_epsilon_outlives_the_conversion(theirs, tmp_path):
 
 
 def test_a_model_of_another_epsilon_or_stride_is_refused(theirs, model, strided):
-    message = "backbone.norm_epsilon 0.0, this one has 1e-05; build the model with 0.0"
+    message = "model.backbone.norm_epsilon 0.0, this one has 1e-05; set model.backbone.norm_epsilon=0.0"
     refused(message, lambda: load_weights(model, theirs, norm_epsilon=0.0), theirs, model)
     refused("norm_epsilon: Input should be greater", lambda: load_weights(None, theirs, norm_epsilon=-1), theirs)
     message = "backbone.stride_in 3x3, this one has 1x1"

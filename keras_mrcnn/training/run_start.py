@@ -1,0 +1,97 @@
+"""What a run begins with: its folder, its data and classes, its first weights."""
+
+import hashlib
+import json
+import logging
+
+from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.weights import WeightsError, load_backbone, load_weights
+from keras_mrcnn.weights.model_files import read_weights
+
+logger = logging.getLogger(__name__)
+
+
+def check_folder(folder, checkpoint, resume):
+    """Raises FileNotFoundError or FileExistsError where a run folder does not suit a new or a resumed run."""
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"{folder}: holds no checkpoint to resume from; train without --resume")
+    if not resume and (checkpoint.is_file() or (folder / "model.safetensors").is_file()):
+        raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
+
+
+def shared_facts(config, progress, data):
+    """What must be the same in all workers, a flat dict; where the data lie may differ from host to host."""
+    settings = _flat(config.model_dump(mode="json"))
+    facts = {key: value for key, value in settings.items() if not key.endswith(("_annotations", "_images"))}
+    content = [data.image_ids, data.image_sizes.tolist(), sorted(data.coco.anns)]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return {**facts, "the checkpoint": tuple(progress), "the training data": digest}
+
+
+def _flat(tree, prefix=""):
+    """Nested dicts as one, with dotted keys."""
+    flat = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def start(model, config):
+    """Fills a new model from train.weights, or its backbone from model.backbone.weights; else it starts at random."""
+    backbone = config.model.backbone
+    if config.train.weights:
+        _load_whole(model, config.train.weights)
+    elif backbone.weights:
+        load_backbone(model.backbone, backbone.weights)
+    elif backbone.freeze_stages or backbone.norm == "frozen_bn":
+        logger.warning(
+            "The backbone starts from random weights, but model.backbone.freeze_stages is %d and norm is %s, so that "
+            "parts of it stay random; set freeze_stages=0 and norm=bn, or model.backbone.weights or train.weights.",
+            backbone.freeze_stages,
+            backbone.norm,
+        )
+
+
+def _load_whole(model, file):
+    try:
+        load_weights(model, file)
+    except WeightsError as error:
+        read_weights(file, anchors=model.config.rpn)  # raises where the file itself is at fault, and not the settings
+        hint = f"`keras-mrcnn weights inspect {file} --yaml` prints the model settings of the file"
+        raise WeightsError(f"{error}; {hint}") from None
+
+
+def with_classes(config, train_data, val_data):
+    """The config with the classes of the training data, which must be those of all else."""
+    names = tuple(train_data.class_names)
+    if val_data is not None and tuple(val_data.class_names) != names:
+        raise ValueError(
+            f"{config.data.val_annotations}: has the classes {', '.join(val_data.class_names)}, the training data "
+            f"{', '.join(names)}; use the same, or choose those in both with data.class_names"
+        )
+    if config.model.class_names and tuple(config.model.class_names) != names:
+        raise ValueError(
+            f"{config.data.train_annotations}: has the classes {', '.join(names)}, but model.class_names are "
+            f"{', '.join(config.model.class_names)}; train on data with these, or leave model.class_names out"
+        )
+    classes = {"class_names": names, "category_ids": tuple(train_data.category_ids)}
+    return config.model_copy(update={"model": config.model.model_copy(update=classes)})
+
+
+def open_data(config, split):
+    """The `CocoDataset` of a split, checked."""
+    data = config.data
+    annotations, images = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
+    if not annotations or not images:
+        raise ValueError(f"data.{split}_annotations and data.{split}_images must be set to train")
+    problems = check_dataset(annotations, images)
+    source = annotations
+    if problems and not data.skip_bad:
+        lines = "\n".join(map(str, problems))
+        raise DataError(f"{annotations}: {len(problems)} problems; mend them, or drop them with --skip-bad\n{lines}")
+    if problems:
+        source, counts = drop_bad(annotations, images, problems)
+        dropped = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        logger.warning("%s: dropped %s", annotations, dropped)
+    return CocoDataset(source, images, data.class_names)
