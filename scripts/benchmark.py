@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 
-ROOT = Path(__file__).resolve().parents[1]
+PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
 PRECISIONS = {"float32": "fp32", "mixed_bfloat16": "bf16"}
 TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
@@ -29,13 +29,12 @@ TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
 
 @click.group()
 def main():
-    """Measure training or inference beside the peers."""
+    """Measure training beside the peers."""
 
 
 @main.command()
 @click.option("--peer-python", type=click.Path(dir_okay=False), help="Python with torch and torchvision.")
-@click.option("--peers", type=click.Path(path_type=Path), default=ROOT.parent / "shared" / "peers", show_default=True,
-              help="Folder with torchvision_train.py.")  # fmt: skip
+@click.option("--peers", type=click.Path(path_type=Path), default=PEERS, help="Folder with torchvision_train.py.")
 @click.option("--steps", type=click.IntRange(4), default=8, help="Steps of each stage; the first 2 warm up.")
 @click.option("--precision", "precisions", type=click.Choice(list(PRECISIONS)), multiple=True, default=list(PRECISIONS))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
