@@ -110,13 +110,15 @@ def test_disk_that_fills_up_meanwhile(files, model, tmp_path, monkeypatch):
     assert run.said[1:] == ["No feature cache: x.npz: cannot be written"]
 
 
-def test_cache_in_another_folder(files, model, tmp_path):
+def test_cache_in_a_named_folder_is_kept(files, model, tmp_path):
     run = Run(files, tmp_path / "run", cache_features="on", cache_folder=str(tmp_path / "disk"))
     (tmp_path / "disk" / "of another run").mkdir(parents=True)
     run.first("box", model)
-    assert len(list(run.batches.cache.folder.glob("*.npz"))) > 7 and run.batches.cache.folder.parent.name == "disk"
+    written = list(run.batches.cache.folder.glob("*.npz"))
+    assert len(written) > 7 and run.batches.cache.folder.parent.name == "disk"
     run.batches.remove_cache()
-    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["of another run"]
+    # Other runs with the same frozen weights may be reading there.
+    assert all(path.is_file() for path in written) and (tmp_path / "disk" / "of another run").is_dir()
     assert not (tmp_path / "run").exists()
 
 
