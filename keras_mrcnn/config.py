@@ -253,7 +253,9 @@ class TrainConfig(Settings):
         "auto", description="of the cached maps; auto is what the networks compute in"
     )
     cache_views: PositiveInt = Field(2, description="augmented views of each image that are cached")
-    cache_folder: Optional[str] = Field(None, description="by default 'cache' in the run folder; one that is named is kept")
+    cache_folder: Optional[str] = Field(
+        None, description="by default 'cache' in the run folder, which is removed at the end; one that is named is kept"
+    )
     weights: Optional[str] = Field(
         None, description="of a whole model, of any classes, to start from; then model.backbone.weights do not count"
     )

@@ -174,10 +174,6 @@ class FeatureCache:
         )
         return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 
-    def remove(self):
-        """Deletes the files, for the weights that they belong to are done with."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _view(self, sample):
         """The sample that stands for a `PlannedSample` of any epoch."""
         return PlannedSample(sample.epoch % self.views, sample.index)

@@ -223,11 +223,3 @@ def test_what_does_not_fit_is_refused(models, data, tmp_path, monkeypatch):
             assert cache.check_room(samples) == (need, need)
     with pytest.raises(CacheError, match=r"need 0\.00 GB, 0\.00 GB are free; make room, name another disk with train"):
         cache.check_room(samples)
-
-
-def test_removed_cache_is_gone_and_nothing_else(copy):
-    neighbour = copy.folder.with_name("other")
-    neighbour.mkdir()
-    copy.remove()
-    copy.remove()
-    assert not copy.folder.exists() and neighbour.exists()
