@@ -208,13 +208,27 @@ def _batched(
         return make(loaded)
 
     samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return padded_batches(samples, batch_size, drop_remainder, _PREFETCHED_BATCHES)
+
+
+def padded_batches(
+    samples: tf.data.Dataset, batch_size: int, drop_remainder: bool, prefetched: int
+) -> tf.data.Dataset:
+    """Batches of samples, padded with zeros to the largest, labels with -1.
+
+    Args:
+        samples: dicts as this module's docstring describes them, without the batch axis; further fields may be there.
+        batch_size: samples in a batch.
+        drop_remainder: whether a last batch with fewer is left out.
+        prefetched: how many batches are kept ready.
+    """
     padding = {name: tf.zeros([], spec.dtype) for name, spec in samples.element_spec.items()}
     padding["gt_labels"] = tf.constant(-1, tf.int32)
     batches = samples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
     options = tf.data.Options()
     # For a strategy that is left to cut up whole batches itself: there are no files to share out.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return batches.prefetch(_PREFETCHED_BATCHES).with_options(options)
+    return batches.prefetch(prefetched).with_options(options)
 
 
 def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> dict[str, tf.Tensor]:

@@ -97,8 +97,8 @@ class StageBatches:
         missing = self._in_all(self._look, samples)
         share = self.workers.share
         self._in_all(self.cache.fill, missing[share.index :: share.count], self.progress)
-        # What others have written to a disk of their own.
-        self._in_all(self.cache.fill, samples, self.progress)
+        if share.count > 1:  # what others have written to a disk of their own
+            self._in_all(self.cache.fill, samples, self.progress)
 
     def _in_all(self, work, *args):
         """Does something in every worker. Raises `CacheError` in all where it does in one."""

@@ -18,7 +18,7 @@ from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample, draw_sample
 from keras_mrcnn.data.exit_guard import ExitGuard
-from keras_mrcnn.data.pipeline import single_images
+from keras_mrcnn.data.pipeline import padded_batches, single_images
 from keras_mrcnn.data.sharing import WHOLE, pad_pieces, padded_sizes
 from keras_mrcnn.data.transforms import SIZE_MULTIPLE
 from keras_mrcnn.training.cache_files import CacheError, is_whole, make_folder, read_arrays, write_arrays
@@ -159,13 +159,8 @@ class FeatureCache:
 
         positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
         samples = positions.map(read, num_parallel_calls=READERS, deterministic=True)
-        padding = {name: tf.zeros([], spec.dtype) for name, spec in samples.element_spec.items()}
-        padding["gt_labels"] = tf.constant(-1, tf.int32)
-        batches = samples.padded_batch(piece, padding_values=padding, drop_remainder=True)
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
         # Maps are large: one batch in training, one ready.
-        batches = batches.prefetch(1).with_options(options)
+        batches = padded_batches(samples, piece, drop_remainder=True, prefetched=1)
         if piece == batch_size:
             return batches
         settings = {name: value for name, value in self.view_settings.items() if name != "mask_size"}

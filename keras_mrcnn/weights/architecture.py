@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 
 from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.models.mask_rcnn import BOX_POOL
+from keras_mrcnn.models.resnet import ARCHITECTURES
 from keras_mrcnn.weights.coco_classes import COCO_CLASS_NAMES
 
 # Blocks of layer1..layer4 and whether they are bottlenecks -> depth.
-DEPTHS = {
-    ((2, 2, 2, 2), False): 18,
-    ((3, 4, 6, 3), False): 34,
-    ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101,
-}
+DEPTHS = {blocks: depth for depth, blocks in ARCHITECTURES.items()}
 BODY, FPN, HEADS = "backbone.body.", "backbone.fpn.", "roi_heads."
-POOLED_CELLS = 7 * 7
+POOLED_CELLS = BOX_POOL**2
 # What every such model has, and the number of dimensions.
 LANDMARKS = {
     f"{BODY}conv1.weight": 4,

@@ -18,7 +18,6 @@ from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (
     WeightsError,
     assign_entries,
-    fit_faults,
     named_values,
     read_safetensors,
     write_safetensors,
@@ -75,7 +74,7 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
     if found.config.class_names != tuple(model.config.class_names):
         skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
         _report_skipped(found, model.config, skipped, strict)
-    _assign(
+    assign_entries(
         {name: entry for name, entry in entries.items() if name not in skipped},
         {name: value for name, value in found.tensors.items() if not (skipped and name.startswith(CLASS_LAYERS))},
         file,
@@ -111,7 +110,7 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None):
     found = read_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
     if found.config is None:
         raise WeightsError(f"{source}: holds an ImageNet classifier, not a Mask R-CNN; model.backbone.weights takes it")
-    _assign(named_weights(_build(found)), found.tensors, source)
+    assign_entries(named_weights(_build(found)), found.tensors, source)
     _write(target, {**found.tensors, **found.counters}, found.config)
     return found.config
 
@@ -137,7 +136,7 @@ def load_backbone(backbone, source):
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     # The classifier itself, and the stages that a backbone which ends early (for the C4 map) does not have.
     unused = ("fc.", *(f"layer{stage}." for stage in range(len(backbone.stages) + 1, 5)))
-    _assign(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith(unused)}, source)
+    assign_entries(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith(unused)}, source)
 
 
 def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
@@ -233,10 +232,3 @@ def _report_skipped(found, config, skipped, strict):
     if strict:
         raise WeightsError(f"{classes}; load it without strict to keep the model's own class-dependent layers")
     logger.warning("%s; %d weights are not loaded: %s", classes, len(skipped), ", ".join(skipped))
-
-
-def _assign(entries, tensors, file):
-    faults = fit_faults(entries, tensors)
-    if faults:
-        raise WeightsError(f"{file}: {faults}")
-    assign_entries(entries, tensors)

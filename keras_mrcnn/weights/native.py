@@ -24,11 +24,16 @@ def named_values(model):
 
 def assign_weights(model, tensors, source):
     """Fills a model from a dict of torchvision names to arrays. Raises `WeightsError`, and then changes nothing."""
-    entries = named_weights(model)
+    assign_entries(named_weights(model), tensors, source)
+
+
+def assign_entries(entries, tensors, source):
+    """As `assign_weights`, for some entries of `named_weights`."""
     faults = fit_faults(entries, tensors)
     if faults:
         raise WeightsError(f"{source}: {faults}")
-    assign_entries(entries, tensors)
+    for name, entry in entries.items():
+        entry.variable.assign(entry.from_torch(tensors[name]))
 
 
 def fit_faults(entries, tensors):
@@ -45,12 +50,6 @@ def fit_faults(entries, tensors):
         if not np.issubdtype(tensors[name].dtype, np.floating):
             return f"{name} holds {tensors[name].dtype}, no floating-point numbers"
     return ""
-
-
-def assign_entries(entries, tensors):
-    """Fills the variables of `named_weights` entries; `fit_faults` has found none."""
-    for name, entry in entries.items():
-        entry.variable.assign(entry.from_torch(tensors[name]))
 
 
 def value_of(variable):
