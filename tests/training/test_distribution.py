@@ -1,21 +1,18 @@
 """Two devices train as one does with the same batch, and score as one does: the same weights, losses and detections."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from child_programs import run_child
 from small_training import BOX_HEAD, changed, greatest_difference, small_run, snapshot
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights import load_weights
 
-ROOT = Path(__file__).resolve().parents[2]
 RATE, CLIP_NORM, STEPS = 0.1, 0.2, 3
 FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safetensors"}
 # Every norm that does not look at one device's images alone; the heads have none, so one run takes all stages.
@@ -45,14 +42,8 @@ def runs(scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     configs = {norm: make_config(scenes, norm, stages).model_dump(mode="json") for norm, stages in RUNS.items()}
     (folder / "configs.json").write_text(json.dumps(configs))
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("two_devices.py")), str(folder / "configs.json"), str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    program = Path(__file__).with_name("two_devices.py")
+    done = run_child(program, folder / "configs.json", folder, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

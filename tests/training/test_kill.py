@@ -2,13 +2,11 @@
 
 import collections
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from child_programs import run_child
 from small_training import changed, small_run, snapshot
 
 from keras_mrcnn.config import load_config
@@ -17,7 +15,6 @@ from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.weights import load_weights
 from keras_mrcnn.weights.native import read_safetensors
 
-ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT, CACHE = "checkpoint.safetensors", "*.npz"
 STAGES = {
     "rpn": {"epochs": 3, "steps_per_epoch": 1},
@@ -77,14 +74,8 @@ def folder(scenes, tmp_path_factory):
     train = config.train.model_copy(update={"deterministic": True, "cache_features": "on"})
     config = config.model_copy(update={"train": train})
     (folder / "plan.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "aims": make_aims()}))
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("killed_training.py")), str(folder / "plan.json"), str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+    program = Path(__file__).with_name("killed_training.py")
+    done = run_child(program, folder / "plan.json", folder, timeout=1800)
     output = folder / "output.txt"
     assert done.returncode == 0, done.stderr[-2000:] + (output.read_text()[-3000:] if output.exists() else "")
     return folder

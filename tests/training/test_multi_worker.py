@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from child_programs import child_environment
 from small_training import changed, greatest_difference, small_run, snapshot
 
 from keras_mrcnn.config import load_config, save_config
@@ -25,7 +25,6 @@ from keras_mrcnn.weights import load_weights
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safetensors"}
 LOST_SECONDS = 60  # TensorFlow misses a worker after about ten; the machine may be busy
 
@@ -53,7 +52,6 @@ def free_ports():
 def run_workers(arguments, deaths=("", ""), changes=((), ())):
     """Runs the command line in two workers: status, stdout and stderr of each, and the seconds between their ends."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     # Pipes that nobody reads from become full.
     files = [tempfile.TemporaryFile("w+") for _ in range(4)]  # noqa: SIM115
     processes = []
@@ -62,7 +60,7 @@ def run_workers(arguments, deaths=("", ""), changes=((), ())):
         processes.append(
             subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("worker.py")), death, *map(str, arguments), *change],
-                env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "TF_CONFIG": json.dumps(config)},
+                env={**child_environment(), "TF_CONFIG": json.dumps(config)},
                 stdout=files[index],
                 stderr=files[2 + index],
             )
