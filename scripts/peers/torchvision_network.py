@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from torchvision.ops import MultiScaleRoIAlign
 
 WIDTHS = (32, 64, 128, 256)  # channels of the four stages; the stem has as many as the first
-CHANNELS, BOX_CHANNELS = 64, 512
+CHANNELS, BOX_CHANNELS = 64, 384
 ANCHOR_SIZES = ((16,), (32,), (64,), (128,), (256,))
 
 

@@ -6,7 +6,7 @@ Runs where torch, torchvision and pycocotools are installed; of this project it 
     python scripts/peers/torchvision_scenes.py data/scenes --minutes 10 --json runs/torchvision-10.json
 
 Equal to the preset `scenes-small`: the network (what `resnet_fpn_backbone` builds, with half a ResNet-18 and an FPN
-of 64 channels; the same anchors and heads; the same 5,058,951 trainable parameters, all random at the start), the
+of 64 channels; the same anchors and heads; the same 4,540,039 trainable parameters, all random at the start), the
 scenes, input size, flips, batch, proposals, samples of RPN and box head, RPN thresholds, AdamW with its rate, warm-up,
 clipping and weight decay, bfloat16 where the processor multiplies in it, and score threshold and metrics.
 
