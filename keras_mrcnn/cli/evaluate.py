@@ -34,8 +34,11 @@ def _stages(ctx, param, value):
 @click.option("--stages", default=",".join(STAGES), callback=_stages, help="Which stages to score.")
 @click.option("--json", "metrics_file", type=FILE, help="Write the scores there too.")
 @click.option("--results", "results_file", type=FILE, help="Write the detections there, as COCO results.")
+@click.option("--errors", is_flag=True, help="Sort the mistakes of boxes and masks by kind, with the AP50 each costs.")
 @click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
-def evaluate(weights, weights_option, data, annotations, images, stages, metrics_file, results_file, batch_size):
+def evaluate(
+    weights, weights_option, data, annotations, images, stages, metrics_file, results_file, errors, batch_size
+):
     """Score a model on a COCO data set: RPN, boxes and masks.
 
     WEIGHTS is a weight file or the folder of a run. The data are those of --data, or of --annotations and --images;
@@ -48,11 +51,19 @@ def evaluate(weights, weights_option, data, annotations, images, stages, metrics
     annotations, images = _data_files(weights, data, annotations, images)
     if results_file and stages == ("rpn",):
         raise click.UsageError("the RPN alone finds no objects for --results; score box or mask too")
+    if errors and stages == ("rpn",):
+        raise click.UsageError("the RPN alone finds no objects for --errors; score box or mask too")
 
+    from keras_mrcnn.evaluation.error_tables import format_errors
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
-    scores, results = _evaluate(load_model(weights), annotations, images, stages, batch_size)
+    model = load_model(weights)
+    dataset = _open(annotations, images, model.config.class_names)
+    scores, results = _evaluate(model, dataset, stages, batch_size)
     click.echo(format_table(scores))
+    if errors:
+        scores["errors"] = _errors(dataset, results, stages)
+        click.echo("\n" + format_errors(scores["errors"]))
     if metrics_file:
         write_json(metrics_file, scores)
     if results_file:
@@ -78,18 +89,15 @@ def _data_files(weights, data, annotations, images):
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
 
 
-def _evaluate(model, annotations, images, stages, batch_size):
-    """What `evaluate_model` returns, on the objects of the model's classes."""
+def _evaluate(model, dataset, stages, batch_size):
+    """What `evaluate_model` returns."""
     import tensorflow as tf
 
     from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
     from keras_mrcnn.evaluation.evaluator import evaluate_model
 
     config = model.config
-    dataset = _open(annotations, images, config.class_names)
-    batches = evaluation_dataset(
-        dataset, batch_size=batch_size, min_size=config.min_size, max_size=config.max_size
-    )
+    batches = evaluation_dataset(dataset, batch_size=batch_size, min_size=config.min_size, max_size=config.max_size)
     try:
         return evaluate_model(model, dataset, batches, stages)
     except tf.errors.OpError as error:
@@ -97,6 +105,17 @@ def _evaluate(model, annotations, images, stages, batch_size):
         if sentence is None:
             raise
         raise ValueError(sentence) from None
+
+
+def _errors(dataset, results, stages):
+    """What `analyse_errors` says of the boxes and the masks, as far as they were scored."""
+    from keras_mrcnn.evaluation.errors import analyse_errors
+
+    return {
+        stage: analyse_errors(dataset.coco, results, iou_type, dataset.image_ids, dataset.category_ids)
+        for stage, iou_type in (("box", "bbox"), ("mask", "segm"))
+        if stage in stages
+    }
 
 
 def _open(annotations, images, model_names):

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterable
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -20,6 +21,8 @@ SUMMARY_NAMES = (
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 RESULT_FIELDS = {"bbox": "bbox", "segm": "segmentation"}
+# What COCO's AP without an ending is of: objects of all sizes, the best 100 detections of each class in each image.
+AP_PARAMS = {"maxDets": [100], "areaRng": [[0, 1e10]], "areaRngLbl": ["all"]}
 
 
 def evaluate_detections(
@@ -56,10 +59,8 @@ def evaluate_detections(
     Reference:
         Lin et al., "Microsoft COCO: Common Objects in Context" (2014); pycocotools `COCOeval`.
     """
-    if iou_type not in RESULT_FIELDS:
-        raise ValueError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
+    check_results(coco_gt, results, iou_type)
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
-    _check_results(coco_gt, results, iou_type)
     evaluator = run_coco_eval(copy_ground_truth(coco_gt, image_ids), results, iou_type, image_ids, category_ids)
     metrics: dict = {name: _score(value) for name, value in zip(SUMMARY_NAMES, evaluator.stats)}
     precision = evaluator.eval["precision"]  # [IoU, recall, class, area, detections]; -1: nothing to find
@@ -135,6 +136,47 @@ def run_coco_eval(
     return evaluator
 
 
+def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], iou_type: str) -> np.ndarray:
+    """Returns the IoU of every result with every annotation of one image, whatever their classes.
+
+    Args:
+        coco_gt: what the annotations are from; knows the sizes of the images, which polygons need.
+        results: D COCO result dicts of one image.
+        annotations: G annotations of the same image. For a crowd, the share of the result that it covers, as
+            COCOeval has it, stands for the IoU.
+        iou_type: "bbox" or "segm".
+
+    Returns:
+        float64 [D, G], 0 to 1.
+    """
+    if not results or not annotations:
+        return np.zeros((len(results), len(annotations)))
+    found = [result[RESULT_FIELDS[iou_type]] for result in results]
+    to_find = [item["bbox"] if iou_type == "bbox" else coco_gt.annToRLE(item) for item in annotations]
+    return coco_mask.iou(found, to_find, [int(item["iscrowd"]) for item in annotations])
+
+
+def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
+    """Raises ValueError for an unknown `iou_type` or the first result that cannot be scored."""
+    if iou_type not in RESULT_FIELDS:
+        raise ValueError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
+    needed = ("image_id", "category_id", "score", RESULT_FIELDS[iou_type])
+    for number, result in enumerate(results):
+        for key in needed:
+            if key not in result:
+                raise ValueError(f"Result {number} has no {key!r}, which scoring by {iou_type!r} needs.")
+        if result["image_id"] not in coco_gt.imgs:
+            raise ValueError(
+                f"Result {number} is for image id {result['image_id']}, which is not in the annotations; "
+                "score against the file that these images belong to."
+            )
+        if result["category_id"] not in coco_gt.cats:
+            raise ValueError(
+                f"Result {number} has category id {result['category_id']}, which is not in the annotations; "
+                "score against the file whose classes the model was trained on."
+            )
+
+
 def mean_score(values: np.ndarray) -> float | None:
     """Returns the mean of the entries that COCOeval filled (it leaves -1 elsewhere), or None without any."""
     filled = values[values > -1]
@@ -158,22 +200,3 @@ def _index(coco_gt: COCO, image_ids: list[int], annotations: list[dict]) -> COCO
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
-
-
-def _check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
-    """Raises ValueError for the first result that cannot be scored."""
-    needed = ("image_id", "category_id", "score", RESULT_FIELDS[iou_type])
-    for number, result in enumerate(results):
-        for key in needed:
-            if key not in result:
-                raise ValueError(f"Result {number} has no {key!r}, which scoring by {iou_type!r} needs.")
-        if result["image_id"] not in coco_gt.imgs:
-            raise ValueError(
-                f"Result {number} is for image id {result['image_id']}, which is not in the annotations; "
-                "score against the file that these images belong to."
-            )
-        if result["category_id"] not in coco_gt.cats:
-            raise ValueError(
-                f"Result {number} has category id {result['category_id']}, which is not in the annotations; "
-                "score against the file whose classes the model was trained on."
-            )

@@ -1,0 +1,161 @@
+"""Precision-recall curves of the classes, and which class is taken for which: the data for pictures of both.
+
+Shapes: K classes, in the order of their category ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from keras_mrcnn.evaluation.coco_metrics import (
+    AP_PARAMS,
+    check_results,
+    copy_ground_truth,
+    known_ids,
+    pairwise_ious,
+    run_coco_eval,
+)
+
+BACKGROUND = "background"
+MATCH_IOU = 0.5  # a detection and an object in the same place
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecall:
+    """The precision of each class at each recall, NaN throughout where there is no object of the class.
+
+    Args:
+        class_names: K strings.
+        recall: float64 [101], 0 to 1.
+        precision50: float64 [K, 101], where a match needs IoU 0.5; 0 beyond the highest recall that is reached. The
+            mean of a row is the AP50 of the class.
+        precision75: likewise at IoU 0.75.
+        precision: likewise, the mean over IoU 0.5, 0.55 ... 0.95. The mean of a row is the AP of the class.
+    """
+
+    class_names: tuple[str, ...]
+    recall: np.ndarray
+    precision50: np.ndarray
+    precision75: np.ndarray
+    precision: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionMatrix:
+    """How often objects of one class are detected as another.
+
+    Args:
+        class_names: K + 1 strings, "background" last.
+        counts: int [K + 1, K + 1]. Row: class of the object; column: class of the detection. The last column has the
+            objects that nothing detects, the last row the detections where there is no object.
+        score_threshold: detections with lower scores are not counted.
+    """
+
+    class_names: tuple[str, ...]
+    counts: np.ndarray
+    score_threshold: float
+
+
+def precision_recall_curves(
+    coco_gt: COCO,
+    results: list[dict],
+    iou_type: str,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+) -> PrecisionRecall:
+    """Returns COCOeval's precision at 101 recalls for every class, for objects of all sizes.
+
+    Args:
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+
+    Raises:
+        ValueError: as for `evaluate_detections`.
+
+    Example:
+        >>> curves = precision_recall_curves(dataset.coco, results, "segm")  # doctest: +SKIP
+        >>> plt.plot(curves.recall, curves.precision50[0])  # doctest: +SKIP
+    """
+    check_results(coco_gt, results, iou_type)
+    image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
+    ground_truth = copy_ground_truth(coco_gt, image_ids)
+    evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **AP_PARAMS)
+    # [IoU, recall, class, area, detections] -> [IoU, class, recall]; -1 where there is nothing to find.
+    precision = evaluator.eval["precision"][:, :, :, 0, 0].transpose(0, 2, 1)
+    precision = np.where(precision < 0, np.nan, precision)
+    ious = evaluator.params.iouThrs
+    return PrecisionRecall(
+        class_names=_class_names(coco_gt, category_ids),
+        recall=evaluator.params.recThrs,
+        precision50=precision[np.argmin(abs(ious - 0.5))],
+        precision75=precision[np.argmin(abs(ious - 0.75))],
+        precision=precision.mean(axis=0),
+    )
+
+
+def confusion_matrix(
+    coco_gt: COCO,
+    results: list[dict],
+    iou_type: str,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+    score_threshold: float = 0.5,
+) -> ConfusionMatrix:
+    """Counts which class is taken for which, and what is missed or imagined.
+
+    In each image the detections, best score first, each take the free object that they overlap most at IoU 0.5 or more,
+    whatever its class. Those left over are not counted where they lie in a crowd of their class.
+
+    Args:
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+        score_threshold: lowest score of a detection that counts, 0 to 1.
+
+    Raises:
+        ValueError: as for `evaluate_detections`.
+
+    Example:
+        >>> matrix = confusion_matrix(dataset.coco, results, "bbox")  # doctest: +SKIP
+        >>> cats_taken_for_dogs = matrix.counts[matrix.class_names.index("cat"), matrix.class_names.index("dog")]
+        ... # doctest: +SKIP
+    """
+    check_results(coco_gt, results, iou_type)
+    image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
+    ground_truth = copy_ground_truth(coco_gt, image_ids)
+    labels = {category_id: label for label, category_id in enumerate(category_ids)}
+    found: dict[int, list[dict]] = {image_id: [] for image_id in image_ids}
+    for result in results:
+        if result["image_id"] in found and result["category_id"] in labels and result["score"] >= score_threshold:
+            found[result["image_id"]].append(result)
+    counts = np.zeros((len(labels) + 1, len(labels) + 1), int)
+    for image_id in image_ids:
+        objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in labels]
+        for row, column in _pairs(ground_truth, found[image_id], objects, iou_type):
+            counts[labels.get(row, len(labels)), labels.get(column, len(labels))] += 1
+    return ConfusionMatrix((*_class_names(coco_gt, category_ids), BACKGROUND), counts, float(score_threshold))
+
+
+def _pairs(coco_gt: COCO, found: list[dict], annotations: list[dict], iou_type: str) -> list[tuple]:
+    """Returns the category ids of each object and its detection in one image, None for background."""
+    found = sorted(found, key=lambda result: -result["score"])
+    ious = pairwise_ious(coco_gt, found, annotations, iou_type)
+    free = [number for number, item in enumerate(annotations) if not item["iscrowd"]]
+    crowds = [number for number, item in enumerate(annotations) if item["iscrowd"]]
+    category_ids = [item["category_id"] for item in annotations]
+    pairs = []
+    for result, overlaps in zip(found, ious):
+        same = [category_id == result["category_id"] for category_id in category_ids]
+        # Where two objects overlap alike, as a person and their clothes may, the one of the same class goes first.
+        best = max(free, key=lambda number: (overlaps[number], same[number]), default=None)
+        if best is not None and overlaps[best] >= MATCH_IOU:
+            free.remove(best)
+            pairs.append((category_ids[best], result["category_id"]))
+        elif not any(same[number] and overlaps[number] >= MATCH_IOU for number in crowds):
+            pairs.append((None, result["category_id"]))
+    return pairs + [(category_ids[number], None) for number in free]
+
+
+def _class_names(coco_gt: COCO, category_ids: list[int]) -> tuple[str, ...]:
+    return tuple(coco_gt.cats[category_id]["name"] for category_id in category_ids)

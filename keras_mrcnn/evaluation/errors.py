@@ -1,0 +1,151 @@
+"""How much AP50 each kind of mistake costs.
+
+The cost of a kind is how much AP50 rises once an oracle mends that kind and nothing else, so the costs of all kinds do
+not add up to what is missing from 1.
+
+Shapes: D detections, G ground truths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from keras_mrcnn.evaluation.error_kinds import SortedDetections, sort_detections
+
+# The paper's kinds in its order: five of detections, one of ground truths.
+KINDS = ("class", "location", "both", "duplicate", "background", "missed")
+MENDED_KINDS = ("class", "location")  # oracles put the best of these right; all the others they take away
+RECALLS = np.linspace(0, 1, 101)  # where COCOeval reads the precision
+_NOTHING = np.zeros(0, int)  # no positions
+
+
+def analyse_errors(
+    coco_gt: COCO,
+    results: list[dict],
+    iou_type: str,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+) -> dict:
+    """Counts the mistakes of each kind and says what AP50 each kind costs.
+
+    Args:
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+
+    Returns:
+        dict of
+        "AP50": float, that of `evaluate_detections`, or None where there is no object to find;
+        "ground_truths", "detections", "right", "ignored": int; detections that match a crowd are ignored;
+        "kinds": dict of each of `KINDS` to {"count": int, "AP50_cost": float, or None where AP50 is}: of detections,
+        "class" (place of an object, another class), "location" (class of an object, IoU 0.1 to 0.5), "both" (another
+        class and IoU 0.1 to 0.5), "duplicate" (of an object that a better detection has found), "background" (IoU below
+        0.1 with every object); of ground truths, "missed" (not found, nor meant by a wrong class or location);
+        "special": dict likewise of "false_positives" (all wrong detections) and "false_negatives" (all objects that are
+        not found).
+        The detections are the right, the ignored and those of the first five kinds.
+
+    Raises:
+        ValueError: as for `evaluate_detections`.
+
+    Example:
+        >>> analyse_errors(dataset.coco, results, "segm")["kinds"]["class"]  # doctest: +SKIP
+        {'count': 12, 'AP50_cost': 0.031}
+
+    Reference:
+        Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors" (2020), sections 2.2 and 2.3.
+    """
+    found = sort_detections(coco_gt, results, iou_type, image_ids, category_ids)
+    base = _mended_ap50(found)
+
+    def entry(count: int, **mending: np.ndarray) -> dict:
+        return {"count": int(count), "AP50_cost": None if base is None else _mended_ap50(found, **mending) - base}
+
+    kinds = {}
+    for kind in KINDS[:-1]:
+        of_kind = found.kinds == kind
+        put_right = best_for_each_object(found, of_kind) if kind in MENDED_KINDS else _NOTHING
+        kinds[kind] = entry(of_kind.sum(), removed=of_kind, put_right=put_right)
+    kinds["missed"] = entry(found.gt_missed.sum(), not_counted=found.gt_missed)
+    wrong = np.isin(found.kinds, KINDS)
+    return {
+        "AP50": base,
+        "ground_truths": len(found.gt_ids),
+        "detections": len(found.detections),
+        "right": int((found.kinds == "right").sum()),
+        "ignored": int((found.kinds == "ignored").sum()),
+        "kinds": kinds,
+        "special": {
+            "false_positives": entry(wrong.sum(), removed=wrong),
+            "false_negatives": entry((~found.gt_found).sum(), not_counted=~found.gt_found),
+        },
+    }
+
+
+def average_precision(scores: np.ndarray, right: np.ndarray, num_objects: int) -> float:
+    """Returns the AP of one class as COCOeval has it: the mean of the precision at 101 recalls.
+
+    Args:
+        scores: float64 [D].
+        right: bool [D], whether the detection matches an object.
+        num_objects: how many objects there are to find, at least 1.
+
+    Example:
+        >>> average_precision(np.array([0.9, 0.8]), np.array([False, True]), num_objects=1)
+        0.5
+    """
+    right = right[np.argsort(-scores, kind="stable")]
+    recall = np.cumsum(right) / num_objects
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    # The precision at a recall that is never reached is 0.
+    return float(np.append(best_from_here, 0.0)[np.searchsorted(recall, RECALLS, side="left")].mean())
+
+
+def best_for_each_object(found: SortedDetections, chosen: np.ndarray) -> np.ndarray:
+    """Returns the positions of the chosen detections that can be put right: the best for each object not found yet.
+
+    Any other would be a duplicate once its class or location were right.
+
+    Args:
+        found: what `sort_detections` returns.
+        chosen: bool [D], detections of wrong class or location.
+    """
+    rows = np.flatnonzero(chosen)
+    rows = rows[~found.gt_found[found.targets[rows]]]
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    _, first = np.unique(found.targets[rows], return_index=True)
+    return rows[first]
+
+
+def _mended_ap50(
+    found: SortedDetections,
+    removed: np.ndarray = _NOTHING,
+    put_right: np.ndarray = _NOTHING,
+    not_counted: np.ndarray = _NOTHING,
+) -> float | None:
+    """Returns the mean AP50 of the classes that have objects, after an oracle's work; None where no class has.
+
+    Args:
+        found: what `sort_detections` returns.
+        removed: positions, or bool [D], of detections to take away.
+        put_right: positions of detections that stay nevertheless, and match their targets.
+        not_counted: positions, or bool [G], of objects that need not be found.
+    """
+    category_ids, right, kept = found.category_ids.copy(), found.kinds == "right", found.kinds != "ignored"
+    kept[removed] = False
+    kept[put_right] = right[put_right] = True
+    category_ids[put_right] = found.gt_category_ids[found.targets[put_right]]
+    to_find = np.delete(found.gt_category_ids, not_counted)
+    scores = []
+    for category_id in np.unique(found.gt_category_ids):
+        rows, num_objects = kept & (category_ids == category_id), int((to_find == category_id).sum())
+        if num_objects:
+            scores.append(average_precision(found.scores[rows], right[rows], num_objects))
+        elif rows.any():
+            scores.append(0.0)  # nothing is left to find, yet something is found
+    if not len(found.gt_ids):
+        return None
+    # A class of which nothing is left, neither objects nor detections, does not count; if none counts, all is well.
+    return float(np.mean(scores)) if scores else 1.0
