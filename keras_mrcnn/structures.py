@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A pasted mask with the place of its upper left corner: `image[y:y + wh, x:x + ww]` is where it belongs.
-MaskPatch = tuple[int, int, np.ndarray]
+from keras_mrcnn import pasting
+from keras_mrcnn.pasting import MaskPatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +100,15 @@ class Detections:
         Reference:
             torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`.
         """
-        if self.masks is None:
-            raise ValueError("Detections.masks is None, so there is nothing to paste; predict with masks first.")
-        for y, x, patch in _detection_patches(self.masks, self.boxes, self.image_size):
-            yield y, x, patch if threshold is None else patch > threshold
+        return pasting.patches(self._grids(), threshold)
 
     def paste_masks(self, threshold: float | None = 0.5) -> np.ndarray:
-        """Returns the masks at the size of the image: bool [D, h, w], or float32 when threshold is None."""
-        dtype = np.float32 if threshold is None else bool
-        return _paste_patches(self.mask_patches(threshold), len(self), self.image_size, dtype)
+        """Returns the masks at the size of the image: bool [D, h, w], or float32 when threshold is None.
+
+        Raises:
+            ValueError: these detections have no masks.
+        """
+        return pasting.paste(self._grids(), len(self), self.image_size, threshold)
 
     def to_coco(self, image_id: int) -> list[dict]:
         """Returns COCO results, one dict a detection, that `json.dump` and pycocotools' `loadRes` take.
@@ -128,9 +128,14 @@ class Detections:
             for category_id, box_xywh, score in columns
         ]
         if self.masks is not None:
-            for result, segmentation in zip(results, _encode_patches(self.mask_patches(), self.image_size)):
+            for result, segmentation in zip(results, pasting.encode(self.mask_patches(), self.image_size)):
                 result["segmentation"] = segmentation
         return results
+
+    def _grids(self) -> Iterator[pasting.Grid]:
+        if self.masks is None:
+            raise ValueError("Detections.masks is None, so there is nothing to paste; predict with masks first.")
+        return pasting.detection_grids(self.masks, self.boxes, self.image_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,87 +197,25 @@ class GroundTruth:
     def mask_patches(self) -> Iterator[MaskPatch]:
         """Gives each mask as the part of the image that its box covers: (y, x, bool patch).
 
-        A pixel belongs to the object where the coverage, interpolated at the pixel's centre, is above one
-        half. Nothing is padded around the grid, so a mask that fills its box is given back whole.
+        A pixel belongs to the object where the coverage, interpolated at the pixel's centre, is above one half.
 
         Raises:
             ValueError: the ground truth was read without masks.
         """
-        if self.masks is None:
-            raise ValueError("GroundTruth.masks is None, so there is nothing to paste; read it with a mask size.")
-        height, width = self.image_size
-        for mask, (x0, y0, x1, y1) in zip(self.masks, self.boxes.astype(np.float64).tolist()):
-            rows = _pixels_inside(y0, y1, height)
-            columns = _pixels_inside(x0, x1, width)
-            values = mask.astype(np.float32) / np.float32(255.0)
-            across = _interpolation(np.array(columns) + 0.5 - x0, x1 - x0, len(mask))
-            down = _interpolation(np.array(rows) + 0.5 - y0, y1 - y0, len(mask))
-            yield rows.start, columns.start, down @ values @ across.T > 0.5
+        return pasting.patches(self._grids(), 0.5)
 
     def paste_masks(self) -> np.ndarray:
-        """Returns the masks at the size of the image: bool [G, h, w]."""
-        return _paste_patches(self.mask_patches(), len(self), self.image_size, bool)
+        """Returns the masks at the size of the image: bool [G, h, w].
 
+        Raises:
+            ValueError: the ground truth was read without masks.
+        """
+        return pasting.paste(self._grids(), len(self), self.image_size, 0.5)
 
-def _detection_patches(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[MaskPatch]:
-    """Gives the soft pasted masks, cut to the image. All the arithmetic on boxes is float32, as torchvision's."""
-    height, width = image_size
-    side = masks.shape[-1] + 2
-    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    centres = (boxes[:, 2:] + boxes[:, :2]) * 0.5
-    halves = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (side / masks.shape[-1])
-    corners = np.concatenate([centres - halves, centres + halves], axis=1).astype(np.int64)
-    for mask, (x0, y0, x1, y1) in zip(padded, corners.tolist()):
-        rows = np.arange(max(y0, 0), min(y1 + 1, height))
-        columns = np.arange(max(x0, 0), min(x1 + 1, width))
-        down = _interpolation(rows - y0 + 0.5, max(y1 - y0 + 1, 1), side)
-        across = _interpolation(columns - x0 + 0.5, max(x1 - x0 + 1, 1), side)
-        yield max(y0, 0), max(x0, 0), down @ mask @ across.T
-
-
-def _interpolation(offsets: np.ndarray, length: float, side: int) -> np.ndarray:
-    """Returns the float32 [P, side] matrix that interpolates `side` grid cells over `length` at P points.
-
-    `offsets` are distances from the start, in the units of `length`; values lie at the cells' centres, and
-    the outermost ones hold to the edge (torch's `interpolate`, bilinear, align_corners=False).
-    """
-    weights = np.zeros((len(offsets), side), np.float32)
-    if not len(offsets):
-        return weights
-    places = np.clip(np.asarray(offsets, np.float64) * (side / length) - 0.5, 0.0, side - 1.0)
-    lower = places.astype(np.int64)
-    upper = np.minimum(lower + 1, side - 1)
-    share = (places - lower).astype(np.float32)
-    points = np.arange(len(offsets))
-    np.add.at(weights, (points, lower), 1.0 - share)
-    np.add.at(weights, (points, upper), share)
-    return weights
-
-
-def _pixels_inside(start: float, stop: float, size: int) -> range:
-    """Returns the numbers of the pixels within 0..size-1 whose centres lie in [start, stop)."""
-    return range(max(int(np.ceil(start - 0.5)), 0), min(int(np.ceil(stop - 0.5)), size))
-
-
-def _paste_patches(patches: Iterator[MaskPatch], count: int, image_size: tuple[int, int], dtype: type) -> np.ndarray:
-    """Returns [count, h, w] with every patch at its place and zeros elsewhere."""
-    pasted = np.zeros((count, *image_size), dtype)
-    for image, (y, x, patch) in zip(pasted, patches):
-        image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
-    return pasted
-
-
-def _encode_patches(patches: Iterator[MaskPatch], image_size: tuple[int, int]) -> Iterator[dict]:
-    """Gives a COCO RLE dict for every patch; only one image-sized buffer is ever held."""
-    from pycocotools import mask as coco_mask
-
-    image = np.zeros(image_size, np.uint8, order="F")
-    for y, x, patch in patches:
-        place = image[y : y + patch.shape[0], x : x + patch.shape[1]]
-        place[...] = patch
-        encoded = coco_mask.encode(image)
-        place[...] = 0
-        yield {"size": list(image_size), "counts": encoded["counts"].decode("ascii")}
+    def _grids(self) -> Iterator[pasting.Grid]:
+        if self.masks is None:
+            raise ValueError("GroundTruth.masks is None, so there is nothing to paste; read it with a mask size.")
+        return pasting.coverage_grids(self.masks, self.boxes, self.image_size)
 
 
 def _checked_array(name: str, value: object, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:

@@ -1,0 +1,159 @@
+"""Small masks on the grid of their boxes, pasted into the image.
+
+A pasted mask is down @ values @ across^T: bilinear interpolation of the grid along each axis. Each row of the two
+matrices has at most two weights above 0, and neighbouring rows use the same or the next cells. So the image is made
+a few rows at a time, from those few rows of the grid that they touch: the soft values then never leave the
+processor's cache, and nothing is done outside the box.
+
+Shapes: D objects, M mask side, S cells of a grid's side (M, and 2 more where the mask is padded), P Q the rows and
+columns of the image that a grid covers, h w the image's height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+# A pasted mask with the place of its upper left corner: `image[y:y + wh, x:x + ww]` is where it belongs.
+MaskPatch = tuple[int, int, np.ndarray]
+
+# So many soft values fit into the cache: 60 rows of an image of 1,088 columns, 256 kB.
+VALUES_AT_ONCE = 1 << 16
+
+
+class Grid(NamedTuple):
+    """Values on a grid and how they are spread over image[y : y + P, x : x + Q].
+
+    Args:
+        y: the first row of the image.
+        x: the first column of the image.
+        down: float32 [P, S], the share that each row of the grid has in each row of the image.
+        values: float32 [S, S].
+        across: float32 [Q, S], the same for columns.
+    """
+
+    y: int
+    x: int
+    down: np.ndarray
+    values: np.ndarray
+    across: np.ndarray
+
+
+def detection_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[Grid]:
+    """Gives for each detection its mask, padded by one cell, over the box enlarged as much, cut to the image.
+
+    All the arithmetic on boxes is float32, as torchvision's.
+
+    Args:
+        masks: float32 [D, M, M], probabilities on a grid over the box.
+        boxes: float32 [D, 4], xyxy pixels.
+        image_size: (h, w).
+
+    Reference:
+        torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`.
+    """
+    height, width = image_size
+    side = masks.shape[-1] + 2
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    centres = (boxes[:, 2:] + boxes[:, :2]) * 0.5
+    halves = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (side / masks.shape[-1])
+    corners = np.concatenate([centres - halves, centres + halves], axis=1).astype(np.int64)
+    for mask, (x0, y0, x1, y1) in zip(padded, corners.tolist()):
+        rows = np.arange(max(y0, 0), min(y1 + 1, height))
+        columns = np.arange(max(x0, 0), min(x1 + 1, width))
+        down = _interpolation(rows - y0 + 0.5, max(y1 - y0 + 1, 1), side)
+        across = _interpolation(columns - x0 + 0.5, max(x1 - x0 + 1, 1), side)
+        yield Grid(max(y0, 0), max(x0, 0), down, mask, across)
+
+
+def coverage_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[Grid]:
+    """Gives for each ground truth its coverage, 0 to 1, over the pixels whose centres its box holds.
+
+    Nothing is padded around the grid, so a mask that fills its box is given back whole.
+
+    Args:
+        masks: uint8 [D, M, M], coverage of the cells of a grid over the box, 0 to 255.
+        boxes: float32 [D, 4], xyxy pixels.
+        image_size: (h, w).
+    """
+    height, width = image_size
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.astype(np.float64).tolist()):
+        rows = _pixels_inside(y0, y1, height)
+        columns = _pixels_inside(x0, x1, width)
+        down = _interpolation(np.array(rows) + 0.5 - y0, y1 - y0, len(mask))
+        across = _interpolation(np.array(columns) + 0.5 - x0, x1 - x0, len(mask))
+        yield Grid(rows.start, columns.start, down, mask.astype(np.float32) / np.float32(255.0), across)
+
+
+def patches(grids: Iterable[Grid], threshold: float | None) -> Iterator[MaskPatch]:
+    """Gives each grid as the part of the image that it covers: bool above the threshold, float32 without one."""
+    for grid in grids:
+        patch = np.empty((len(grid.down), len(grid.across)), _dtype(threshold))
+        _spread(grid, threshold, patch)
+        yield grid.y, grid.x, patch
+
+
+def paste(grids: Iterable[Grid], count: int, image_size: tuple[int, int], threshold: float | None) -> np.ndarray:
+    """Returns [count, h, w] with every grid at its place and zeros elsewhere; bool, or float32 without threshold."""
+    # The system gives zeroed memory page by page as it is written to: what lies outside the boxes costs nothing.
+    pasted = np.zeros((count, *image_size), _dtype(threshold))
+    for image, grid in zip(pasted, grids):
+        _spread(grid, threshold, image[grid.y : grid.y + len(grid.down), grid.x : grid.x + len(grid.across)])
+    return pasted
+
+
+def encode(mask_patches: Iterable[MaskPatch], image_size: tuple[int, int]) -> Iterator[dict]:
+    """Gives a COCO RLE dict for every bool patch; only one image-sized buffer is ever held. Needs pycocotools."""
+    from pycocotools import mask as coco_mask
+
+    image = np.zeros(image_size, np.uint8, order="F")
+    for y, x, patch in mask_patches:
+        place = image[y : y + patch.shape[0], x : x + patch.shape[1]]
+        place[...] = patch
+        encoded = coco_mask.encode(image)
+        place[...] = 0
+        yield {"size": list(image_size), "counts": encoded["counts"].decode("ascii")}
+
+
+def _spread(grid: Grid, threshold: float | None, out: np.ndarray) -> None:
+    """Writes the interpolated values, or whether they are above the threshold, into `out` [P, Q]."""
+    columns = grid.values @ grid.across.T
+    rows = max(VALUES_AT_ONCE // max(len(grid.across), 1), 1)
+    for start in range(0, len(out), rows):
+        down = grid.down[start : start + rows]
+        used = np.flatnonzero(down[0] + down[-1])  # cells only go up from row to row
+        cells = slice(used[0], used[-1] + 1)
+        place = out[start : start + rows]
+        if threshold is None:
+            np.matmul(down[:, cells], columns[cells], out=place)
+        else:
+            np.greater(down[:, cells] @ columns[cells], threshold, out=place)
+
+
+def _dtype(threshold: float | None) -> type:
+    return np.float32 if threshold is None else bool
+
+
+def _interpolation(offsets: np.ndarray, length: float, side: int) -> np.ndarray:
+    """Returns the float32 [P, side] matrix that interpolates `side` grid cells over `length` at P points.
+
+    `offsets` are rising distances from the start, in the units of `length`; values lie at the cells' centres,
+    and the outermost ones hold to the edge (torch's `interpolate`, bilinear, align_corners=False).
+    """
+    weights = np.zeros((len(offsets), side), np.float32)
+    if not len(offsets):
+        return weights
+    places = np.clip(np.asarray(offsets, np.float64) * (side / length) - 0.5, 0.0, side - 1.0)
+    lower = places.astype(np.int64)
+    share = (places - lower).astype(np.float32)
+    points = np.arange(len(offsets))
+    weights[points, lower] = 1.0 - share
+    weights[points, np.minimum(lower + 1, side - 1)] += share  # the last cell has no next one, and a share of 0
+    return weights
+
+
+def _pixels_inside(start: float, stop: float, size: int) -> range:
+    """Returns the numbers of the pixels within 0..size-1 whose centres lie in [start, stop)."""
+    return range(max(int(np.ceil(start - 0.5)), 0), min(int(np.ceil(stop - 0.5)), size))
