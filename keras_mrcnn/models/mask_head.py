@@ -1,6 +1,6 @@
 """Mask head: which pixels of an RoI belong to the object.
 
-Shapes: B batch, R RoIs, S side of the pooled map, M = 2 S mask side, C channels, K classes.
+Shapes: B batch, R RoIs, N = B R, S side of the pooled map, M = 2 S mask side, C channels, K classes.
 """
 
 import keras
@@ -12,7 +12,8 @@ from keras_mrcnn.layers.conv_norm import ConvNorm, he_normal
 class MaskHead(keras.Model):
     """A fully convolutional head with an independent sigmoid mask for each class.
 
-    Classes do not compete: the box head decides on the class, and only that class's mask counts.
+    Classes do not compete: the box head decides on the class, and only that class's mask counts. So only that one is
+    computed.
 
     Args:
         num_classes: K, without the background.
@@ -22,40 +23,60 @@ class MaskHead(keras.Model):
 
     Call arguments:
         pooled: float [B, R, S, S, C] from RoIAlign.
+        labels: int32 [B, R], 0..K, the class whose mask is wanted of each RoI; 0 is the background's, which means
+            nothing.
         training: whether batch statistics are used and moved, where `norm` has any and the head is not frozen.
 
     Returns:
-        mask logits float32 [B, R, M, M, K + 1], background first.
+        mask logits float32 [B, R, M, M].
 
     Reference: He et al., Mask R-CNN, 2017, section 3 and figure 4 (right).
     """
 
     def __init__(self, num_classes, channels=256, convolutions=4, norm=None, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.num_outputs = num_classes + 1
         self.convs = [
             ConvNorm(channels, 3, norm=norm, epsilon=epsilon, name=f"conv{i + 1}") for i in range(convolutions)
         ]
+        # These two hold weights only: `call` does in its own order what they would do one after the other.
         self.upsample = keras.layers.Conv2DTranspose(
-            channels, 2, strides=2, activation="relu", kernel_initializer=he_normal(), name="upsample"
+            channels, 2, strides=2, kernel_initializer=he_normal(), name="upsample"
         )
-        self.logits = keras.layers.Conv2D(self.num_outputs, 1, kernel_initializer=he_normal(), name="logits")
+        self.logits = keras.layers.Conv2D(num_classes + 1, 1, kernel_initializer=he_normal(), name="logits")
 
-    def call(self, pooled, training=False):
+    def build(self, input_shape):
+        shape = [None, *input_shape[2:]]
+        for conv in self.convs:
+            conv.build(shape)
+            shape = [*shape[:3], conv.conv.filters]
+        self.upsample.build(shape)
+        self.logits.build([*shape[:3], self.upsample.filters])
+        self.built = True
+
+    def call(self, pooled, labels, training=False):
         shape = tf.shape(pooled)
         x = tf.reshape(pooled, [-1, *pooled.shape[2:]])
         for conv in self.convs:
             x = tf.nn.relu(conv(x, training=training))
-        x = tf.cast(self.logits(self.upsample(x)), tf.float32)
-        return tf.reshape(x, [shape[0], shape[1], *x.shape[1:]])
+        side = x.shape[1]
+        x = self._logits(self._quarters(x), tf.reshape(labels, [-1]))
+        x = tf.nn.depth_to_space(tf.reshape(x, [-1, side, side, 4]), 2)
+        return tf.reshape(x, [shape[0], shape[1], 2 * side, 2 * side])
 
+    def _quarters(self, x):
+        """The transposed convolution of [N, S, S, C]: [N, S * S * 4, C], the four quarters of each cell in a row.
 
-def select_class(mask_logits, labels):
-    """The mask logits float32 [B, R, M, M] of each RoI's class.
+        With a stride of its own size no two cells touch, so it is one matrix product.
+        """
+        kernel = tf.cast(tf.convert_to_tensor(self.upsample.kernel), x.dtype)  # [2, 2, out, in]
+        out, channels = kernel.shape[2:]
+        kernel = tf.reshape(tf.transpose(kernel, [3, 0, 1, 2]), [channels, 4 * out])
+        quarters = tf.reshape(tf.matmul(tf.reshape(x, [-1, channels]), kernel), [-1, x.shape[1] * x.shape[2] * 4, out])
+        return tf.nn.relu(quarters + tf.cast(tf.convert_to_tensor(self.upsample.bias), x.dtype))
 
-    Args:
-        mask_logits: float32 [B, R, M, M, K + 1].
-        labels: int32 [B, R], 0..K.
-    """
-    index = tf.broadcast_to(labels[:, :, None, None], tf.shape(mask_logits)[:-1])
-    return tf.gather(mask_logits, index, batch_dims=4)
+    def _logits(self, quarters, labels):
+        """Float32 [N, S * S * 4]: the last convolution of each RoI's own class, labels int32 [N]."""
+        kernel = tf.cast(tf.convert_to_tensor(self.logits.kernel)[0, 0], quarters.dtype)
+        own_kernel = tf.gather(tf.transpose(kernel), labels)[:, :, None]
+        own_bias = tf.gather(tf.convert_to_tensor(self.logits.bias), labels)[:, None]
+        return tf.cast(tf.matmul(quarters, own_kernel)[:, :, 0], tf.float32) + tf.cast(own_bias, tf.float32)

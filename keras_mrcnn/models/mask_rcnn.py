@@ -13,7 +13,7 @@ from keras_mrcnn.layers.proposals import ProposalLayer
 from keras_mrcnn.layers.roi_align import RoIAlign
 from keras_mrcnn.models.box_head import BoxHead
 from keras_mrcnn.models.fpn import C4, FPN
-from keras_mrcnn.models.mask_head import MaskHead, select_class
+from keras_mrcnn.models.mask_head import MaskHead
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.models.rpn import RPN
 
@@ -146,9 +146,8 @@ class MaskRCNN(keras.Model):
         # At most as many as the fullest image has, but never none: convolutions of nothing are where runtimes fail.
         most = tf.maximum(tf.reduce_max(detections.valid), 1)
         boxes, labels = detections.boxes[:, :most], detections.labels[:, :most]
-        logits = self.mask_head(self.mask_pool(self.roi_features(features), boxes))
-        present = tf.cast(labels > 0, tf.float32)[:, :, None, None]
-        masks = tf.sigmoid(select_class(logits, labels)) * present
+        logits = self.mask_head(self.mask_pool(self.roi_features(features), boxes), labels)
+        masks = tf.sigmoid(logits) * tf.cast(labels > 0, tf.float32)[:, :, None, None]
         room = tf.shape(detections.labels)[1] - most
         return tf.pad(masks, [[0, 0], [0, room], [0, 0], [0, 0]])
 

@@ -11,7 +11,6 @@ from keras_mrcnn import losses
 from keras_mrcnn.layers.detections import BOX_HEAD_WEIGHTS
 from keras_mrcnn.layers.proposals import RPN_WEIGHTS
 from keras_mrcnn.models.fpn import subsample
-from keras_mrcnn.models.mask_head import select_class
 from keras_mrcnn.models.sampled_anchors import score_sampled_anchors
 from keras_mrcnn.ops.masks import crop_mask_targets
 from keras_mrcnn.targets.roi_targets import sample_rois
@@ -206,10 +205,11 @@ class MaskStage(Stage):
         # Positives come first: what no image of the batch fills is not worth a convolution.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(targets.labels > 0, tf.int32), axis=1)), 1)
         rois, labels, matched = targets.rois[:, :most], targets.labels[:, :most], targets.matched[:, :most]
-        logits = model.mask_head(model.mask_pool(model.roi_features(features), rois), training=training)
+        pooled = model.mask_pool(model.roi_features(features), rois)
+        logits = model.mask_head(pooled, tf.maximum(labels, 0), training=training)
         target_masks = crop_mask_targets(batch["gt_masks"], batch["gt_boxes"], rois, matched, logits.shape[2])
         return {
-            "mask_logits": select_class(logits, tf.maximum(labels, 0)),
+            "mask_logits": logits,
             "target_masks": tf.stop_gradient(target_masks),
             "labels": labels,
         }

@@ -1,4 +1,4 @@
-"""RPN, box head and mask head: order of outputs, shapes, no RoIs, class selection."""
+"""RPN, box head and mask head: order of outputs, shapes, no RoIs, the class of a mask."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from golden_inputs import uniform
 
 from keras_mrcnn.models.box_head import BoxHead
-from keras_mrcnn.models.mask_head import MaskHead, select_class
+from keras_mrcnn.models.mask_head import MaskHead
 from keras_mrcnn.models.rpn import RPN
 
 MAPS = [tf.constant(uniform(f"map {h}", (2, h, w, 4))) for h, w in ((4, 6), (2, 3))]
@@ -79,43 +79,63 @@ def test_box_head_with_convolutions_and_norms():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+LABELS = tf.constant([[0, 3, 2, 1, 1], [1, 0, 3, 3, 2]])
+
+
 def test_mask_head_with_norms():
     head, plain = MaskHead(3, 4, convolutions=2, norm="frozen_bn", epsilon=0.25), MaskHead(3, 4, convolutions=0)
     pooled = tf.constant(uniform("pooled", (2, 5, 3, 3, 4)))
-    head(pooled), plain(pooled)
+    head(pooled, LABELS), plain(pooled, LABELS)
     for conv, factor in zip(head.convs, (2, 3)):
         pass_on(conv, factor, 4)
     for layer, other in ((head.upsample, plain.upsample), (head.logits, plain.logits)):
         layer.set_weights(other.get_weights())
-    np.testing.assert_allclose(head(pooled), plain(6 * tf.nn.relu(pooled)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head(pooled, LABELS), plain(6 * tf.nn.relu(pooled), LABELS), rtol=1e-4, atol=1e-5)
+
+
+def test_mask_head_gives_the_mask_of_each_class():
+    head, pooled = MaskHead(3, 8, convolutions=1), tf.constant(uniform("pooled", (2, 5, 3, 3, 4)))
+    head(pooled, LABELS)
+    head.upsample.bias.assign(uniform("upsample bias", (8,)))
+    head.logits.bias.assign(uniform("logits bias", (4,)))
+    found = head(pooled, LABELS)
+    # The same layer after layer, for all classes.
+    x = tf.nn.relu(head.convs[0](tf.reshape(pooled, [10, 3, 3, 4])))
+    every = head.logits(tf.nn.relu(head.upsample(x)))
+    for roi, label in enumerate(LABELS.numpy().ravel()):
+        np.testing.assert_allclose(found[roi // 5, roi % 5], every[roi, :, :, label], atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [BoxHead, MaskHead])
 def test_statistics_of_heads_move_in_training_only(make):
     head = make(2, convolutions=2, norm="bn")
     pooled = tf.constant(uniform("pooled", (1, 2, 3, 3, 4), 1, 2))
-    head(pooled)
+    inputs = [pooled] if make is BoxHead else [pooled, tf.constant([[1, 2]])]
+    head(*inputs)
     assert not any(conv.norm.moving_mean.numpy().any() for conv in head.convs)
-    head(pooled, training=True)
+    head(*inputs, training=True)
     assert all(conv.norm.moving_mean.numpy().any() for conv in head.convs)
     head.trainable = False
     before = head.get_weights()
-    head(pooled, training=True)
+    head(*inputs, training=True)
     assert all((old == new).all() for old, new in zip(before, head.get_weights()))
 
 
 def test_each_roi_is_on_its_own():
     pooled = tf.constant(uniform("pooled", (2, 5, 2, 2, 4)))
     box_head, mask_head = BoxHead(2, channels=8), MaskHead(2, channels=4, convolutions=1)
-    for head in (box_head, lambda x: (mask_head(x),)):
-        for whole, part in zip(head(pooled), head(pooled[1:, 2:4])):
-            np.testing.assert_allclose(whole[1:, 2:4], part, atol=1e-5)
+    labels = LABELS % 3
+    for whole, part in (
+        *zip(box_head(pooled), box_head(pooled[1:, 2:4])),
+        (mask_head(pooled, labels), mask_head(pooled[1:, 2:4], labels[1:, 2:4])),
+    ):
+        np.testing.assert_allclose(whole[1:, 2:4], part, atol=1e-5)
 
 
 @pytest.mark.parametrize("convolutions", [0, 4])
 def test_mask_head_doubles_the_side(convolutions):
-    logits = MaskHead(3, channels=4, convolutions=convolutions)(tf.zeros([2, 5, 14, 14, 4]))
-    assert logits.shape == (2, 5, 28, 28, 4) and logits.dtype == tf.float32
+    logits = MaskHead(3, channels=4, convolutions=convolutions)(tf.zeros([2, 5, 14, 14, 4]), LABELS)
+    assert logits.shape == (2, 5, 28, 28) and logits.dtype == tf.float32
 
 
 def test_box_head_without_rois():
@@ -123,18 +143,10 @@ def test_box_head_without_rois():
     assert class_logits.shape == (2, 0, 3) and deltas.shape == (2, 0, 3, 4)
 
 
-def test_select_class():
-    logits = tf.constant(uniform("masks", (2, 3, 4, 4, 5)))
-    labels = tf.constant([[0, 4, 2], [1, 1, 3]])
-    chosen = select_class(logits, labels)
-    for image in range(2):
-        for roi in range(3):
-            np.testing.assert_array_equal(chosen[image, roi], logits[image, roi, :, :, int(labels[image, roi])])
-
-
 def test_classes_do_not_compete_for_masks():
-    logits = tf.Variable(uniform("independent masks", (1, 1, 2, 2, 3)))
+    head, pooled = MaskHead(2, channels=4, convolutions=0), tf.constant(uniform("pooled", (1, 1, 3, 3, 4)))
+    head(pooled, [[1]])
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(tf.sigmoid(select_class(logits, tf.constant([[1]]))))
-    gradient = tf.convert_to_tensor(tape.gradient(total, logits)).numpy()
-    assert gradient[..., 1].all() and not gradient[..., [0, 2]].any()
+        total = tf.reduce_sum(tf.sigmoid(head(pooled, tf.constant([[1]]))))
+    gradient = tf.convert_to_tensor(tape.gradient(total, head.logits.kernel)).numpy()
+    assert gradient[..., 1].any() and not gradient[..., [0, 2]].any()

@@ -13,7 +13,6 @@ from keras_mrcnn import losses
 from keras_mrcnn.data import transforms
 from keras_mrcnn.layers.detections import BOX_HEAD_WEIGHTS
 from keras_mrcnn.layers.proposals import Proposals
-from keras_mrcnn.models.mask_head import select_class
 from keras_mrcnn.structures import Detections
 from keras_mrcnn.weights.names import named_weights
 
@@ -132,7 +131,7 @@ def test_head_losses_and_gradients(steps, expected):
     assert len(variables) > 10 and all("running" in name for name in left_out)
     with tf.GradientTape() as tape:
         logits, deltas = model.box_head(model.box_pool(features, targets["rois"]))
-        masks = select_class(model.mask_head(model.mask_pool(features, targets["rois"])), labels)
+        masks = model.mask_head(model.mask_pool(features, targets["rois"]), labels)
         values = [
             losses.classification_loss(logits, labels, 16.0),
             losses.box_loss(deltas, targets["rois"], targets["target_boxes"], labels, 16.0, weights=BOX_HEAD_WEIGHTS),
