@@ -107,6 +107,12 @@ def test_convert_takes_a_run_folder(ours, tmp_path):
     assert load_file(target).keys() == load_file(ours).keys()
 
 
+def test_convert_halves_the_size(ours, tmp_path):
+    target = tmp_path / "half.safetensors"
+    output("convert", ours, target, "--half")
+    assert target.stat().st_size < 0.6 * ours.stat().st_size
+
+
 @pytest.mark.parametrize("form", ["list", "file"])
 def test_names_and_epsilon_are_given_to_a_state_dict(state_dict, tmp_path, form):
     names = "cat, dog"

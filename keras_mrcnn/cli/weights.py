@@ -49,7 +49,8 @@ def _class_names(ctx, param, value):
     type=click.FloatRange(0, 1),
     help="Of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.",
 )
-def convert(source, target, class_names, norm_epsilon):
+@click.option("--half", is_flag=True, help="Write kernels as float16: half the size, three digits.")
+def convert(source, target, class_names, norm_epsilon, half):
     """Write the weights of IN as OUT, in the format that OUT's ending names.
 
     IN is a weight file of ours or of torchvision, or the folder of a run. OUT is *.safetensors, which holds the config
@@ -65,7 +66,7 @@ def convert(source, target, class_names, norm_epsilon):
     from keras_mrcnn.weights.model_files import read_weights
 
     options = {"class_names": class_names, "norm_epsilon": norm_epsilon}
-    config = convert_weights(source, target, **options)
+    config = convert_weights(source, target, **options, half=half)
     numbers = sum(count for _, _, count, _ in _table(read_weights(source, **options)))
     click.echo(f"Wrote {target}: {_in_words(config)}, {len(config.class_names)} classes, {numbers:,} parameters.")
 

@@ -93,13 +93,15 @@ def save_weights(model, path):
     _write(path, named_values(model), model.config)
 
 
-def convert_weights(source, target, *, class_names=None, norm_epsilon=None):
+def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half=False):
     """Reads a weight file, checks that it makes a model, and writes it in the format of the target's suffix.
 
     Args:
         source: as in `load_weights`.
         target: as in `save_weights`.
         class_names, norm_epsilon: as in `load_weights`.
+        half: whether kernels are written as float16, which is half the size and keeps three digits. Biases and norms
+            stay as they are.
 
     Returns:
         The `ModelConfig` that belongs to the weights.
@@ -111,7 +113,8 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None):
     if found.config is None:
         raise WeightsError(f"{source}: holds an ImageNet classifier, not a Mask R-CNN; model.backbone.weights takes it")
     assign_entries(named_weights(_build(found)), found.tensors, source)
-    _write(target, {**found.tensors, **found.counters}, found.config)
+    tensors = {name: _halved(source, name, value) for name, value in found.tensors.items()} if half else found.tensors
+    _write(target, {**tensors, **found.counters}, found.config)
     return found.config
 
 
@@ -181,6 +184,16 @@ def _build(found):
         return MaskRCNN(found.config)
     except Exception as error:  # a config may be valid and yet ask for no classes, or for more than memory holds
         raise WeightsError(f"{found.path}: no model can be made from its config: {_in_one_line(error)[:200]}") from None
+
+
+def _halved(source, name, value):
+    """A kernel as float16, anything else unchanged. Raises `WeightsError` where float16 is too narrow."""
+    if value.ndim < 2:
+        return value
+    if np.abs(value).max(initial=0.0) > np.finfo(np.float16).max:
+        largest = np.abs(value).max()
+        raise WeightsError(f"{source}: {name} holds {largest:g}, more than float16 can; write it without half")
+    return value.astype(np.float16)
 
 
 def _as_float32(value):

@@ -261,6 +261,24 @@ def test_other_precisions_are_read_as_float32(kind, tmp_path):
     assert_same(read_weights(path).tensors, {name: value.astype(np.float32) for name, value in state.items()})
 
 
+def test_half_writes_kernels_as_float16_and_the_rest_as_it_is(model, ours, tmp_path):
+    path = tmp_path / "half.safetensors"
+    convert_weights(ours, path, half=True)
+    for name, value in load_file(path).items():
+        assert value.dtype == (np.float16 if value.ndim > 1 else np.float32)
+        np.testing.assert_allclose(value, named_values(model)[name], rtol=1e-3, atol=1e-7)
+    assert load_weights(None, path).config == model.config
+
+
+def test_half_refuses_what_it_cannot_hold(ours, tmp_path):
+    tensors, metadata = read_safetensors(ours)
+    tensors["backbone.body.conv1.weight"][0, 0, 0, 0] = 7e4
+    save_file(tensors, tmp_path / "large.safetensors", metadata)
+    with pytest.raises(WeightsError, match="conv1.weight holds 70000, more than float16 can"):
+        convert_weights(tmp_path / "large.safetensors", tmp_path / "half.safetensors", half=True)
+    assert not (tmp_path / "half.safetensors").exists()
+
+
 def test_anchors_of_other_counts_come_from_the_given_model(tmp_path):
     path = tmp_path / "anchors.safetensors"
     shapes = mask_rcnn_shapes()
