@@ -1,43 +1,30 @@
-"""Tests of keras_mrcnn.visualize."""
+"""Ground truth and detections, drawn and shown."""
+
+import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from visualize.made_views import (
+    NAMES,
+    grey_image,
+    has_colour,
+    make_detections,
+    make_views,
+    panels_of,
+    with_nothing_found,
+    without_ground_truth,
+    words_of,
+)
 
 from keras_mrcnn.structures import Detections, GroundTruth
 from keras_mrcnn.visualize import (
     PALETTE,
-    SMALLEST_LETTERS,
-    _font,
-    _label_size,
-    _place_label,
-    _shorten,
-    contact_sheet,
     draw_detections,
     draw_ground_truth,
     draw_proposals,
+    show_detections,
+    show_ground_truth,
 )
-
-
-def make_detections(boxes, image_size, scores=None, ids=None, names=None, masks=True):
-    count = len(boxes)
-    return Detections(
-        np.float32(boxes).reshape(-1, 4),
-        np.full(count, 0.87) if scores is None else scores,
-        np.ones(count, int) if ids is None else ids,
-        ("car",) * count if names is None else names,
-        np.ones((count, 28, 28)) if masks else None,
-        image_size,
-    )
-
-
-def grey_image(height, width):
-    return np.full((height, width, 3), 100, np.uint8)
-
-
-def has_colour(picture, colour):
-    return (picture == np.array(colour)).all(axis=-1)
 
 
 def test_nothing_found_leaves_a_copy_of_the_image():
@@ -148,71 +135,28 @@ def test_wrong_images_are_refused(image, message):
         draw_detections(image, Detections.empty((60, 80)))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    corner=st.tuples(st.integers(-50, 2050), st.integers(-50, 2050)),
-    sides=st.tuples(st.integers(0, 500), st.integers(0, 500)),
-    image_size=st.tuples(st.integers(100, 2000), st.integers(40, 2000)),
-    name=st.text(min_size=1, max_size=40),
-)
-def test_labels_always_lie_inside_the_image(corner, sides, image_size, name):
-    font = _font(SMALLEST_LETTERS)
-    label = _shorten(f"{name} 0.87", font, image_size[0] - 4)
-    size = _label_size(label, font)
-    box = np.float32([*corner, corner[0] + sides[0], corner[1] + sides[1]])
-    left, top, right, bottom = _place_label(box, size, image_size, [])
-    assert 0 <= left < right <= image_size[0]
-    assert 0 <= top < bottom <= image_size[1]
-    assert (right - left, bottom - top) == size
-    assert label.endswith("0.87")
+def test_shown_objects_lie_where_they_lie_in_the_image():
+    views = make_views()
+    for verb in (show_ground_truth, show_detections):
+        (picture,) = panels_of(verb(views))
+        assert picture.shape == (600, 1200, 3)  # 6 times as large
+        assert has_colour(picture, PALETTE[0])[60 * 6 - 2, 300] and has_colour(picture, PALETTE[1])[90 * 6 - 2, 900]
+        np.testing.assert_array_equal(picture[330, 200], np.round(60 + 0.4 * np.array(PALETTE[0])))
+        np.testing.assert_array_equal(picture[580, 20], 100)
 
 
-def test_second_label_of_the_same_box_keeps_clear_of_the_first():
-    box = np.float32([50, 50, 150, 150])
-    first = _place_label(box, (60, 14), (200, 200), [])
-    second = _place_label(box, (60, 14), (200, 200), [first])
-    assert first == (50, 36, 110, 50)
-    assert second == (50, 50, 110, 64)
+def test_titles_count_the_objects():
+    views = make_views()
+    assert words_of(show_ground_truth(views)) == "Ground truth: 2 objects"
+    assert words_of(show_detections(views)) == "2 detections of score 0.5 or more"
+    assert words_of(show_detections(views, min_score=0.85)) == "1 detection of score 0.85 or more"
+    assert words_of(show_detections(with_nothing_found(views))) == "0 detections of score 0.5 or more"
+    assert words_of(show_ground_truth(with_nothing_found(views))) == "Ground truth: 0 objects"
+    assert words_of(show_ground_truth(without_ground_truth(views))) == "No ground truth is given"
 
 
-def test_long_names_are_cut_and_scores_kept():
-    font = _font(SMALLEST_LETTERS)
-    short = _shorten("a very long class name 0.87", font, 90)
-    assert short.startswith("a very") and short.endswith("… 0.87")
-    assert font.getlength(short) <= 90
-    assert _shorten("car 0.87", font, 90) == "car 0.87"
-    assert _shorten("stop sign", font, 40).endswith("…")
-
-
-def test_proposals_draw_the_best_and_the_best_on_top():
-    boxes = np.float32([[10, 10, 50, 50], [10, 10, 50, 50], [60, 60, 90, 90]])
-    image = grey_image(100, 100)
-    best_two = draw_proposals(image, boxes, scores=[0.1, 0.9, 0.5], top=2)
-    assert (best_two[60, 70] != 100).any()
-    assert best_two[10, 30, 0] > 200 and best_two[10, 30, 2] < 100  # yellow
-    only_best = draw_proposals(image, boxes, scores=[0.1, 0.9, 0.5], top=1)
-    assert (only_best[60, 70] == 100).all()
-    in_order = draw_proposals(image, boxes, top=2)
-    assert (in_order[60, 70] == 100).all()
-    with pytest.raises(ValueError, match=r"scores have shape \[2\] for 3 boxes"):
-        draw_proposals(image, boxes, scores=[0.1, 0.9])
-
-
-def test_contact_sheet_sets_pictures_into_rows():
-    pictures = [np.full((40, 60, 3), value, np.uint8) for value in (0, 50, 100)]
-    sheet = contact_sheet(pictures, columns=2)
-    assert sheet.shape == (2 * 40 + 3 * 4, 2 * 60 + 3 * 4, 3)
-    assert [sheet[20, 30, 0], sheet[20, 100, 0], sheet[60, 30, 0], sheet[60, 100, 0]] == [0, 50, 100, 255]
-
-
-def test_contact_sheet_shrinks_large_pictures_and_centres_small_ones():
-    sheet = contact_sheet([np.zeros((1000, 2000), np.uint8), grey_image(10, 10)], columns=5, cell_size=(100, 100))
-    assert sheet.shape == (100 + 8, 2 * 100 + 12, 3)
-    black = (sheet == 0).all(axis=-1)
-    assert black.sum() == 50 * 100
-    assert (sheet[4 + 45 : 4 + 55, 108 + 45 : 108 + 55] == 100).all()
-
-
-def test_contact_sheet_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="A contact sheet of 0 images in 3 columns"):
-        contact_sheet([], columns=3)
+def test_classes_keep_their_colours_whatever_their_category_ids():
+    views = make_views()
+    found = make_detections([[20, 20, 80, 60]], (100, 200), ids=[90], names=NAMES[1:])
+    (picture,) = panels_of(show_detections(dataclasses.replace(views, detections=found)))
+    assert has_colour(picture, PALETTE[1]).any() and not has_colour(picture, PALETTE[0]).any()

@@ -1,0 +1,201 @@
+"""Looks into the model: runs it step by step on one image and keeps what each step makes.
+
+Shapes: H W of the image, h w of a feature map, A anchors a cell, G ground truths, S sampled RoIs, M mask side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mrcnn.data import transforms
+from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.layers.detections import BoxDetections
+from keras_mrcnn.layers.proposals import Proposals
+from keras_mrcnn.models.mask_rcnn import MASK_POOL, MaskRCNN
+from keras_mrcnn.ops.masks import crop_mask_targets
+from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.targets.roi_targets import RoITargets, sample_rois
+from keras_mrcnn.targets.rpn_targets import label_anchors
+from keras_mrcnn.visualize.views import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
+
+
+def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = None, seed: int = 0) -> StageViews:
+    """Runs every stage on one image, each network once, and keeps all that can be seen of it.
+
+    RoIs are sampled as for the box head's training, but from the proposals shown, those of prediction.
+
+    Args:
+        model: `MaskRCNN`.
+        image: uint8 [H, W, 3], RGB, of any size.
+        ground_truth: its objects, as `CocoDataset.ground_truth` reads them; without it there are no targets.
+        seed: of the choice of RoIs.
+
+    Returns:
+        `StageViews` of NumPy arrays, everything in pixels of this image.
+
+    Raises:
+        ValueError: the image is not uint8 [H, W, 3], or the ground truth is of another size or other classes.
+
+    Example:
+        >>> views = look(model, dataset.load_image(7), dataset.ground_truth(7))
+        >>> visualize.show_proposals(views)
+
+    Reference: He et al., Mask R-CNN, 2017, section 3.
+    """
+    image = _checked_image(image)
+    class_names = tuple(model.config.class_names)
+    frame = _Frame(image, model.config.min_size, model.config.max_size)
+    truth = None if ground_truth is None else _batch_of(ground_truth, class_names, frame, seed)
+    features = model.extract_features(frame.images)
+    objectness, deltas, anchors = model.score_anchors(features, frame.images)
+    boxes, scores = model.proposals.candidates(objectness, deltas, anchors, frame.sizes)
+    proposals = model.proposals(objectness, deltas, anchors, frame.sizes)
+    class_logits, box_deltas = model.box_head(model.box_pool(model.roi_features(features), proposals.boxes))
+    class_boxes, class_scores = model.detections.candidates(class_logits, box_deltas, proposals, frame.sizes)
+    detections = model.detections(class_logits, box_deltas, proposals, frame.sizes)
+    rois = None if truth is None else _sample(model, proposals, truth)
+    count = int(proposals.valid[0])
+    return StageViews(
+        image=image,
+        class_names=class_names,
+        ground_truth=ground_truth,
+        levels=_anchor_levels(model, frame, features, objectness, anchors, truth),
+        candidates=_sorted(frame.to_original(boxes[0]), tf.reduce_max(scores[0], axis=-1).numpy()),
+        proposals=ScoredBoxes(frame.to_original(proposals.boxes[0, :count]), proposals.scores[0, :count].numpy()),
+        rois=None if rois is None else _roi_views(rois, frame),
+        class_boxes=frame.to_original(class_boxes[0, :count]),
+        class_scores=class_scores[0, :count].numpy(),
+        detections=_final(model, frame, detections, model.predict_masks(features, detections)),
+        masks=None if rois is None or "gt_masks" not in truth else _mask_views(model, features, rois, truth),
+    )
+
+
+class _Frame:
+    """The image as the model sees it: resized and padded, a batch of one; and the way back."""
+
+    def __init__(self, image, min_size, max_size):
+        self.original_size = image.shape[:2]
+        self.size = transforms.resized_size(*self.original_size, min_size, max_size)
+        self.sizes = self.size[None]
+        self.images = transforms.pad_to_multiple(transforms.resize_to(transforms.normalise(image[None]), self.size))
+
+    def to_original(self, boxes):
+        """Boxes [..., 4] in pixels of the original image."""
+        return transforms.scale_boxes(boxes, self.size, self.original_size).numpy()
+
+    def from_original(self, boxes):
+        """Boxes [..., 4] in pixels of the padded input."""
+        return transforms.scale_boxes(tf.constant(boxes), self.original_size, self.size)
+
+
+def _checked_image(image):
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"The image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3]; convert it first.")
+    return image.copy()  # nobody else can change what the record holds
+
+
+def _batch_of(ground_truth, class_names, frame, seed):
+    """The ground truth as a training batch of one has it; a padding row where there are no objects."""
+    if ground_truth.image_size != tuple(frame.original_size):
+        raise ValueError(
+            f"The image is {frame.original_size[0]} x {frame.original_size[1]} pixels, but the ground truth belongs to "
+            f"one of {ground_truth.image_size[0]} x {ground_truth.image_size[1]}; give the image that it was read with."
+        )
+    for label, name in zip(ground_truth.labels.tolist(), ground_truth.class_names):
+        if label > len(class_names) or class_names[label - 1] != name:
+            raise ValueError(
+                f"The ground truth calls class {label} {name!r}, but the model knows {', '.join(class_names)} in this "
+                "order; read it with CocoDataset(..., class_names=model.config.class_names)."
+            )
+    padding = 0 if len(ground_truth) else 1
+    batch = {
+        "gt_boxes": np.pad(frame.from_original(ground_truth.boxes), [(0, padding), (0, 0)]),
+        "gt_labels": np.pad(ground_truth.labels, (0, padding), constant_values=-1),
+        "seeds": np.int32([seed, 0]),
+    }
+    if ground_truth.masks is not None:
+        batch["gt_masks"] = np.pad(ground_truth.masks, [(0, padding), (0, 0), (0, 0)])
+    return {name: tf.constant(value[None]) for name, value in batch.items()}
+
+
+def _anchor_levels(model, frame, features, objectness, anchors, truth):
+    """An `AnchorLevel` for each map."""
+    labels = [None] * len(anchors)
+    if truth is not None:
+        config = model.config.rpn
+        every, _ = label_anchors(
+            tf.concat(anchors, axis=0),
+            truth["gt_boxes"],
+            truth["gt_labels"],
+            positive_iou=config.positive_iou,
+            negative_iou=config.negative_iou,
+        )
+        labels = tf.split(every[0], [len(level) for level in anchors])
+    levels = []
+    for level, (fmap, logits, boxes) in enumerate(zip(features, objectness, anchors)):
+        grid = fmap.shape[1:3]
+        strides = np.array(frame.images.shape[1:3]) // np.array(grid)
+        cells = (*grid, -1)
+        levels.append(
+            AnchorLevel(
+                name=f"P{level + 2}" if len(features) > 1 else "C4",
+                stride=tuple(float(side) for side in strides * np.array(frame.original_size) / frame.size.numpy()),
+                boxes=frame.to_original(boxes).reshape(*cells, 4),
+                labels=None if truth is None else labels[level].numpy().reshape(cells),
+                objectness=tf.sigmoid(logits[0]).numpy().reshape(cells),
+            )
+        )
+    return tuple(levels)
+
+
+def _sorted(boxes, scores):
+    """The real ones among the candidates, best first."""
+    order = np.argsort(-scores, kind="stable")[: int((scores >= 0).sum())]
+    return ScoredBoxes(boxes[order], scores[order])
+
+
+def _sample(model, proposals: Proposals, truth) -> RoITargets:
+    """RoIs as the box head's training draws them, without padding rows."""
+    config = model.config.box_head
+    rois = sample_rois(
+        proposals,
+        truth,
+        positive_iou=config.positive_iou,
+        samples=config.samples,
+        positive_fraction=config.positive_fraction,
+    )
+    count = int(tf.reduce_sum(tf.cast(rois.labels >= 0, tf.int32)))
+    return RoITargets(*(value[:, :count] for value in rois))
+
+
+def _roi_views(rois, frame):
+    boxes, targets = frame.to_original(rois.rois[0]), frame.to_original(rois.boxes[0])
+    return SampledRoIs(boxes, rois.labels[0].numpy(), targets, rois.matched[0].numpy())
+
+
+def _mask_views(model, features, rois, truth):
+    """Targets and predictions for the positives, which come first."""
+    count = int(tf.reduce_sum(tf.cast(rois.labels > 0, tf.int32)))
+    if not count:
+        return MaskViews(*np.zeros((2, 0, 2 * MASK_POOL, 2 * MASK_POOL), np.float32))
+    boxes, labels, matched = (value[:, :count] for value in (rois.rois, rois.labels, rois.matched))
+    as_found = BoxDetections(boxes, tf.zeros_like(labels, tf.float32), labels, tf.constant([count]))
+    predicted = model.predict_masks(features, as_found)
+    targets = crop_mask_targets(truth["gt_masks"], truth["gt_boxes"], boxes, matched, predicted.shape[-1])
+    return MaskViews(targets[0].numpy(), predicted[0].numpy())
+
+
+def _final(model, frame, detections: BoxDetections, masks) -> Detections:
+    """The result as `Detector` gives it."""
+    category_ids = np.array([0, *model.config.category_ids], np.int32)
+    found = {
+        "boxes": frame.to_original(detections.boxes[0]),
+        "scores": detections.scores[0].numpy(),
+        "category_ids": category_ids[detections.labels[0].numpy()],
+        "valid": detections.valid[0].numpy(),
+        "masks": np.round(masks[0].numpy() * 255).astype(np.uint8),
+    }
+    names = dict(zip(model.config.category_ids, model.config.class_names))
+    return to_detections(found, names, frame.original_size)

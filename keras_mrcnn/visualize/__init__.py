@@ -1,0 +1,45 @@
+"""Pictures of images, objects and every stage of the model; shows and saves nothing.
+
+Two kinds of verbs:
+    draw_...(image, ...) draws into the pixels of one image and returns a uint8 array [H, W, 3] of its size;
+    show_...(views) and stage_panels(views) return a matplotlib `Figure` of titled panels. `views` is the `StageViews`
+        of one image, which `keras_mrcnn.stage_views.look` makes.
+
+Example:
+    >>> views = look(model, image, ground_truth)  # doctest: +SKIP
+    >>> show_proposals(views).savefig("proposals.png")  # doctest: +SKIP
+"""
+
+from keras_mrcnn.visualize.anchors import show_anchors
+from keras_mrcnn.visualize.box_results import show_boxes
+from keras_mrcnn.visualize.masks import show_masks
+from keras_mrcnn.visualize.objectness import show_objectness
+from keras_mrcnn.visualize.objects import draw_detections, draw_ground_truth, show_detections, show_ground_truth
+from keras_mrcnn.visualize.palette import PALETTE
+from keras_mrcnn.visualize.proposals import draw_proposals, show_proposals
+from keras_mrcnn.visualize.rois import show_rois
+from keras_mrcnn.visualize.sheet import contact_sheet
+from keras_mrcnn.visualize.stages import stage_panels
+from keras_mrcnn.visualize.views import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
+
+__all__ = [
+    "PALETTE",
+    "AnchorLevel",
+    "MaskViews",
+    "SampledRoIs",
+    "ScoredBoxes",
+    "StageViews",
+    "contact_sheet",
+    "draw_detections",
+    "draw_ground_truth",
+    "draw_proposals",
+    "show_anchors",
+    "show_boxes",
+    "show_detections",
+    "show_ground_truth",
+    "show_masks",
+    "show_objectness",
+    "show_proposals",
+    "show_rois",
+    "stage_panels",
+]

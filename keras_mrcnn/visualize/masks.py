@@ -1,0 +1,88 @@
+"""Mask targets and the masks that the mask head predicts, on the crops of their RoIs.
+
+Shape letters: h w of a crop's picture, M mask side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from keras_mrcnn.visualize.figures import RASTER_DPI, ColourBar, Panel, panel_figure
+from keras_mrcnn.visualize.palette import SCORE_COLOURS
+from keras_mrcnn.visualize.panels import PanelImage
+from keras_mrcnn.visualize.views import SampledRoIs, StageViews
+
+CROP_SIDE, GAP = round(1.3 * RASTER_DPI), 12  # pixels
+
+
+def show_masks(views: StageViews, top: int = 8) -> Figure:
+    """Shows crops of positive RoIs: the image, the target, the prediction for the true class, and their IoU.
+
+    Objects take turns: of each its RoI that fits best, then of each its second best, until there are `top`.
+
+    Args:
+        views: of one image.
+        top: how many RoIs.
+
+    Returns:
+        `Figure` with a panel for each RoI and a colour bar, or the image alone where there is nothing to compare.
+
+    Reference: He et al., Mask R-CNN, 2017, section 3.
+    """
+    if views.masks is None or not len(views.masks):
+        missing = "no positive RoI" if views.masks is not None else "no ground truth with masks"
+        return panel_figure([Panel(PanelImage(views.image, columns=1).picture, f"There is {missing} to compare")], 1)
+    ious, panels = views.masks.ious, []
+    for number in choose_rois(views.rois, top):
+        box, name = views.rois.boxes[number], views.class_names[views.rois.labels[number] - 1]
+        crops = [_crop(views.image, box)]
+        for cells in (views.masks.targets[number], views.masks.probabilities[number]):
+            crops.append(_picture_of(cells, crops[0].shape[:2]))
+        panels.append(Panel(_side_by_side(crops), f"{name}: image, target, mask; IoU {ious[number]:.2f}"))
+    return panel_figure(panels, 2, bar=ColourBar(SCORE_COLOURS, 0.0, 1.0, "mask"))
+
+
+def choose_rois(rois: SampledRoIs, top: int) -> list[int]:
+    """Returns the numbers of at most `top` positive RoIs, the best of each object before the second best of any."""
+    positives = np.flatnonzero(rois.labels > 0)
+    fits = [_iou(rois.boxes[number], rois.target_boxes[number]) for number in positives]
+    turns: dict[int, int] = {}
+    ranked = []
+    for place in np.argsort(-np.array(fits), kind="stable").tolist():
+        target = int(rois.matched[positives[place]])
+        turns[target] = turns.get(target, 0) + 1
+        ranked.append((turns[target], target, int(positives[place])))
+    return [number for _, _, number in sorted(ranked)[:top]]
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns the IoU of two xyxy boxes; 0 where neither has an area."""
+    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
+    both = sides.prod()
+    union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - both
+    return float(both / union) if union > 0 else 0.0
+
+
+def _crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Cuts an RoI out of the image, uint8 [h, w, 3], its longer side `CROP_SIDE` pixels; exact to parts of a pixel."""
+    width, height = np.maximum(box[2:] - box[:2], 1)
+    scale = CROP_SIDE / max(width, height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    corners = (float(box[0]), float(box[1]), float(box[0] + width), float(box[1] + height))
+    # A box thinner than a pixel counts as one, and that may reach outside: `transform` gives black there.
+    matrix = ((corners[2] - corners[0]) / size[0], 0, corners[0], 0, (corners[3] - corners[1]) / size[1], corners[1])
+    return np.array(Image.fromarray(image).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
+
+
+def _picture_of(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draws mask cells float [M, M] in the colours of the scores, at size (h, w)."""
+    colours = SCORE_COLOURS(cells, bytes=True)[..., :3]
+    return np.array(Image.fromarray(colours).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def _side_by_side(crops: list[np.ndarray]) -> np.ndarray:
+    """Sets crops of one height beside each other, with white between them."""
+    gap = np.full((len(crops[0]), GAP, 3), 255, np.uint8)
+    return np.concatenate([part for crop in crops for part in (gap, crop)][1:], axis=1)

@@ -1,0 +1,68 @@
+"""RoIs sampled for the training of the heads, and their targets."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from keras_mrcnn.visualize.canvas import draw_box, draw_frame, draw_objects
+from keras_mrcnn.visualize.figures import Panel, class_legend, counted, panel_figure
+from keras_mrcnn.visualize.palette import GREY, class_colour
+from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
+from keras_mrcnn.visualize.views import SampledRoIs, StageViews
+
+FADED = 0.45
+
+
+def show_rois(views: StageViews) -> Figure:
+    """Shows the sampled RoIs, positives coloured by class and negatives grey, and beside them the targets' boxes.
+
+    Each target is labelled with its class and the number of RoIs that should find it.
+
+    Args:
+        views: of one image.
+
+    Returns:
+        `Figure` with two panels, or the image alone where no ground truth is given.
+
+    Reference: Girshick, Fast R-CNN, 2015, section 2.3.
+    """
+    if views.rois is None:
+        picture = PanelImage(views.image, columns=1).picture
+        return panel_figure([Panel(picture, "No ground truth is given, so no RoIs are sampled")], 1)
+    panel = PanelImage(views.image, columns=2, faded=FADED)
+    rois, positives = views.rois, views.rois.num_positives
+    panels = [
+        Panel(_draw_rois(panel, rois), f"RoIs: {positives:,} positive, {len(rois) - positives:,} negative"),
+        Panel(_draw_targets(panel, views), f"Targets of the positives: {counted(_num_targets(rois), 'object')}"),
+    ]
+    legend = class_legend(views.class_names, [views.class_names[label - 1] for label in rois.labels[rois.labels > 0]])
+    return panel_figure(panels, 2, [*legend, (GREY, "negative: background")])
+
+
+def _draw_rois(panel: PanelImage, rois: SampledRoIs) -> np.ndarray:
+    """Draws the background's RoIs thin and grey, then the positives."""
+    picture = Image.fromarray(panel.picture)
+    draw = ImageDraw.Draw(picture)
+    boxes = panel.fit_boxes(rois.boxes)
+    for box in boxes[rois.labels == 0]:
+        draw_frame(draw, box, GREY, line_width=1)
+    for box, label in zip(boxes[rois.labels > 0], rois.labels[rois.labels > 0]):
+        draw_box(draw, box, class_colour(label), PANEL_PEN.line_width)
+    return np.array(picture)
+
+
+def _draw_targets(panel: PanelImage, views: StageViews) -> np.ndarray:
+    """Draws each target once, with the number of its RoIs."""
+    rois, positive = views.rois, views.rois.labels > 0
+    _, first, counts = np.unique(rois.matched[positive], return_index=True, return_counts=True)
+    labels = rois.labels[positive][first]
+    texts = [f"{views.class_names[label - 1]} × {count}" for label, count in zip(labels.tolist(), counts.tolist())]
+    boxes = panel.fit_boxes(rois.target_boxes[positive][first])
+    return draw_objects(panel.picture, boxes, [class_colour(label) for label in labels], texts, PANEL_PEN)
+
+
+def _num_targets(rois: SampledRoIs) -> int:
+    """Returns how many objects have a positive RoI."""
+    return len(np.unique(rois.matched[rois.labels > 0]))
