@@ -11,7 +11,8 @@ scenes, input size, flips, batch, proposals, samples of RPN and box head, RPN th
 clipping and weight decay, bfloat16 where the processor multiplies in it, and score threshold and metrics.
 
 Not equal:
-- All parts are trained jointly, as torchvision does it, under one cosine; ours are trained in three frozen stages.
+- All parts are trained jointly, as torchvision does it, under one cosine; ours are trained in three frozen stages and
+  then jointly, each stage under a cosine of its own.
 - The cosine follows the clock, not the step, so that it ends at zero however fast the machine is.
 - The clock runs in the training steps only: images and masks are decoded into memory before, and the network is
   built before; evaluation comes after, in float32. All of this favours torchvision, whose clock shows only what a
