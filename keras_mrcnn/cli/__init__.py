@@ -14,7 +14,9 @@ from keras_mrcnn.cli.data import data
 from keras_mrcnn.cli.evaluate import evaluate
 from keras_mrcnn.cli.export import export
 from keras_mrcnn.cli.predict import predict
+from keras_mrcnn.cli.report import report
 from keras_mrcnn.cli.train import train
+from keras_mrcnn.cli.video import video
 from keras_mrcnn.cli.weights import weights
 
 # What our own code raises about input that it cannot use; anything else is a fault in the program.
@@ -62,5 +64,5 @@ def main(debug):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-for command in (data, train, evaluate, predict, export, weights):
+for command in (data, train, evaluate, report, predict, video, export, weights):
     main.add_command(command)

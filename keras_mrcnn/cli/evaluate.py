@@ -58,8 +58,8 @@ def evaluate(
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
     model = load_model(weights)
-    dataset = _open(annotations, images, model.config.class_names)
-    scores, results = _evaluate(model, dataset, stages, batch_size)
+    dataset = open_dataset(annotations, images, model.config.class_names)
+    scores, results = run_evaluation(model, dataset, stages, batch_size)
     click.echo(format_table(scores))
     if errors:
         scores["errors"] = _errors(dataset, results, stages)
@@ -89,7 +89,7 @@ def _data_files(weights, data, annotations, images):
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
 
 
-def _evaluate(model, dataset, stages, batch_size):
+def run_evaluation(model, dataset, stages, batch_size):
     """What `evaluate_model` returns."""
     import tensorflow as tf
 
@@ -118,7 +118,7 @@ def _errors(dataset, results, stages):
     }
 
 
-def _open(annotations, images, model_names):
+def open_dataset(annotations, images, model_names):
     """The data set with those of its classes that the model knows; says which classes of either the other has not."""
     from keras_mrcnn.config import NO_CLASS
     from keras_mrcnn.data.coco import CocoDataset

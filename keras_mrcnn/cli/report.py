@@ -1,0 +1,129 @@
+"""`keras-mrcnn report`: one HTML file about a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from keras_mrcnn.cli.evaluate import STAGES, run_evaluation, open_dataset
+from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
+
+SPLITS = {"train": "training", "val": "validation"}
+# The parts of the report that only a finished model and data to evaluate it on can fill.
+EVALUATED = ("curves", "confusion", "errors", "pictures")
+# Those that the scores of the training can fill too.
+SCORED = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "mask head"}}
+
+
+@click.command()
+@click.argument("run", type=EXISTING_FOLDER)
+@click.option(
+    "--data",
+    type=EXISTING_FOLDER,
+    help="Folder with annotations/val.json and images/val, and where there are any those of train, instead of the "
+    "run's own data.",
+)
+@click.option("--out", type=FILE, help="The file to write.  [default: RUN/report.html]")
+@click.option("--images", type=click.IntRange(0), default=4, help="How many of the best and of the worst pictures.")
+@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+def report(run, data, out, images, batch_size):
+    """Write one HTML file about a run: settings, data, losses, scores, mistakes and pictures.
+
+    RUN is the folder that `train` wrote. Its model is evaluated on the validation data, and what every stage makes of
+    the best and the worst pictures is shown. What a run does not have yet is named in the report.
+    """
+    from keras_mrcnn.report import Evaluation, best_and_worst, data_statistics, read_run, score_pictures, write_report
+
+    found, missing = read_run(run), {}
+    datasets = _datasets(found, data, missing)
+    statistics = {split: data_statistics(dataset, found.config.model) for split, dataset in datasets.items()}
+    evaluation, best, worst = None, [], []
+    if found.weights is not None and "val" in datasets:
+        model, dataset = load_model(found.weights), datasets["val"]
+        evaluation = Evaluation(dataset, *run_evaluation(model, dataset, STAGES, batch_size))
+        chosen = best_and_worst(score_pictures(dataset, evaluation.results), images)
+        best, worst = _picture_views(model, dataset, chosen)
+    _name_missing(found, datasets, evaluation, best or worst, missing)
+    path = write_report(
+        found,
+        out or run / "report.html",
+        statistics=statistics,
+        evaluation=evaluation,
+        best=best,
+        worst=worst,
+        missing=missing,
+    )
+    click.echo(f"Wrote the report to {path}.")
+
+
+def _datasets(run, folder, missing):
+    """The data sets of the splits that can be opened; where the run's own cannot be, `missing` says why."""
+    datasets, sentences = {}, []
+    for split, title in SPLITS.items():
+        annotations, images = _files(run.config.data, folder, split)
+        if folder is not None:
+            if annotations.is_file():
+                datasets[split] = open_dataset(annotations, images, run.config.model.class_names)
+            elif split == "val":
+                raise ValueError(f"{folder}: has no annotations/val.json; name a folder with validation data")
+            else:
+                sentences.append(f"{folder} has no training data.")
+        elif not annotations or not images:
+            sentences.append(f"The settings of the run name no {title} data; name their folder with --data.")
+        else:
+            try:
+                datasets[split] = open_dataset(Path(annotations), Path(images), run.config.model.class_names)
+            except ValueError as error:
+                sentences.append(f"The {title} data cannot be read: {error}, or name their folder with --data.")
+    if sentences:
+        missing["data"] = " ".join(sentences)
+    return datasets
+
+
+def _files(settings, folder, split):
+    """Annotation file and image folder of a split; None or empty where the run names none."""
+    if folder is not None:
+        return split_files(folder, split)
+    return getattr(settings, f"{split}_annotations"), getattr(settings, f"{split}_images")
+
+
+def _picture_views(model, dataset, chosen):
+    """The panels of the pictures in each of the lists that `best_and_worst` chose."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from keras_mrcnn.report import picture_views
+    from keras_mrcnn.stage_views import look
+
+    def views(score):
+        image, objects = dataset.load_image(score.image_id), dataset.ground_truth(score.image_id)
+        # The model may know more classes than the data, or in another order.
+        labels = np.array([model.config.class_names.index(name) + 1 for name in objects.class_names], np.int32)
+        seen = look(model, image, dataclasses.replace(objects, labels=labels))
+        bar.update()
+        return picture_views(dataset.image_path(score.image_id).name, score, seen)
+
+    with tqdm(desc="pictures", total=sum(map(len, chosen)), unit="picture", disable=None, leave=False) as bar:
+        return [[views(score) for score in scores] for scores in chosen]
+
+
+def _name_missing(run, datasets, evaluation, has_pictures, missing):
+    """Fills in why each part of the report lacks something."""
+    why = "the training is not finished" if run.weights is None else "there are no validation data"
+    if not datasets:
+        missing["anchors"] = "This takes annotations, and there are no data."
+    if not run.losses:
+        missing["training"] = "There are no losses in the run's folder logs: no epoch has ended yet."
+    elif run.weights is None:
+        missing["training"] = "The training is not finished: the run has no model.safetensors."
+    if evaluation is None:
+        for part, titles in SCORED.items():
+            absent = [title for stage, title in titles.items() if stage not in run.metrics]
+            if absent:
+                missing[part] = f"There are no scores of the {' and the '.join(absent)} in metrics.json, and {why}."
+        for part in EVALUATED:
+            missing[part] = f"This takes a finished model and validation data, and {why}."
+    elif not has_pictures:
+        missing["pictures"] = "No pictures were asked for, or there is no object in any."

@@ -1,0 +1,27 @@
+"""One HTML file about a run: its settings, data, training, scores, mistakes and pictures.
+
+`read_run` and `data_statistics` collect, `Evaluation` and `picture_views` take what the model did, `write_report` sets
+the page. No part of this runs the model.
+"""
+
+from keras_mrcnn.report.page import write_report
+from keras_mrcnn.report.panels import PictureViews, picture_views
+from keras_mrcnn.report.pictures import PictureScore, best_and_worst, score_pictures
+from keras_mrcnn.report.run_folder import RunFolder, StageLosses, read_run
+from keras_mrcnn.report.score_sections import Evaluation
+from keras_mrcnn.report.statistics import DataStatistics, data_statistics
+
+__all__ = [
+    "DataStatistics",
+    "Evaluation",
+    "PictureScore",
+    "PictureViews",
+    "RunFolder",
+    "StageLosses",
+    "best_and_worst",
+    "data_statistics",
+    "picture_views",
+    "read_run",
+    "score_pictures",
+    "write_report",
+]

@@ -1,0 +1,68 @@
+"""Which class is taken for which: a matrix of few classes, a list of many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mrcnn.evaluation.curves import ConfusionMatrix
+from keras_mrcnn.report.tables import Column, Table
+
+MOST_CLASSES = 20  # of a matrix that can still be read
+MOST_CONFUSIONS = 40
+
+
+@dataclass(frozen=True)
+class ConfusionCell:
+    """A number, its share of its row (0 to 1), and whether it is as it should be."""
+
+    count: int
+    share: float
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class ConfusionView:
+    """The matrix as the template draws it: names of rows and columns, and the cells of each row."""
+
+    row_names: list[str]
+    column_names: list[str]
+    rows: list[list[ConfusionCell]]
+
+
+def confusion_view(matrix: ConfusionMatrix) -> ConfusionView | None:
+    """The cells of a matrix; None where it has too many classes to be read."""
+    if len(matrix.class_names) - 1 > MOST_CLASSES:
+        return None
+    totals = np.maximum(matrix.counts.sum(axis=1), 1)
+    last = len(totals) - 1
+    rows = [
+        [
+            ConfusionCell(int(count), float(count / totals[row]), row == column and row != last)
+            for column, count in enumerate(counts)
+        ]
+        for row, counts in enumerate(matrix.counts)
+    ]
+    names = list(matrix.class_names[:-1])
+    return ConfusionView([*names, "nothing there"], [*names, "not found"], rows)
+
+
+def confusion_table(matrix: ConfusionMatrix) -> Table:
+    """The most frequent confusions of one class with another, most frequent first."""
+    counts, names = matrix.counts, matrix.class_names
+    totals = counts.sum(axis=1)
+    last = len(names) - 1
+    pairs = [(row, column) for row in range(last) for column in range(last) if row != column and counts[row, column]]
+    pairs.sort(key=lambda pair: -counts[pair])
+    columns = [
+        Column("object"),
+        Column("detected as"),
+        Column("times"),
+        Column("share", "of the objects of the class", has_bars=True),
+    ]
+    rows = [
+        [names[row], names[column], int(counts[row, column]), float(counts[row, column] / totals[row])]
+        for row, column in pairs[:MOST_CONFUSIONS]
+    ]
+    return Table("The most frequent confusions", columns, rows)

@@ -1,0 +1,173 @@
+"""The part of the report about the data: what is in it, and how the anchors fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.report.charts import Axis, Chart, dot_chart, step_chart
+from keras_mrcnn.report.statistics import SIZE_NAMES, DataStatistics
+from keras_mrcnn.report.tables import Column, Table
+
+SPLIT_TITLES = {"train": "training", "val": "validation"}
+SIZE_NOTES = dict(zip(SIZE_NAMES, ("below 32² px", "32² to 96² px", "above 96² px")))
+IOU_EDGES = np.linspace(0, 1, 21)
+SIZE_BINS_PER_OCTAVE = 2
+MOST_PLACES = 20  # along an axis, where image sizes are counted
+
+
+def split_table(statistics: Mapping[str, DataStatistics]) -> Table:
+    """A row for each split: images, objects and their numbers."""
+    columns = [
+        Column("data"),
+        Column("images"),
+        Column("without objects"),
+        Column("objects"),
+        Column("crowds", "regions of many objects, which are neither trained on nor missed"),
+        Column("objects an image", "mean"),
+        Column("most in one"),
+        Column("widths, px"),
+        Column("heights, px"),
+    ]
+    return Table("The splits of the data", columns, [_split_row(*item) for item in statistics.items()])
+
+
+def _split_row(split: str, of_split: DataStatistics) -> list:
+    counts = of_split.objects_per_image
+    heights, widths = of_split.image_sizes.T
+    return [
+        SPLIT_TITLES[split],
+        len(of_split.image_sizes),
+        int((counts == 0).sum()),
+        len(of_split.labels),
+        of_split.num_crowds,
+        float(counts.mean()) if len(counts) else None,
+        int(counts.max(initial=0)),
+        _range(widths),
+        _range(heights),
+    ]
+
+
+def _range(values: np.ndarray) -> str:
+    if not len(values):
+        return "–"
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def class_table(statistics: Mapping[str, DataStatistics]) -> Table:
+    """A row for each class: its objects and images in each split, and how large the objects are."""
+    names = list(dict.fromkeys(name for of_split in statistics.values() for name in of_split.class_names))
+    columns, values = [Column("class")], {name: [name] for name in names}
+    totals = ["all"]
+    for split, of_split in statistics.items():
+        title = SPLIT_TITLES[split]
+        columns += [Column(f"{title} objects"), Column("images with any", "that have such an object")]
+        columns.append(Column("median side, px", "square root of the box's area, in the input of the model"))
+        objects, images = of_split.objects_per_class.tolist(), of_split.images_per_class.tolist()
+        rows = {
+            name: [objects[label], images[label], _median(of_split.sides[of_split.labels == label + 1])]
+            for label, name in enumerate(of_split.class_names)
+        }
+        for name in names:
+            values[name] += rows.get(name, [0, 0, None])
+        totals += [len(of_split.labels), int((of_split.objects_per_image > 0).sum()), _median(of_split.sides)]
+    return Table("Objects of each class", columns, list(values.values()), totals)
+
+
+def _median(values: np.ndarray) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
+def data_charts(statistics: Mapping[str, DataStatistics], config: ModelConfig) -> list[Chart]:
+    """Image sizes, objects in an image, and sizes of the objects."""
+    titled = {SPLIT_TITLES[split]: of_split for split, of_split in statistics.items()}
+    most = max([of_split.objects_per_image.max(initial=1) for of_split in titled.values()])
+    step = max(1, -(-(most + 1) // 30))
+    sizes = {name: of_split.image_sizes[:, ::-1] for name, of_split in titled.items()}
+    sides = {name: np.maximum(of_split.sides, 1.0) for name, of_split in titled.items()}
+    edges = _side_edges(np.concatenate(list(sides.values())))
+    return [
+        _size_chart(sizes),
+        step_chart(
+            "Objects in an image",
+            np.arange(0, most + 1 + step, step) - 0.5,
+            {name: of_split.objects_per_image for name, of_split in titled.items()},
+            Axis("objects", -0.5, most + step + 0.5, is_whole=True),
+            "% of the images",
+        ),
+        step_chart(
+            f"Sizes of the objects in the model's input (short side {config.min_size} px)",
+            edges,
+            sides,
+            Axis("square root of the box's area, px", edges[0], edges[-1], is_log=True),
+            "% of the objects",
+        ),
+    ]
+
+
+def _size_chart(sizes: Mapping[str, np.ndarray]) -> Chart:
+    """A dot for each size of image, width and height to one scale."""
+    every = np.concatenate(list(sizes.values()))
+    low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
+    spare = max(0.08 * (high - low), 1.0)
+    axes = (Axis(f"{side}, px", max(low - spare, 0.0), high + spare, is_whole=True) for side in ("width", "height"))
+    shown = {name: _coarse(points, high - low) for name, points in sizes.items()}
+    return dot_chart("Sizes of the images", shown, *axes)
+
+
+def _coarse(points: np.ndarray, span: float) -> np.ndarray:
+    """Moves many different points onto a grid, so that a hundred thousand images are at most some hundred dots."""
+    step = max(1.0, span / MOST_PLACES)
+    return np.round(points / step) * step if len(np.unique(points, axis=0)) > MOST_PLACES else points
+
+
+def _side_edges(sides: np.ndarray) -> np.ndarray:
+    """Edges of bins, each a factor of the square root of two wide, whole octaves in all."""
+    low, high = (sides.min(), sides.max()) if len(sides) else (16.0, 256.0)
+    first, last = np.floor(np.log2(low)), np.ceil(np.log2(high) + 1e-9)
+    return 2.0 ** np.linspace(first, last, int(last - first) * SIZE_BINS_PER_OCTAVE + 1)
+
+
+def anchor_tables(statistics: DataStatistics, config: ModelConfig) -> list[Table]:
+    """How well the anchors fit, by class and by size of the objects."""
+    columns = [
+        Column("objects"),
+        Column("mean IoU", "of each object with the anchor that fits it best", has_bars=True),
+        Column("worst tenth", "a tenth of the objects have an IoU below this", has_bars=True),
+        Column(f"IoU {config.rpn.positive_iou:g} or more", "share that makes an anchor positive by itself", True),
+        Column(f"below {config.rpn.negative_iou:g}", "share that no anchor fits; the best is positive all the same"),
+    ]
+    every = _fit_row("all", np.ones(len(statistics.labels), bool), statistics, config)
+    by_class = [
+        _fit_row(name, statistics.labels == label, statistics, config)
+        for label, name in enumerate(statistics.class_names, start=1)
+    ]
+    by_size = [
+        _fit_row(name, statistics.size_groups == group, statistics, config) for group, name in enumerate(SIZE_NAMES)
+    ]
+    title = "Best IoU of any anchor with each object, by "
+    return [
+        Table(f"{title}class", [Column("class"), *columns], by_class, every),
+        Table(f"{title}size", [Column("size"), *columns], by_size, every, SIZE_NOTES),
+    ]
+
+
+def _fit_row(name: str, chosen: np.ndarray, statistics: DataStatistics, config: ModelConfig) -> list:
+    ious = statistics.anchor_ious[chosen]
+    if not len(ious):
+        return [name, 0, None, None, None, None]
+    shares = float((ious >= config.rpn.positive_iou).mean()), float((ious < config.rpn.negative_iou).mean())
+    return [name, len(ious), float(ious.mean()), float(np.quantile(ious, 0.1)), *shares]
+
+
+def anchor_chart(statistics: DataStatistics, config: ModelConfig) -> Chart:
+    """How the best IoUs are spread, by size of the objects."""
+    groups = {name: statistics.anchor_ious[statistics.size_groups == group] for group, name in enumerate(SIZE_NAMES)}
+    guides = {"negative": config.rpn.negative_iou, "positive": config.rpn.positive_iou}
+    if config.rpn.negative_iou == config.rpn.positive_iou:
+        guides = {"positive": config.rpn.positive_iou}
+    x_axis = Axis("best IoU of any anchor", 0, 1)
+    return step_chart("How well the best anchor fits", IOU_EDGES, groups, x_axis, "% of the objects", guides)

@@ -1,0 +1,167 @@
+"""Sets the page: collects what each part shows and fills the template."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from keras_mrcnn import __version__
+from keras_mrcnn.evaluation.curves import confusion_matrix, precision_recall_curves
+from keras_mrcnn.evaluation.errors import analyse_errors
+from keras_mrcnn.report import charts, data_section, score_sections, tables
+from keras_mrcnn.report.confusions import confusion_table, confusion_view
+from keras_mrcnn.report.panels import PictureViews
+from keras_mrcnn.report.run_folder import RunFolder
+from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
+from keras_mrcnn.report.statistics import DataStatistics
+
+# The parts of the page in their order: name of its anchor, title.
+SECTIONS = {
+    "config": "Settings",
+    "data": "Data",
+    "anchors": "Anchors and objects",
+    "training": "Training",
+    "rpn": "Region proposals",
+    "scores": "Boxes and masks",
+    "curves": "Precision and recall",
+    "confusion": "Confusions",
+    "errors": "Mistakes",
+    "pictures": "Best and worst pictures",
+}
+
+
+def write_report(
+    run: RunFolder,
+    out: Path,
+    *,
+    statistics: Mapping[str, DataStatistics],
+    evaluation: Evaluation | None = None,
+    best: Sequence[PictureViews] = (),
+    worst: Sequence[PictureViews] = (),
+    missing: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the report as one HTML file, which appears whole or not at all and needs nothing else.
+
+    Args:
+        run: what `read_run` found.
+        out: the file.
+        statistics: of the splits "train" and "val", as far as there are data.
+        evaluation: what the finished model did on the validation data; without it the scores are those of the training.
+        best, worst: pictures with their panels.
+        missing: for parts that are not complete, by their names in `SECTIONS`, a sentence that says why.
+
+    Returns:
+        `out`.
+    """
+    content = {
+        "run": run,
+        "version": __version__,
+        "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "sections": SECTIONS,
+        "missing": {name: missing[name] for name in SECTIONS if missing and name in missing},
+        "geometry": charts,
+        **_settings_part(run),
+        **_data_part(run, statistics),
+        **_training_part(run),
+        **_score_part(run, evaluation),
+        "pictures": {"Worst": worst, "Best": best} if best or worst else {},
+    }
+    return _write(Path(out), _environment().get_template("template.html").render(content))
+
+
+def _settings_part(run: RunFolder) -> dict:
+    settings = run.config.model_dump(mode="json")
+    return {"settings": yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100)}
+
+
+def _data_part(run: RunFolder, statistics: Mapping[str, DataStatistics]) -> dict:
+    if not statistics:
+        return {"splits": None}
+    model = run.config.model
+    # What anchors are chosen for, and what most objects are in, is the training data.
+    split, fitted = next(iter(statistics.items()))
+    return {
+        "splits": data_section.split_table(statistics),
+        "class_objects": data_section.class_table(statistics),
+        "data_charts": data_section.data_charts(statistics, model),
+        "anchor_split": data_section.SPLIT_TITLES[split],
+        "anchor_sizes": model.anchor_sizes,
+        "anchor_tables": data_section.anchor_tables(fitted, model) if len(fitted.labels) else [],
+        "anchor_chart": data_section.anchor_chart(fitted, model) if len(fitted.labels) else None,
+    }
+
+
+def _training_part(run: RunFolder) -> dict:
+    return {"stages": score_sections.stage_table(run), "loss_charts": score_sections.loss_charts(run.losses)}
+
+
+def _score_part(run: RunFolder, evaluation: Evaluation | None) -> dict:
+    """Scores, and what is only known where the model has been evaluated: curves, confusions, mistakes."""
+    scores = run.metrics if evaluation is None else evaluation.scores
+    detected = [stage for stage in IOU_TYPES if stage in scores]
+    of_stages: dict = {"curves": {}, "errors": {}}
+    objects: dict[str, int] = {}
+    matrix = None
+    if evaluation is not None:
+        dataset = evaluation.dataset
+        chosen = (dataset.image_ids, dataset.category_ids)
+        for stage in detected:
+            data = (dataset.coco, evaluation.results, IOU_TYPES[stage], *chosen)
+            of_stages["curves"][stage] = precision_recall_curves(*data)
+            of_stages["errors"][stage] = analyse_errors(*data)
+        if detected:
+            matrix = confusion_matrix(dataset.coco, evaluation.results, IOU_TYPES[detected[-1]], *chosen)
+        labels = [item["category_id"] for image_id in dataset.image_ids for item in dataset.annotations(image_id)]
+        objects = {name: labels.count(number) for name, number in zip(dataset.class_names, dataset.category_ids)}
+    curves, errors = of_stages["curves"], of_stages["errors"]
+    return {
+        "evaluation": evaluation,
+        "highlights": _highlights(scores),
+        "rpn": score_sections.rpn_table(scores["rpn"]) if "rpn" in scores else None,
+        "summary": score_sections.summary_table(scores) if detected else None,
+        "class_ap": score_sections.class_ap_table(scores, curves, objects) if detected else None,
+        "curve_charts": score_sections.precision_recall_charts(curves) if curves else [],
+        "confusions": None if matrix is None else confusion_view(matrix),
+        "confusion_list": None if matrix is None else confusion_table(matrix),
+        "confusion_of": detected[-1] if detected else None,
+        "confusion_score": None if matrix is None else matrix.score_threshold,
+        "mistakes": score_sections.error_table(errors) if errors else None,
+    }
+
+
+def _highlights(scores: Mapping) -> list[tuple[str, float]]:
+    """The numbers that stand on top."""
+    wanted = (("mask", "AP", "mask AP"), ("mask", "AP50", "mask AP50"), ("box", "AP", "box AP"))
+    wanted += (("rpn", "AR1000", "RPN recall (AR1000)"), ("rpn", "accuracy", "RPN point-wise accuracy"))
+    return [(title, scores[stage].get(name)) for stage, name, title in wanted if stage in scores]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = tables.shown
+    environment.filters["sort_key"] = tables.sort_key
+    environment.tests["missing"] = tables.is_missing
+    environment.tests["numeric"] = tables.is_number
+    return environment
+
+
+def _write(out: Path, text: str) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out

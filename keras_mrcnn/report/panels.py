@@ -1,0 +1,95 @@
+"""The pictures of the report: what each stage made of an image, as JPEG inside the page."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from keras_mrcnn.report.pictures import PictureScore
+from keras_mrcnn.visualize.figures import counted
+from keras_mrcnn.visualize.objects import paint_detections, paint_ground_truth
+from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
+from keras_mrcnn.visualize.proposals import best_of, paint_ranked
+from keras_mrcnn.visualize.views import StageViews
+
+JPEG_QUALITY = 85
+PROPOSALS = 20
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """A picture with its title; `source` is a data URI, `alt` says what it shows."""
+
+    title: str
+    alt: str
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PictureViews:
+    """A picture of the data set with the panels of all stages."""
+
+    name: str
+    score: PictureScore
+    panels: tuple[PanelView, ...]
+
+    @property
+    def words(self) -> str:
+        """What the score says, as a sentence without its stop."""
+        score = self.score
+        return f"quality {score.quality:.2f}: {score.found} found, {score.missed} missed, {score.wrong} wrong"
+
+
+def picture_views(name: str, score: PictureScore, views: StageViews, min_score: float = 0.5) -> PictureViews:
+    """Draws the ground truth, the RPN's best proposals, the box head's detections and the mask head's masks.
+
+    Args:
+        name: of the image file.
+        score: of the picture.
+        views: what `look` saw of it, with ground truth.
+        min_score: of the detections drawn.
+    """
+    panel, names, objects = PanelImage(views.image, columns=3), views.class_names, views.ground_truth
+    found = panel.fit(views.detections.above(min_score))
+    boxes, proposals = dataclasses.replace(found, masks=None), panel.fit_boxes(views.proposals.boxes[:PROPOSALS])
+    paint_found = functools.partial(paint_detections, panel.picture, pen=PANEL_PEN, class_names=names)
+    pictures = {
+        f"Ground truth: {counted(len(objects), 'object')}": paint_ground_truth(
+            panel.picture, panel.fit(objects), PANEL_PEN, "class", names
+        ),
+        f"RPN: {best_of(views.proposals, PROPOSALS)}": paint_ranked(panel.picture, proposals, PANEL_PEN.line_width),
+        f"Box head: {counted(len(found), 'detection')}": paint_found(boxes),
+        "Mask head: their masks": paint_found(found, masks_alone=True),
+    }
+    lists = {"Ground truth": _list(objects.class_names), "Box head": _list(found.class_names)}
+    panels = []
+    for title, picture in pictures.items():
+        what = lists.get(title.partition(":")[0])
+        panels.append(_panel(title, f"{name}, {title}{f' ({what})' if what else ''}", picture))
+    return PictureViews(name, score, tuple(panels))
+
+
+def _list(names: tuple[str, ...]) -> str:
+    """ "2 car, dog" for car, dog and car."""
+    counts = {name: names.count(name) for name in names}
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
+
+
+def _panel(title: str, alt: str, picture: np.ndarray) -> PanelView:
+    height, width = picture.shape[:2]
+    return PanelView(title, alt, data_uri(picture), width, height)
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A picture uint8 [H, W, 3] as a JPEG that stands in the page itself."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

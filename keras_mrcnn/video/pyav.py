@@ -1,0 +1,16 @@
+"""The one place that imports PyAV, an optional package."""
+
+from __future__ import annotations
+
+
+def load_pyav():
+    """Returns the module `av`.
+
+    Raises:
+        ImportError: it is not installed; the message says how to install it.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError("videos need PyAV, which is not installed: pip install 'keras_mrcnn[video]'") from error
+    return av

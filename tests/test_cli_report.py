@@ -1,0 +1,118 @@
+"""`keras-mrcnn report`, with a small network that finds something in every picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from export.models import confident_model, noise_image, small_config
+from PIL import Image
+from report.made_runs import make_run
+
+from keras_mrcnn.cli import main
+from keras_mrcnn.config import Config, DataConfig, save_config
+from keras_mrcnn.weights import save_weights
+
+CLASSES = small_config()
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def error_line(result, code=1):
+    assert result.exit_code == code, result.output
+    lines = result.output.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("keras-mrcnn: "), result.output
+    return lines[0].removeprefix("keras-mrcnn: ")
+
+
+def missing_parts(text):
+    """The sentences about what is missing, by the part of the page."""
+    return dict(re.findall(r'<li><a href="#(\w+)">[^<]*</a>: ([^<]*)</li>', text))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Validation data of four images with an object each, and the classes of the small model in another order."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "annotations").mkdir()
+    (folder / "images" / "val").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(1, 5):
+        name = f"{number}.png"
+        Image.fromarray(noise_image(96, 128, seed=number)).save(folder / "images" / "val" / name)
+        images.append({"id": number, "file_name": name, "height": 96, "width": 128})
+        box = [8 * number, 10, 50, 40]
+        corners = [box[0], box[1], box[0] + 50, box[1], box[0] + 50, box[1] + 40, box[0], box[1] + 40]
+        annotation = {"id": number, "image_id": number, "category_id": number % 3 + 1, "iscrowd": 0, "area": 2000}
+        annotations.append({**annotation, "bbox": box, "segmentation": [corners]})
+    categories = [{"id": i, "name": name} for i, name in enumerate(("dog", "person", "car"), start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations" / "val.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """A run with a finished model, whose validation data are those."""
+    folder = make_run(tmp_path_factory.mktemp("runs") / "finished")
+    files = {"val_annotations": str(data / "annotations" / "val.json"), "val_images": str(data / "images" / "val")}
+    save_config(Config(model=CLASSES, data=DataConfig(**files)), folder / "config.yaml")
+    save_weights(confident_model(), folder / "model.safetensors")
+    return folder
+
+
+def test_help():
+    result = run("report", "--help")
+    assert result.exit_code == 0 and "report [OPTIONS] RUN" in result.output
+
+
+def test_report_of_a_finished_run(finished):
+    result = run("report", finished, "--images", 1)
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().splitlines()[-1] == f"Wrote the report to {finished / 'report.html'}."
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert missing_parts(text) == {
+        "data": "The settings of the run name no training data; name their folder with --data."
+    }
+    assert "The finished model on 4 images" in text
+    assert text.count("<img ") == 8 and text.count('class="picture"') == 2
+
+
+def test_report_without_the_data(finished, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(finished, folder)
+    missing = DataConfig(val_annotations="nowhere/val.json", val_images="nowhere")
+    save_config(Config(model=CLASSES, data=missing), folder / "config.yaml")
+    result = run("report", folder, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    parts = missing_parts((tmp_path / "page.html").read_text())
+    assert "annotation file nowhere/val.json does not exist" in parts["data"]
+    assert set(parts) == {"data", "anchors", "rpn", "scores", "curves", "confusion", "errors", "pictures"}
+    assert parts["rpn"] == "There are no scores of the RPN in metrics.json, and there are no validation data."
+
+
+def test_report_of_a_run_that_has_just_begun(tmp_path, data):
+    make_run(tmp_path / "run", losses={})
+    save_config(Config(model=CLASSES), tmp_path / "run" / "config.yaml")
+    result = run("report", tmp_path / "run", "--data", data)
+    assert result.exit_code == 0, result.output
+    parts = missing_parts((tmp_path / "run" / "report.html").read_text())
+    assert parts["data"] == f"{data} has no training data."
+    assert "no epoch has ended yet" in parts["training"]
+    assert parts["scores"].startswith("There are no scores of the box head and the mask head in metrics.json")
+    assert "anchors" not in parts
+
+
+def test_one_sentence_for_what_cannot_be_used(finished, tmp_path):
+    assert "has no config.yaml" in error_line(run("report", tmp_path))
+    assert "has no annotations/val.json" in error_line(run("report", finished, "--data", tmp_path))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finished, damaged)
+    (damaged / "model.safetensors").write_bytes(b"no weights")
+    assert "model.safetensors" in error_line(run("report", damaged, "--out", tmp_path / "page.html"))
+    assert not (tmp_path / "page.html").exists()
