@@ -1,0 +1,126 @@
+"""TensorFlow Serving's gRPC interface: PredictionService and ModelService of the package tensorflow-serving-api.
+
+That package imports TensorFlow, so it is imported when a client with protocol "grpc" is made, not before.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_mrcnn.serving.served_model import INPUT, OUTPUT_DTYPES, SIGNATURE, ModelSpec, ServingError, state_text
+
+DEFAULT_PORT = 8500
+# Numbers of TensorFlow's DataType enum.
+_DT_STRING = 7
+_DT_NUMBERS = {np.dtype(np.float32): 1, np.dtype(np.int32): 3, np.dtype(np.uint8): 4}
+# gRPC refuses answers of more than 4 MB by itself, about 50 images.
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+class GrpcModel:
+    """A served model, asked by gRPC without encryption. Several threads may share it.
+
+    Args:
+        spec: its address is host[:port] (port 8500 by default) or unix:path.
+
+    Raises:
+        ServingError: grpcio, tensorflow-serving-api or TensorFlow is not installed.
+        ValueError: the address is an http URL.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        if "://" in spec.address:
+            raise ValueError(f"address {spec.address!r} is a URL, but gRPC takes host:port; port 8500 is usual")
+        self.spec, self._api = spec, _packages()
+        has_port = spec.address.startswith("unix:") or re.search(r":\d+$", spec.address)
+        address = spec.address if has_port else f"{spec.address}:{DEFAULT_PORT}"
+        self._channel = self._api.grpc.insecure_channel(address, options=_OPTIONS)
+        self._predict = self._api.prediction_service.PredictionServiceStub(self._channel).Predict
+        self._get_status = self._api.model_service.ModelServiceStub(self._channel).GetModelStatus
+
+    def predict(self, encoded: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+        """Runs the signature of encoded images; as `RestModel.predict`."""
+        request = self._api.predict.PredictRequest()
+        self._fill(request.model_spec)
+        request.model_spec.signature_name = SIGNATURE
+        request.inputs[INPUT].dtype = _DT_STRING
+        request.inputs[INPUT].tensor_shape.dim.add(size=len(encoded))
+        request.inputs[INPUT].string_val.extend(encoded)
+        found = self._call(self._predict, request).outputs
+        self.spec.check_names(list(found))
+        outputs = {name: self._array(name, found[name], dtype) for name, dtype in OUTPUT_DTYPES.items()}
+        return self.spec.rows(outputs, len(encoded))
+
+    def states(self) -> dict[int, str]:
+        """The state of each version that the server knows, such as {1: "AVAILABLE"}."""
+        request = self._api.status.GetModelStatusRequest()
+        self._fill(request.model_spec)
+        versions = self._call(self._get_status, request).model_version_status
+        state = self._api.status.ModelVersionStatus.State
+        return {
+            version.version: state_text(state.Name(version.state), version.status.error_message) for version in versions
+        }
+
+    def close(self) -> None:
+        """Closes the channel; requests under way end with an error."""
+        self._channel.close()
+
+    def _fill(self, model_spec):
+        model_spec.name = self.spec.name
+        if self.spec.version is not None:
+            model_spec.version.value = self.spec.version
+
+    def _call(self, method, request):
+        try:
+            return method(request, timeout=self.spec.timeout)
+        except self._api.grpc.RpcError as error:
+            raise self._explained(error.code().name, error.details() or "") from error
+
+    def _explained(self, code, details):
+        message = f"{code}, {details}"
+        # A server whose batching queue is full says UNAVAILABLE too, but it is there.
+        if code == "UNAVAILABLE" and "queue" not in details:
+            return self.spec.unreachable(message)
+        if code == "DEADLINE_EXCEEDED":
+            return self.spec.too_slow()
+        return self.spec.unknown(message) if code == "NOT_FOUND" else self.spec.refused(message)
+
+    def _array(self, name, tensor, dtype):
+        """A TensorProto as an array; servers write its values as bytes or, by default, as a list of numbers."""
+        shape = [dim.size for dim in tensor.tensor_shape.dim]
+        if tensor.tensor_content:
+            values = np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<"))
+        else:
+            values = np.array(tensor.float_val or tensor.int_val)
+        if tensor.dtype != _DT_NUMBERS[dtype] or values.size != math.prod(shape):
+            raise self.spec.strange(f"has an output {name} that is not {dtype} with all of its values")
+        return values.astype(dtype).reshape(shape)
+
+
+def _packages():
+    """The modules that gRPC needs."""
+    try:
+        import grpc
+        from tensorflow_serving.apis import (
+            get_model_status_pb2,
+            model_service_pb2_grpc,
+            predict_pb2,
+            prediction_service_pb2_grpc,
+        )
+    except ImportError as error:
+        raise ServingError(
+            "protocol 'grpc' needs the packages grpcio and tensorflow-serving-api, and TensorFlow, but "
+            f"{error.name or error} is missing: run pip install \"keras_mrcnn[serving]\", or take protocol 'rest'"
+        ) from error
+    return types.SimpleNamespace(
+        grpc=grpc,
+        status=get_model_status_pb2,
+        predict=predict_pb2,
+        model_service=model_service_pb2_grpc,
+        prediction_service=prediction_service_pb2_grpc,
+    )

@@ -1,0 +1,131 @@
+"""TensorFlow Serving's REST interface; Python's standard library is enough.
+
+Reference:
+    TensorFlow Serving, "RESTful API" (g3doc/api_rest.md): row format, model status, errors.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.client
+import json
+import socket
+from collections.abc import Sequence
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from keras_mrcnn.serving.served_model import INPUT, OUTPUT_DTYPES, SIGNATURE, ModelSpec, state_text
+
+DEFAULT_PORT = 8501
+
+
+class RestModel:
+    """A served model, asked by REST. Connections are kept open and used again; several threads may share it.
+
+    Args:
+        spec: its address is host[:port] (port 8501 by default) or an http:// or https:// URL, which may have a path.
+
+    Raises:
+        ValueError: the address is none of these.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        self.spec = spec
+        self._connect, prefix = _connector(spec)
+        version = "" if spec.version is None else f"/versions/{spec.version}"
+        self._path = f"{prefix}/v1/models/{quote(spec.name, safe='')}{version}"
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def predict(self, encoded: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+        """Runs the signature of encoded images.
+
+        Args:
+            encoded: JPEG or PNG files.
+
+        Returns:
+            The outputs of the signature for each image, without the batch dimension.
+
+        Raises:
+            ServingError: see `TFServingClient`.
+        """
+        # Rows, not columns: the server writes an answer in columns with one number a line, indented.
+        instances = [{INPUT: {"b64": base64.b64encode(content).decode("ascii")}} for content in encoded]
+        body = json.dumps({"signature_name": SIGNATURE, "instances": instances})
+        rows = self._ask("POST", f"{self._path}:predict", body).get("predictions")
+        if not isinstance(rows, list):
+            raise self.spec.strange("has no list of predictions")
+        for row in rows:
+            # A model with a single output gives bare values.
+            self.spec.check_names(list(row) if isinstance(row, dict) else [])
+        outputs = {name: np.array([row[name] for row in rows], dtype) for name, dtype in OUTPUT_DTYPES.items()}
+        return self.spec.rows(outputs, len(encoded))
+
+    def states(self) -> dict[int, str]:
+        """The state of each version that the server knows, such as {1: "AVAILABLE"}."""
+        versions = self._ask("GET", self._path).get("model_version_status", [])
+        return {
+            int(version["version"]): state_text(version["state"], version.get("status", {}).get("error_message", ""))
+            for version in versions
+        }
+
+    def close(self) -> None:
+        """Closes the connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _ask(self, method, path, body=None):
+        status, content = self._exchange(method, path, body)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if status != http.client.OK:
+            # Error messages with escapes that JSON does not know come as they are.
+            message = answer.get("error") if isinstance(answer, dict) else content.decode("utf-8", "replace")
+            message = f"HTTP {status}, {message}"
+            raise self.spec.unknown(message) if status == http.client.NOT_FOUND else self.spec.refused(message)
+        if not isinstance(answer, dict):
+            raise self.spec.unreachable("what answers there does not speak JSON")
+        return answer
+
+    def _exchange(self, method, path, body):
+        """Sends one request; gives the status and the content of its answer."""
+        while True:
+            is_used = bool(self._idle)
+            connection = self._idle.pop() if is_used else self._connect()
+            try:
+                connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+                response = connection.getresponse()
+                content = response.read()
+            except socket.timeout as error:
+                connection.close()
+                raise self.spec.too_slow() from error
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # The server may have closed a connection that nobody used for a while.
+                if not is_used:
+                    raise self.spec.unreachable(error or type(error).__name__) from error
+            else:
+                if response.will_close:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+                return response.status, content
+
+
+def _connector(spec):
+    """A function that opens a connection, and the path of the URL."""
+    url = spec.address if "://" in spec.address else f"http://{spec.address}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts = port = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ValueError(f"address {spec.address!r} is neither host:port nor an http:// or https:// URL")
+    if port is None and url != spec.address:
+        port = DEFAULT_PORT
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return functools.partial(kind, parts.hostname, port, timeout=spec.timeout), parts.path.rstrip("/")

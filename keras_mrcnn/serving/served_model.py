@@ -1,0 +1,93 @@
+"""What REST and gRPC have in common: the model that is asked for, the outputs that it must give, and what goes wrong.
+
+Shapes: B images of a request, D detections, M mask side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# The signature of `export_saved_model` that takes encoded images, and the outputs of both of its signatures.
+SIGNATURE, INPUT = "serving_default", "images"
+OUTPUT_DTYPES = {
+    "boxes": np.dtype(np.float32),
+    "scores": np.dtype(np.float32),
+    "category_ids": np.dtype(np.int32),
+    "valid": np.dtype(np.int32),
+    "masks": np.dtype(np.uint8),
+}
+_LONGEST_MESSAGE = 400
+
+
+class ServingError(RuntimeError):
+    """A request that got no detections; the message is one sentence that says why and what to do."""
+
+
+class ModelSpec(NamedTuple):
+    """Which model of which server: version None is the newest, timeout is in seconds."""
+
+    address: str
+    name: str
+    version: int | None
+    timeout: float
+
+    @property
+    def title(self) -> str:
+        return f"model {self.name!r}" + (f" version {self.version}" if self.version is not None else "")
+
+    def unreachable(self, reason: object) -> ServingError:
+        return ServingError(
+            f"TensorFlow Serving does not answer at {self.address} ({one_line(reason)}); start it, or correct the "
+            "address and protocol: REST is usually on port 8501, gRPC on 8500"
+        )
+
+    def too_slow(self) -> ServingError:
+        return ServingError(
+            f"TensorFlow Serving at {self.address} did not answer within {self.timeout:g} s; send fewer or smaller "
+            "images at a time, or give the client a longer timeout"
+        )
+
+    def unknown(self, message: object) -> ServingError:
+        return ServingError(
+            f"TensorFlow Serving at {self.address} has no {self.title} ({one_line(message)}); the name is that of the "
+            "folder in saved_models/, and while the server starts a model is missing, too"
+        )
+
+    def refused(self, message: object) -> ServingError:
+        return ServingError(f"TensorFlow Serving at {self.address} refuses to run {self.title}: {one_line(message)}")
+
+    def strange(self, reason: str) -> ServingError:
+        return ServingError(
+            f"the answer of {self.title} at {self.address} {reason}; serve a folder that `keras-mrcnn export` wrote"
+        )
+
+    def rows(self, outputs: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
+        """Splits outputs [B, ...] into one dict for each of the `count` images of the request.
+
+        Raises:
+            ServingError: there are not as many rows as images.
+        """
+        if any(value.shape[:1] != (count,) for value in outputs.values()):
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+            raise self.strange(f"has outputs of the shapes {shapes} for {count} images")
+        return [{name: value[row] for name, value in outputs.items()} for row in range(count)]
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raises ServingError where an output of our models is missing, so where another model answered."""
+        missing = [name for name in OUTPUT_DTYPES if name not in names]
+        if missing:
+            raise self.strange(f"has the outputs {', '.join(sorted(names)) or 'none'}, but not {', '.join(missing)}")
+
+
+def one_line(message: object) -> str:
+    """A server's or library's message as part of a sentence."""
+    text = " ".join(str(message).split()).rstrip(".") or "no reason given"
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+
+
+def state_text(state: str, message: str) -> str:
+    """A version's state, such as AVAILABLE or LOADING, with what went wrong while it was loaded."""
+    return f"{state}: {one_line(message)}" if message else state

@@ -1,0 +1,218 @@
+"""A client for the models that `export_saved_model` writes and TensorFlow Serving serves, by REST or gRPC."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.serving.grpc_channel import GrpcModel
+from keras_mrcnn.serving.images import ImageError, to_rgb
+from keras_mrcnn.serving.rest import RestModel
+from keras_mrcnn.serving.served_model import ModelSpec, ServingError, one_line
+from keras_mrcnn.structures import Detections
+
+_PROTOCOLS = {"rest": RestModel, "grpc": GrpcModel}
+# What the server decodes to the same pixels as Pillow. Other kinds are decoded here and sent as PNG.
+_SENT_AS_IT_IS = {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA")}
+_EXIF_ORIENTATION, _TURNED = 0x0112, range(2, 9)
+
+
+class TFServingClient:
+    """Sends images to a model on TensorFlow Serving and gives `Detections`.
+
+    REST needs nothing but NumPy and Pillow; gRPC has answers a quarter of the size and needs the extra `serving`
+    (grpcio, tensorflow-serving-api), which imports TensorFlow. Several threads may share a client. Close it,
+    or use it in a `with` statement.
+
+    Args:
+        address: "host:port"; without a port it is 8501 for REST and 8500 for gRPC. REST takes URLs too.
+        model: the model's name on the server: that of its folder in saved_models/.
+        protocol: "rest" or "grpc".
+        version: a version of the model; None for the newest.
+        class_names: the names are in the exported folder, but TensorFlow Serving does not send them. So either a dict
+            from category id to name, or that folder, saved_models/NAME or saved_models/NAME/VERSION. Without it the
+            name of category 3 is "category 3".
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        ServingError: gRPC's packages are missing. Calls raise it when the server cannot be reached, does not know the
+            model, takes too long, says that something is wrong, or has a model that is not ours.
+        ValueError: an argument is wrong, or the folder of the class names is no exported model.
+
+    Example:
+        >>> with TFServingClient("localhost:8501", "scenes", class_names="saved_models/scenes") as client:
+        ...     found = client("street.jpg")
+        ...     masks = found.above(0.5).paste_masks()
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        *,
+        protocol: str = "rest",
+        version: int | None = None,
+        class_names: Mapping[int, str] | str | os.PathLike | None = None,
+        timeout: float = 60.0,
+    ):
+        if protocol not in _PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is not known; take one of {', '.join(_PROTOCOLS)}")
+        if not model or set(model) & set("/:"):
+            raise ValueError(f"model {model!r} is not the name of a model; it has no slashes or colons")
+        if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
+            raise ValueError(f"version {version!r} is not a positive whole number, nor None for the newest")
+        if isinstance(class_names, (str, os.PathLike)):
+            class_names = _read_names(Path(class_names), version)
+        self._names = class_names and {int(number): name for number, name in class_names.items()}
+        self._spec = ModelSpec(address, model, version, timeout)
+        self._model = _PROTOCOLS[protocol](self._spec)
+
+    def __call__(self, image) -> Detections:
+        """Detects objects in one image.
+
+        Args:
+            image: path of an image file; the bytes of one; uint8 array [H, W, 3], RGB; or a PIL image. JPEG and PNG
+                files go as they are, unless EXIF says to turn them; everything else is sent as PNG.
+
+        Returns:
+            `Detections` in pixels of the upright image, best first, with masks of 28 x 28; `paste_masks` gives them at
+            the size of the image.
+
+        Raises:
+            ServingError: see the class.
+            ImageError: the image is missing, damaged or of another kind; a ValueError that names it.
+        """
+        return self.batch([image])[0]
+
+    def batch(self, images: Iterable, images_per_request: int = 8) -> list[Detections]:
+        """Detects objects in images of any sizes.
+
+        Args:
+            images: each as `__call__` takes it.
+            images_per_request: how many go to the server at a time; a server that batches refuses more than its
+                max_batch_size, which is 8 in scripts/serving/batching.config.
+
+        Returns:
+            A list of `Detections`, in the order of the images.
+
+        Raises:
+            ServingError, ImageError: as `__call__`.
+        """
+        if isinstance(images, (str, bytes, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) != 4:
+            raise ValueError("images is a single image, but batch takes a list; for one image call the client itself")
+        if images_per_request < 1:
+            raise ValueError(f"images_per_request is {images_per_request}, but a request has at least one image")
+        images, found = list(images), []
+        for start in range(0, len(images), images_per_request):
+            numbers = range(start, min(start + images_per_request, len(images)))
+            encoded, sizes = zip(*(encode_image(images[number], f"images[{number}]") for number in numbers))
+            found += map(self._to_detections, self._model.predict(encoded), sizes)
+        return found
+
+    def ready(self) -> bool:
+        """Whether the server has loaded the model (that version, or any); False also while it cannot be reached."""
+        try:
+            return "AVAILABLE" in self.status().values()
+        except ServingError:
+            return False
+
+    def status(self) -> dict[int, str]:
+        """The state of each version that the server has: AVAILABLE, LOADING, or END with what went wrong.
+
+        Raises:
+            ServingError: the server cannot be reached or does not know the model.
+        """
+        return self._model.states()
+
+    def close(self) -> None:
+        """Closes the connections to the server."""
+        self._model.close()
+
+    def __enter__(self) -> TFServingClient:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def _to_detections(self, outputs, image_size):
+        found_ids = set(outputs["category_ids"][: outputs["valid"]].tolist())
+        names = {number: f"category {number}" for number in found_ids} if self._names is None else self._names
+        if found_ids - set(names):
+            raise ServingError(
+                f"{self._spec.title} at {self._spec.address} found category {min(found_ids - set(names))}, but "
+                f"class_names has {sorted(names)}; give the class names of that model"
+            )
+        try:
+            return to_detections(outputs, names, image_size)
+        except ValueError as error:
+            raise self._spec.strange(f"has other shapes than our models give ({one_line(error)})") from error
+
+
+def encode_image(image, name: str = "image") -> tuple[bytes, tuple[int, int]]:
+    """A JPEG or PNG file that the server decodes to the upright image.
+
+    Args:
+        image: as `TFServingClient` takes it.
+        name: how error messages call an image that has no path.
+
+    Returns:
+        The file, and (h, w) of the upright image.
+
+    Raises:
+        ImageError: the image is missing, damaged or of another kind.
+    """
+    content = image if isinstance(image, bytes) else None
+    if isinstance(image, (str, os.PathLike)) and Path(image).is_file():
+        content = Path(image).read_bytes()
+    size = None if content is None else _size_if_sent_as_it_is(content)
+    if size:
+        return content, size
+    pixels, file = to_rgb(_opened(image, name) if isinstance(image, bytes) else image, name), io.BytesIO()
+    # The quickest level: a file a little larger costs less than the time to make it smaller.
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue(), pixels.shape[:2]
+
+
+def _opened(content, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Image.open(io.BytesIO(content))
+        except (OSError, Image.DecompressionBombError) as error:
+            raise ImageError(f"{name} is not an image that Pillow knows ({one_line(error)})") from error
+
+
+def _size_if_sent_as_it_is(content):
+    """(h, w) of a file that the server understands as it is, else None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                is_turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+                as_it_is = (image.format, image.mode) in _SENT_AS_IT_IS and not is_turned
+                return (image.height, image.width) if as_it_is else None
+        except Exception:  # the reader of the whole file says what is wrong
+            return None
+
+
+def _read_names(folder, version):
+    """Class name of each category id, from the assets of an exported model."""
+    if not (folder / "assets").is_dir():
+        versions = [int(child.name) for child in folder.glob("*") if child.name.isdecimal()]
+        folder = folder / str(version or max(versions, default=0))
+    path = folder / "assets" / "config.json"
+    try:
+        description = json.loads(path.read_text("utf-8"))
+        return dict(zip(description["category_ids"], description["class_names"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"class_names: {path} cannot be read as the description of an exported model ({error!r}); give "
+            "saved_models/NAME, or a dict from category id to name"
+        ) from error

@@ -1,0 +1,60 @@
+"""What is gRPC's own: the messages and their size, the packages. Both protocols share test_tf_serving_client.py."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from export.models import noise_image
+from serving.clients import client_of, error_of, png, quick, some_outputs
+from serving.fake_servers import predict_response
+
+from keras_mrcnn.serving import grpc_channel
+from keras_mrcnn.serving.served_model import OUTPUT_DTYPES, ServingError
+from keras_mrcnn.serving.tf_serving_client import TFServingClient
+
+
+def test_grpc_request_is_what_tensorflow_would_make():
+    images = [png(noise_image(1, 1)), png(noise_image(1, 2))]
+    with client_of("grpc", quick(), version=1) as client:
+        client.batch(images)
+        (request,) = client.serving.requests
+    assert request.model_spec.name == "small" and request.model_spec.version.value == 1
+    assert request.model_spec.signature_name == "serving_default"
+    assert dict(request.inputs) == {"images": tf.make_tensor_proto(images)}
+
+
+def test_data_types_have_tensorflows_numbers():
+    numbers = {dtype: tf.as_dtype(dtype).as_datatype_enum for dtype in OUTPUT_DTYPES.values()}
+    assert numbers == grpc_channel._DT_NUMBERS
+    assert tf.string.as_datatype_enum == grpc_channel._DT_STRING
+
+
+def test_grpc_checks_the_data_types():
+    def wide_masks(images):
+        return {**some_outputs(images), "masks": np.zeros([len(images), 3, 28, 28], np.float32)}
+
+    assert "has an output masks that is not uint8" in error_of("grpc", quick(wide_masks))
+
+
+def test_grpc_takes_answers_of_more_than_four_megabytes():
+    with client_of("grpc", quick(lambda images: some_outputs(images, 100))) as client:
+        found = client.batch([png(noise_image(2, 2))] * 64, images_per_request=64)
+        assert len(client.serving.requests) == 1
+    assert [len(record) for record in found] == [100] * 64
+
+
+def test_hundred_detections_are_at_most_100_kilobytes():
+    response = predict_response(some_outputs([b""], 100), as_tensor_content=True)
+    assert 78_400 < response.ByteSize() == len(response.SerializeToString()) <= 100_000
+
+
+@pytest.mark.parametrize("missing", ["grpc", "tensorflow_serving"])
+def test_missing_packages_are_named_and_rest_works_without_them(monkeypatch, missing):
+    for name in list(sys.modules):
+        if name.split(".")[0] == "tensorflow_serving":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ServingError, match=rf'{missing}\S* is missing: run pip install "keras_mrcnn\[serving\]"'):
+        TFServingClient("localhost", "small", protocol="grpc")
+    TFServingClient("localhost", "small").close()
