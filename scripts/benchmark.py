@@ -1,8 +1,10 @@
 """Measures this package beside its peers on one machine, and prints a table of ratios.
 
     python scripts/benchmark.py train --peer-python /path/to/torch/bin/python --json train.json
+    python scripts/benchmark.py infer --peer-python /path/to/torch/bin/python --json infer.json
 
-Peers run in their own environment (`--peer-python`, which needs torch and torchvision). Leave the machine alone
+Peers run in their own environment (`--peer-python`, which needs torch and torchvision, and for `infer`
+onnx and onnxruntime). Leave the machine alone
 meanwhile: every figure is a median, but cores that are busy elsewhere show in all of them.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
+from benchmark_infer import measure_inference
 
 PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
@@ -29,7 +32,7 @@ TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
 
 @click.group()
 def main():
-    """Measure training beside the peers."""
+    """Measure training and inference beside the peers."""
 
 
 @main.command()
@@ -56,6 +59,20 @@ def train(peer_python, peers, steps, precisions, json_file):
         slow, fast = ours["BoxStage, no cache"], ours["BoxStage, cached"]
         rows.append(_row(f"BoxStage cached / not cached, {precision}", fast, slow, 0.2))
     _report(rows, json_file)
+
+
+@main.command()
+@click.option("--peer-python", type=click.Path(dir_okay=False), help="Python with torch and torchvision.")
+@click.option("--peers", type=click.Path(path_type=Path), default=PEERS, help="Folder with torchvision_infer.py.")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Processes of each kind, taking turns.")
+@click.option("--models", type=click.Path(path_type=Path), help="Keep the exported models there, and use them again.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
+def infer(peer_python, peers, rounds, models, json_file):
+    """Time one image through the exported models: R50-FPN, 91 classes, 800 x 1088, 100 detections.
+
+    To final detections and to pasted masks, in each precision; and the memory of a process that does it.
+    """
+    _report([_row(*row) for row in measure_inference(peer_python, peers, rounds, models)], json_file)
 
 
 def _stage_seconds(precision, steps):

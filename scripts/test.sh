@@ -111,11 +111,17 @@ run_tests() {
     COVERAGE_FILE="$PWD/.coverage.$stack" ".venvs/$stack/bin/python" -m pytest "${options[@]}" "$@"
 }
 
+run_notebooks() {
+    ".venvs/$1/bin/python" -m pytest --nbmake --nbmake-timeout=300 --durations=7 -p no:cacheprovider notebooks
+}
+
 PYTHON=$(find_python)
 check_python
 for stack in $STACKS; do make_environment "$stack"; done
 run "style (ruff, codespell)" check_style "${STACKS%% *}"
 for stack in $STACKS; do run "tests on $stack" run_tests "$stack" "$@"; done
+# With arguments a part of the tests is meant, which the notebooks are no part of.
+[ $# -gt 0 ] || for stack in $STACKS; do run "notebooks on $stack" run_notebooks "$stack"; done
 
 echo "== total: $SECONDS s"
 if [ ${#FAILED[@]} -gt 0 ]; then

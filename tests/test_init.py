@@ -30,6 +30,11 @@ def test_config_is_had_without_tensorflow():
     assert loaded_after("import keras_mrcnn; keras_mrcnn.Config") == ["pydantic"]
 
 
+@pytest.mark.parametrize("module", ["structures", "pasting", "detection_outputs", "serving", "serving.onnx_predictor"])
+def test_clients_of_exported_models_need_no_tensorflow(module):
+    assert set(loaded_after(f"import keras_mrcnn.{module}")) <= {"numpy"}
+
+
 @pytest.mark.parametrize("name", keras_mrcnn.__all__)
 def test_public_name_is_what_its_module_calls_so(name):
     value = getattr(keras_mrcnn, name)

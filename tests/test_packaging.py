@@ -21,9 +21,15 @@ REQUIREMENTS = {
 }
 FILES_AND_PYTHONS = [(file_name, python) for file_name, pythons in REQUIREMENTS.items() for python in pythons]
 # Where the name that is imported is not the name that is installed.
-DISTRIBUTION_OF = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}
+DISTRIBUTION_OF = {
+    "PIL": "pillow",
+    "grpc": "grpcio",
+    "skimage": "scikit-image",
+    "tensorflow_serving": "tensorflow-serving-api",
+    "yaml": "pyyaml",
+}
 # Extras whose packages are no part of the pinned stacks.
-NOT_PINNED = {"video", "notebooks", "docs", "torch"}
+NOT_PINNED = {"notebooks", "docs", "torch"}
 
 
 def setup_cfg() -> configparser.ConfigParser:

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from keras_mrcnn import __version__
 from keras_mrcnn.data import transforms
+from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.export.exact_size import resized_size
 from keras_mrcnn.models.mask_rcnn import MASK_POOL
-from keras_mrcnn.structures import Detections
 
 MASK_SIDE = 2 * MASK_POOL
 
@@ -64,9 +65,17 @@ class Detector(tf.Module):
             float32 [B, D]; category_ids int32 [B, D], 0 for padding; valid int32 [B], how many detections there are;
             masks uint8 [B, D, M, M], probability inside the box * 255, rounded.
         """
+        return self._find(images)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")])
+    def detect_float(self, images):
+        """As `detect`, of float32 images with the same range, 0..255."""
+        return self._find(images)
+
+    def _find(self, images):
         shape = tf.shape(images)
         original_size = shape[1:3]
-        size = transforms.resized_size(shape[1], shape[2], self.min_size, self.max_size)
+        size = resized_size(shape[1], shape[2], self.min_size, self.max_size)
         inputs = transforms.resize_to(transforms.normalise(images), size)
         found = self.model(
             {"images": transforms.pad_to_multiple(inputs), "image_sizes": tf.tile(size[None], [shape[0], 1])}
@@ -93,26 +102,6 @@ class Detector(tf.Module):
     def _detect_one(self, image):
         found = {name: value.numpy()[0] for name, value in self.detect(tf.constant(image[None])).items()}
         return to_detections(found, dict(zip(self.category_ids, self.class_names)), image.shape[:2])
-
-
-def to_detections(found, names, image_size):
-    """`Detections` from the outputs of `Detector.detect`, or of what is exported, for one image.
-
-    Args:
-        found: dict of arrays without the batch dimension.
-        names: dict from category id to class name.
-        image_size: (h, w) of the original image.
-    """
-    count = int(found["valid"])
-    category_ids = found["category_ids"][:count]
-    return Detections(
-        boxes=found["boxes"][:count],
-        scores=found["scores"][:count],
-        category_ids=category_ids,
-        class_names=tuple(names[int(category_id)] for category_id in category_ids),
-        masks=found["masks"][:count].astype(np.float32) / 255.0,
-        image_size=image_size,
-    )
 
 
 def _checked(image, number):

@@ -7,41 +7,52 @@ import os
 from pathlib import Path
 
 from keras_mrcnn.export.detector import Detector, ExportError
+from keras_mrcnn.export.folding import fold_norms
+from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
 
 OPSET = 17
+CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
+INPUT_DTYPES = ("uint8", "float32")
 
 
-def export_onnx(model, path):
+def export_onnx(model, path, input_dtype="uint8", metrics=None):
     """Writes a model, with all pre- and post-processing, as an ONNX file.
 
-    The graph is that of `Detector.detect`: input images uint8 [B, H, W, 3], any B, H and W of at least 1; outputs
-    boxes, scores, category_ids, valid and masks. RoIAlign and NMS are the native operators, there is no Loop. The
-    file's metadata hold class_names and category_ids (JSON lists), config (the `ModelConfig` as JSON) and version.
+    The graph is that of `Detector.detect`: input images [B, H, W, 3], RGB, 0..255, any B, H and W of at least 1;
+    outputs boxes, scores, category_ids, valid and masks. Batch norms are folded into the convolutions, RoIAlign and
+    NMS are the native operators, there is no Loop. The file's metadata hold class_names and category_ids (JSON lists),
+    config (the `ModelConfig` as JSON), version, precision and model_card (Markdown).
 
     Args:
         model: `MaskRCNN`.
         path: of the file, usually `*.onnx`; appears whole or not at all.
+        input_dtype: "uint8" or "float32", of the images.
+        metrics: dict of the model's scores for its card, see `read_metrics`.
 
     Returns:
         The `Path` of the file.
 
     Raises:
-        ExportError: tf2onnx and onnx are not installed, or an operator has no ONNX form.
+        ExportError: tf2onnx and onnx are not installed, an operator has no ONNX form, or the dtype is unknown.
 
     Example:
         >>> export_onnx(model, "saved_models/scenes.onnx")
     """
     onnx = _require("onnx")
-    detector = Detector(model)
-    proto = _convert(detector)
+    if input_dtype not in INPUT_DTYPES:
+        raise ExportError(f"input_dtype {input_dtype!r} is not one of {', '.join(INPUT_DTYPES)}")
+    folded = Detector(fold_norms(model))
+    detect = folded.detect if input_dtype == "uint8" else folded.detect_float
+    proto = _convert(detect)
     _check_operators(proto)
-    _name_dimensions(proto, detector)
-    description = detector.describe()
+    _name_dimensions(proto, detect)
+    path = Path(path)
+    card = model_card(model, name=path.stem, files=(path.name,), metrics=metrics, input_dtype=input_dtype)
+    description = {**Detector(model).describe(), "precision": "float32", "model_card": card}
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -60,18 +71,32 @@ def _require(name):
         raise ExportError(f"ONNX export needs {error.name or name}: pip install 'keras_mrcnn[onnx]'") from error
 
 
-def _convert(detector):
-    """The graph of `Detector.detect` as an ONNX model, weights included."""
+def _convert(detect):
+    """The graph of a `tf.function` with one signature as an ONNX model, weights included."""
     tf2onnx = _require("tf2onnx")
-    with _quiet():
+    with _quiet(), _without_copies():
         proto, _ = tf2onnx.convert.from_function(
-            detector.detect,
-            detector.detect.input_signature,
+            detect,
+            detect.input_signature,
             opset=OPSET,
             custom_op_handlers=dict(HANDLERS),
             custom_rewriter=REWRITERS,
         )
     return proto
+
+
+@contextlib.contextmanager
+def _without_copies():
+    """Keeps tf2onnx from copying the whole graph, weights and all, before each of its many passes."""
+    before = os.environ.get(CATCH_ERRORS)
+    os.environ[CATCH_ERRORS] = "FALSE"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CATCH_ERRORS]
+        else:
+            os.environ[CATCH_ERRORS] = before
 
 
 @contextlib.contextmanager
@@ -97,9 +122,9 @@ def _check_operators(proto):
         raise ExportError("the graph has a Loop, which is far too slow: RoIAlign or a map_fn was not recognised")
 
 
-def _name_dimensions(proto, detector):
+def _name_dimensions(proto, detect):
     """Says what each free dimension of inputs and outputs is, and how long the others are."""
-    outputs = detector.detect.get_concrete_function().structured_outputs
+    outputs = detect.get_concrete_function().structured_outputs
     shapes = {name: ("batch", *value.shape[1:]) for name, value in outputs.items()}
     shapes["images"] = ("batch", "height", "width", 3)
     for value in [*proto.graph.input, *proto.graph.output]:

@@ -12,32 +12,47 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_mrcnn.export.detector import Detector, ExportError
+from keras_mrcnn.export.folding import fold_norms
+from keras_mrcnn.export.model_card import model_card
+from keras_mrcnn.export.warmup import usual_requests, write_warmup
+
+PRECISIONS = ("float32", "bfloat16")
 
 
-def export_saved_model(model, folder, version=None):
+def export_saved_model(model, folder, version=None, precision="float32", metrics=None):
     """Writes a model, with all pre- and post-processing, as a SavedModel for TensorFlow Serving.
 
-    It needs TensorFlow alone, not this package. Signatures, both with the outputs of `Detector.detect`:
+    It needs TensorFlow alone, not this package. Signatures, all with the outputs of `Detector.detect`:
         serving_default: images, string [B], encoded JPEG or PNG; their sizes may differ. EXIF orientation is not
             looked at: turn such images before.
         detect: images, uint8 [B, H, W, 3], RGB.
-    Assets: class_names.txt, one name a line; config.json, see `Detector.describe`.
+        detect_padded: the same, and sizes, int32 [B, 2], (h, w) of each image in a larger array. Padding is cut off
+            first and changes nothing.
+    Assets: class_names.txt, one name a line; config.json, see `Detector.describe`; model_card.md. Warm-up requests
+    are in assets.extra, for TensorFlow Serving to run before it reports that the model is ready.
+
+    Batch norms are folded into the convolutions.
 
     Args:
         model: `MaskRCNN`.
         folder: of all versions, usually saved_models/NAME.
         version: positive int; by default one more than the greatest that is there.
+        precision: "float32", or "bfloat16": the networks' weights and products, half the size; boxes, scores, NMS and
+            all that goes in and comes out stay as they are.
+        metrics: dict of the model's scores for its card, see `read_metrics`.
 
     Returns:
         The `Path` folder/VERSION; it appears whole or not at all.
 
     Raises:
-        ExportError: that version exists, or is not a positive number.
+        ExportError: that version exists, or is not a positive number; the precision is unknown.
 
     Example:
         >>> path = export_saved_model(model, "saved_models/scenes")
         >>> tf.saved_model.load(str(path)).signatures["detect"](images=tf.zeros([1, 48, 64, 3], tf.uint8))
     """
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(_next_version(folder) if version is None else _checked(version))
@@ -46,43 +61,80 @@ def export_saved_model(model, folder, version=None):
     # TensorFlow Serving looks for numbers, so it does not see a folder of this name.
     temporary = folder / f".{target.name}.{os.getpid()}.tmp"
     try:
-        _save(Detector(model), temporary)
+        card = model_card(model, name=folder.name, variant=precision, metrics=metrics)
+        _save(model, temporary, precision, card)
+        write_warmup(temporary, usual_requests(model.config.min_size, model.config.max_size), folder.name)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-def _save(detector, path):
+def _save(model, path, precision, card):
+    detector = Detector(fold_norms(model, precision))
     bundle = tf.Module(name="detector")
     bundle.detect = detector.detect
+    bundle.detect_padded = _padded_function(detector)
     bundle.detect_encoded = _encoded_function(detector)
     # Bare variables rather than the model: Keras would store each of its layers with a graph of its own.
     bundle.weights = list(detector.detect.get_concrete_function().graph.variables)
-    description = detector.describe()
+    description = {**Detector(model).describe(), "precision": precision}
     with tempfile.TemporaryDirectory() as assets:
         bundle.class_names = _asset(Path(assets, "class_names.txt"), "\n".join(description["class_names"]) + "\n")
         bundle.config = _asset(Path(assets, "config.json"), json.dumps(description, indent=2) + "\n")
-        signatures = {"serving_default": bundle.detect_encoded, "detect": bundle.detect}
+        bundle.model_card = _asset(Path(assets, "model_card.md"), card)
+        # Padded images have a signature of their own: not every server knows inputs that may be left out.
+        signatures = {
+            "serving_default": bundle.detect_encoded,
+            "detect": bundle.detect,
+            "detect_padded": bundle.detect_padded,
+        }
         tf.saved_model.save(bundle, str(path), signatures=signatures)
+
+
+def _padded_function(detector):
+    """`Detector.detect` for images of several sizes in one array."""
+    spec = [tf.TensorSpec([None, None, None, 3], tf.uint8, "images"), tf.TensorSpec([None, 2], tf.int32, "sizes")]
+
+    def cut(item):
+        image, size = item
+        return image[: size[0], : size[1]]
+
+    @tf.function(input_signature=spec)
+    def detect_padded(images, sizes):
+        return _one_by_one(detector, cut, (images, sizes))
+
+    return detect_padded
 
 
 def _encoded_function(detector):
     """`Detector.detect` for encoded images."""
-    outputs = detector.detect.get_concrete_function().structured_outputs
-    row = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in outputs.items()}
 
-    def detect_one(encoded):
+    def decode(encoded):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
-        return {name: value[0] for name, value in detector.detect(image[None]).items()}
+        return image
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def detect_encoded(images):
-        # One after the other: each has a size of its own, and one alone keeps all cores busy.
-        return tf.map_fn(detect_one, images, fn_output_signature=row, parallel_iterations=1)
+        return _one_by_one(detector, decode, images)
 
     return detect_encoded
+
+
+def _one_by_one(detector, image_of, items):
+    """Detections of images that `image_of` makes of items.
+
+    One after the other: each has a size of its own, which no other's padding changes, and one alone keeps all cores
+    busy.
+    """
+    outputs = detector.detect.get_concrete_function().structured_outputs
+    row = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in outputs.items()}
+
+    def detect_one(item):
+        return {name: value[0] for name, value in detector.detect(image_of(item)[None]).items()}
+
+    return tf.map_fn(detect_one, items, fn_output_signature=row, parallel_iterations=1)
 
 
 def _asset(path, text):

@@ -1,9 +1,15 @@
 """The same detections from the Python model, the SavedModel and ONNX Runtime."""
 
 import numpy as np
+import onnxruntime
 import pytest
+import tensorflow as tf
 from export.models import COCO_IMAGES, assert_same, blank_image, noise_image
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+
+from keras_mrcnn.export.onnx import export_onnx
 
 
 def assert_all_same(exported, images):
@@ -24,6 +30,29 @@ def test_sizes(exported, size):
 @pytest.mark.parametrize("size", [(150, 2), (2, 1), (1, 400)])
 def test_thin_images(exported, size):
     assert_all_same(exported, noise_image(*size)[None])
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(st.integers(2, 700), st.integers(2, 700), st.integers(1, 3), st.integers(0, 99), st.booleans())
+@example(1900, 2500, 1, 0, False)
+def test_any_size_batch_and_picture(exported, height, width, batch, seed, blank):
+    images = [noise_image(height, width, seed + number) for number in range(batch)]
+    if blank:
+        images[seed % batch] = blank_image(height, width)
+    assert_all_same(exported, np.stack(images))
+
+
+def test_float_images(exported, tmp_path):
+    path = export_onnx(exported.detector.model, tmp_path / "float.onnx", input_dtype="float32")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    image = noise_image(97, 131)[None]
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {"images": image.astype(np.float32)})))
+    assert_same(found, {name: value.numpy() for name, value in exported.detector.detect(image).items()})
+    halves = image.astype(np.float32) + 0.5
+    expected = exported.detector.detect_float(tf.constant(halves))
+    found = dict(zip(names, session.run(names, {"images": halves})))
+    assert_same(found, {name: value.numpy() for name, value in expected.items()})
 
 
 def test_batch(exported):

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from keras_mrcnn.export import saved_model
 from keras_mrcnn.export.detector import ExportError
 from keras_mrcnn.export.saved_model import export_saved_model
 
+ANY = SimpleNamespace(config=SimpleNamespace(min_size=1, max_size=1))
 CLIENT = """
 import sys
 sys.modules["keras_mrcnn"] = None  # an import of it fails, even where it is installed
@@ -54,6 +56,21 @@ def test_serves_encoded_images_of_several_sizes(exported):
         )
 
 
+def test_padding_changes_nothing(exported):
+    detect = tf.saved_model.load(str(exported.saved_model_path)).signatures["detect_padded"]
+    images = [noise_image(97, 131), noise_image(40, 60, 1)]
+    padded = np.full([2, 100, 140, 3], 77, np.uint8)
+    for row, image in zip(padded, images):
+        row[: image.shape[0], : image.shape[1]] = image
+    found = detect(images=tf.constant(padded), sizes=tf.constant([image.shape[:2] for image in images]))
+    for row, image in enumerate(images):
+        expected = exported.detector.detect(image[None])
+        assert_same(
+            {name: value[row : row + 1].numpy() for name, value in found.items()},
+            {name: value.numpy() for name, value in expected.items()},
+        )
+
+
 def test_serves_grey_and_transparent_images(exported):
     serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
     image = noise_image(40, 60)
@@ -67,7 +84,7 @@ def test_serves_grey_and_transparent_images(exported):
 
 def test_signatures_and_assets(exported):
     loaded = tf.saved_model.load(str(exported.saved_model_path))
-    assert sorted(loaded.signatures) == ["detect", "serving_default"]
+    assert sorted(loaded.signatures) == ["detect", "detect_padded", "serving_default"]
     for signature in loaded.signatures.values():
         outputs = {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in signature.structured_outputs.items()}
         assert outputs == {
@@ -88,39 +105,46 @@ def test_signatures_and_assets(exported):
 def fake_save(monkeypatch):
     """Saving takes seconds; these tests are about folders."""
 
-    def save(detector, path):
+    def save(model, path, precision, card):
         path.mkdir()
         (path / "saved_model.pb").write_bytes(b"graph")
 
     monkeypatch.setattr(saved_model, "_save", save)
-    monkeypatch.setattr(saved_model, "Detector", lambda model: None)
+    monkeypatch.setattr(saved_model, "model_card", lambda model, **facts: "")
+    monkeypatch.setattr(saved_model, "write_warmup", lambda folder, requests, name: None)
+    monkeypatch.setattr(saved_model, "usual_requests", lambda *sizes: [])
 
 
 def test_versions_count_up(tmp_path, fake_save):
     folder = tmp_path / "saved_models" / "scenes"
-    assert export_saved_model(None, folder) == folder / "1"
-    assert export_saved_model(None, folder, version=9) == folder / "9"
+    assert export_saved_model(ANY, folder) == folder / "1"
+    assert export_saved_model(ANY, folder, version=9) == folder / "9"
     (folder / "notes").mkdir()
-    assert export_saved_model(None, folder) == folder / "10"
+    assert export_saved_model(ANY, folder) == folder / "10"
     assert sorted(child.name for child in folder.iterdir()) == ["1", "10", "9", "notes"]
 
 
 def test_refuses_versions(tmp_path, fake_save):
-    export_saved_model(None, tmp_path)
+    export_saved_model(ANY, tmp_path)
     with pytest.raises(ExportError, match="1 exists: choose another version"):
-        export_saved_model(None, tmp_path, version=1)
+        export_saved_model(ANY, tmp_path, version=1)
     for version in (0, -1, "2", 1.5, True):
         with pytest.raises(ExportError, match="is not a positive whole number"):
-            export_saved_model(None, tmp_path, version=version)
+            export_saved_model(ANY, tmp_path, version=version)
     assert [child.name for child in tmp_path.iterdir()] == ["1"]
 
 
+def test_refuses_an_unknown_precision(tmp_path, fake_save):
+    with pytest.raises(ExportError, match="precision 'half' is not one of float32, bfloat16"):
+        export_saved_model(ANY, tmp_path, precision="half")
+
+
 def test_leaves_nothing_behind_when_it_fails(tmp_path, fake_save, monkeypatch):
-    def fail(detector, path):
+    def fail(model, path, precision, card):
         path.mkdir()
         raise OSError("disk full")
 
     monkeypatch.setattr(saved_model, "_save", fail)
     with pytest.raises(OSError, match="disk full"):
-        export_saved_model(None, tmp_path)
+        export_saved_model(ANY, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,74 @@
+"""Batch norms folded into the convolutions before them, for models that are not trained any more."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mrcnn.models.mask_rcnn import MaskRCNN
+
+BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")
+
+
+def fold_norms(model, precision="float32"):
+    """A model that finds the same with fewer operations: convolutions with biases where there were batch norms.
+
+    Args:
+        model: `MaskRCNN`; stays as it is.
+        precision: Keras dtype policy of the new model's networks. With "bfloat16" the weights are of that type too.
+
+    Returns:
+        A `MaskRCNN` with its own weights. Group norms stay, for they depend on the picture. Its config names no norms
+        where there were batch norms, so it is for computing only, and not to be saved.
+
+    Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
+    """
+    folded = MaskRCNN(_without_batch_norms(model.config), precision)
+    for source, target in zip(_conv_norms(model), _conv_norms(folded)):
+        if source.norm is not None and target.norm is None:
+            _fill([target.conv.kernel, target.conv.bias], _folded(source))
+        else:
+            _fill(target.weights, source.get_weights())
+    for source, target in zip(_other_layers(model), _other_layers(folded)):
+        _fill(target.weights, source.get_weights())
+    return folded
+
+
+def _without_batch_norms(config):
+    """A `ModelConfig` that has None for each batch norm, unchecked: files must not hold such a backbone."""
+
+    def part(settings):
+        return settings.model_copy(update={"norm": None}) if settings.norm in BATCH_NORMS else settings
+
+    names = ("backbone", "neck", "box_head", "mask_head")
+    return config.model_copy(update={name: part(getattr(config, name)) for name in names})
+
+
+def _folded(layer):
+    """Kernel [k, k, in, out] and bias [out] of a `ConvNorm`, with the norm's statistics of inference."""
+    norm = layer.norm
+    gamma, beta, mean, variance = (
+        np.float64(value.numpy()) for value in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return np.float64(layer.conv.kernel.numpy()) * scale, beta - mean * scale
+
+
+def _fill(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(tf.cast(value, variable.dtype))
+
+
+def _conv_norms(model):
+    backbone, neck = model.backbone, model.neck
+    yield backbone.stem
+    for block in (block for blocks in backbone.stages for block in blocks):
+        yield from block.convs
+        if block.shortcut is not None:
+            yield block.shortcut
+    yield from (*getattr(neck, "inner", []), *getattr(neck, "layer", []))
+    yield from (*model.rpn.convs, *model.box_head.convs, *model.mask_head.convs)
+
+
+def _other_layers(model):
+    yield from (model.rpn.objectness, model.rpn.deltas)
+    yield from (*model.box_head.dense, model.box_head.classes, model.box_head.deltas)
+    yield from (model.mask_head.upsample, model.mask_head.logits)

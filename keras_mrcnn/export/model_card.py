@@ -1,0 +1,206 @@
+"""A model card: what lies beside an exported model for people to read.
+
+Shapes: B batch, H W of the original image, D detections, M mask side.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import yaml
+
+from keras_mrcnn import __version__
+from keras_mrcnn.config import NO_CLASS
+from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.models.mask_rcnn import MASK_POOL
+
+SCORED = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
+# Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.
+METRICS_FILE, EVALUATION_FILE = "metrics.json", "evaluation.json"
+VARIANTS = {
+    "float32": "computes in float32",
+    "bfloat16": "computes in bfloat16, boxes and scores in float32; weights are stored in float32",
+    "int8": "has convolutions quantised to int8 after training, so scores and boxes differ a little from float32",
+}
+SAVED_MODEL_INPUTS = """\
+| signature | input |
+|---|---|
+| `serving_default` | `images`: string [B], encoded JPEG or PNG; sizes may differ; EXIF orientation is not looked at |
+| `detect` | `images`: uint8 [B, H, W, 3], RGB, 0..255 |
+| `detect_padded` | the same, and `sizes`: int32 [B, 2], height and width of each image in a larger array |
+"""
+ONNX_INPUTS = """\
+| input | type |
+|---|---|
+| `images` | {dtype} [B, H, W, 3], RGB, 0..255; any B, H and W of at least 1 |
+"""
+OUTPUTS = """\
+| output | type | what |
+|---|---|---|
+| `boxes` | float32 [B, {D}, 4] | x0, y0, x1, y1 in pixels of the original image, best first, zero-padded |
+| `scores` | float32 [B, {D}] | 0 to 1, falling |
+| `category_ids` | int32 [B, {D}] | see the classes; 0 for padding |
+| `valid` | int32 [B] | how many detections there are |
+| `masks` | uint8 [B, {D}, {M}, {M}] | probability inside the box * 255 |
+"""
+LICENCE = (
+    "Not stated here. The licence of the code does not cover the weights; the data and the weights that training began "
+    "with may bind them. Whoever passes the model on says here what holds."
+)
+
+
+def model_card(model, *, name, files=("saved_model.pb",), variant="float32", metrics=None, input_dtype="uint8"):
+    """Describes an exported model in Markdown: the same text for the same model, metrics and versions.
+
+    Args:
+        model: `MaskRCNN`.
+        name: of the model.
+        files: relative paths of what was written, which the card lists; a name *.onnx among them makes it the card of
+            an ONNX file, anything else that of a SavedModel.
+        variant: "float32", "bfloat16" or "int8".
+        metrics: dict of `read_metrics`, or of stage to scores; None where the model was not scored.
+        input_dtype: of the images that an ONNX file takes.
+
+    Returns:
+        str, with a final newline.
+
+    Raises:
+        ValueError: an unknown variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
+    onnx = any(str(file).endswith(".onnx") for file in files)
+    inputs = ONNX_INPUTS.format(dtype=input_dtype) if onnx else SAVED_MODEL_INPUTS
+    sections = {
+        "": _summary(model.config, name, variant),
+        "Classes": _classes(model.config),
+        "Input and output": _contract(model.config, inputs),
+        "Network": _network(model),
+        "Scores": _scores(metrics or {}),
+        "Training": _training(metrics or {}),
+        "Config": f"```yaml\n{_yaml({'model': model.config.model_dump(mode='json')})}```",
+        "Files": "\n".join(f"- `{file}`" for file in sorted(map(str, files))),
+        "Versions": _versions(onnx),
+        "Licence": LICENCE,
+    }
+    return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items()) + "\n"
+
+
+def read_metrics(weights):
+    """Finds the metrics of a run: those that training wrote and, over them, those of evaluation.json.
+
+    Args:
+        weights: folder of a run, or its model.safetensors. Other weight files of a run are of an earlier stage, which
+            its metrics are not of.
+
+    Returns:
+        dict with training (stage to seconds and memory), rpn, box and mask, as far as they are known; None where there
+        are none.
+
+    Raises:
+        ValueError: a file is not JSON, or holds no metrics; the message names it.
+    """
+    weights = Path(weights)
+    if not weights.is_dir() and weights.name != "model.safetensors":
+        return None
+    folder, metrics = weights if weights.is_dir() else weights.parent, {}
+    for name in (METRICS_FILE, EVALUATION_FILE):
+        if (folder / name).is_file():
+            found = read_json(folder / name)
+            if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+                raise ValueError(f"{folder / name}: holds no metrics by stage; write it again or move it away")
+            metrics.update({stage: found[stage] for stage in ("training", *SCORED) if stage in found})
+    return metrics or None
+
+
+def _summary(config, name, variant):
+    named = [class_name for class_name in config.class_names if class_name != NO_CLASS]
+    objects = "objects of one class" if len(named) == 1 else f"objects of {len(named)} classes"
+    return (
+        f"# {_escaped(name)}\n\n"
+        f"A Mask R-CNN that finds {objects} in pictures: a box, a score and a mask for each. "
+        f"This variant, {variant}, {VARIANTS[variant]}. Resizing, normalising, padding and non-maximum suppression are "
+        "part of it."
+    )
+
+
+def _classes(config):
+    rows = zip(config.category_ids, map(_escaped, config.class_names))
+    return _table(("category id", "class"), [row for row in rows if row[1] != NO_CLASS])
+
+
+def _contract(config, inputs):
+    return inputs + "\n" + OUTPUTS.format(D=config.box_head.max_detections, M=2 * MASK_POOL).rstrip("\n")
+
+
+def _network(model):
+    config = model.config
+    backbone, neck = config.backbone, config.neck
+    width = "" if backbone.width == 1 else f", {backbone.width:g} times the usual width"
+    anchors = ", ".join("/".join(f"{size:g}" for size in sizes) for sizes in config.anchor_sizes)
+    rows = [
+        ("backbone", f"ResNet-{backbone.depth}{width}, norm {backbone.norm}"),
+        ("neck", f"FPN, {neck.channels} channels" if neck.kind == "fpn" else "C4"),
+        ("anchors", f"sides {anchors}; height / width {', '.join(f'{r:g}' for r in config.rpn.aspect_ratios)}"),
+        ("input size", f"short side {config.min_size}, long side at most {config.max_size} pixels"),
+        ("parameters", f"{model.count_params():,}"),
+        ("detections", f"at most {config.box_head.max_detections}, score above {config.box_head.score_threshold:g}"),
+    ]
+    return _table(("part", "setting"), rows)
+
+
+def _scores(metrics):
+    """A table for the RPN, one for boxes and masks side by side, one of the AP of each class."""
+    stages = {stage: metrics[stage] for stage in SCORED if metrics.get(stage)}
+    groups = [[stage for stage in names if stage in stages] for names in (("rpn",), ("box", "mask"))]
+    tables = [_stage_table("", {SCORED[stage]: _plain(stages[stage]) for stage in group}) for group in groups if group]
+    per_class = {SCORED[stage]: scores["per_class"] for stage, scores in stages.items() if scores.get("per_class")}
+    if per_class:
+        tables.append(_stage_table("AP of each class", per_class))
+    return "\n\n".join(tables) or "This model was not scored."
+
+
+def _plain(scores):
+    """The scores that are numbers, or None where there was nothing to score."""
+    return {key: value for key, value in scores.items() if value is None or isinstance(value, (int, float))}
+
+
+def _stage_table(title, columns):
+    """Rows are the keys of all columns, in the order of their first appearance."""
+    keys = dict.fromkeys(key for column in columns.values() for key in column)
+    rows = [(_escaped(key.replace("_", " ")) if not title else _escaped(key), *_cells(columns, key)) for key in keys]
+    return _table((title, *columns), rows)
+
+
+def _cells(columns, key):
+    values = (column.get(key) for column in columns.values())
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def _training(metrics):
+    rows = [
+        (stage, f"{facts['seconds']:.0f}" if "seconds" in facts else "-", str(facts.get("peak_memory_mb", "-")))
+        for stage, facts in metrics.get("training", {}).items()
+    ]
+    return _table(("stage", "seconds", "peak memory, MB"), rows) if rows else "Not known: no run of this library."
+
+
+def _versions(onnx):
+    names = ["tensorflow", "keras", "numpy"] + (["tf2onnx", "onnx"] if onnx else [])
+    rows = [(name, getattr(importlib.import_module(name), "__version__", "unknown")) for name in names]
+    return _table(("package", "version"), [("keras_mrcnn", __version__), *rows])
+
+
+def _yaml(tree):
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+def _table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _escaped(text):
+    """Text that leaves Markdown's tables whole."""
+    return " ".join(text.split()).replace("|", "\\|")

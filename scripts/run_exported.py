@@ -1,0 +1,94 @@
+"""Runs an exported model on pictures as a user does who has one runtime and not this package.
+
+    python -I scripts/run_exported.py saved_model saved_models/scenes/1 pictures.json found.npz
+
+pictures.json holds a list of paths; found.npz gets every output, pictures along the first axis. compare_exports.py
+starts one such process for each runtime. It needs Pillow, NumPy and the runtime alone.
+"""
+
+import io
+import json
+import os
+import sys
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MISSING = 3  # exit status where the runtime is not installed
+
+
+def read_picture(path):
+    """uint8 [H, W, 3], RGB, upright."""
+    with Image.open(path) as image:
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def open_saved_model(path):
+    import tensorflow as tf
+
+    detect = tf.saved_model.load(path).signatures["detect"]
+    return lambda image: _numpy(detect(images=tf.constant(image[None])))
+
+
+def open_serving_default(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)  # its signatures live as long as it does
+
+    def run(image):
+        encoded = io.BytesIO()
+        Image.fromarray(image).save(encoded, "PNG")
+        return _numpy(loaded.signatures["serving_default"](images=tf.constant([encoded.getvalue()])))
+
+    return run
+
+
+def open_onnxruntime(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names, first = [output.name for output in session.get_outputs()], session.get_inputs()[0].name
+    return lambda image: dict(zip(names, session.run(None, {first: image[None]})))
+
+
+def open_openvino(path):
+    import openvino
+
+    # By itself it computes in bfloat16 where the processor can.
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(image):
+        found = compiled([image[None]])
+        return {output.any_name: np.array(found[output]) for output in compiled.outputs}
+
+    return run
+
+
+RUNTIMES = {
+    "saved_model": open_saved_model,
+    "serving_default": open_serving_default,
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+}
+
+
+def _numpy(found):
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def main(runtime, model, pictures, out):
+    sys.modules["keras_mrcnn"] = None  # an import of it fails, even where it is installed
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        run = RUNTIMES[runtime](model)
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed", file=sys.stderr)
+        return MISSING
+    with open(pictures, encoding="utf-8") as file:
+        answers = [run(read_picture(path)) for path in json.load(file)]
+    np.savez(out, **{name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
