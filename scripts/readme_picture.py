@@ -1,6 +1,6 @@
-"""Draws the picture of the README: what a run finds on scenes that its training never saw.
+"""Draws the pictures of the README: what a run finds on scenes that its training never saw, and its stages on one.
 
-    python scripts/readme_picture.py runs/quickstart data/scenes/images/val docs/images/detections.png
+    python scripts/readme_picture.py runs/quickstart data/scenes docs/images
 """
 
 import sys
@@ -8,22 +8,28 @@ from pathlib import Path
 
 from skimage.io import imsave
 
-from keras_mrcnn import load_weights
+from keras_mrcnn import CocoDataset, load_weights
 from keras_mrcnn.data.images import read_image
 from keras_mrcnn.predict import predict_files
-from keras_mrcnn.visualize import contact_sheet, draw_detections
+from keras_mrcnn.stage_views import look
+from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels
 
-COUNT, COLUMNS, CELL = 12, 4, (288, 288)
+COUNT, COLUMNS, CELL, LOOKED_AT = 12, 4, (288, 288), 6
 
 
-def main(run, folder, picture):
+def main(run, scenes, pictures):
+    scenes, pictures = Path(scenes), Path(pictures)
+    pictures.mkdir(parents=True, exist_ok=True)
     model = load_weights(None, Path(run) / "model.safetensors")
-    paths = sorted(Path(folder).iterdir())[:COUNT]
+    paths = sorted((scenes / "images" / "val").iterdir())[:COUNT]
     found = dict(predict_files(model, paths, batch_size=4))
     names = model.config.class_names
     drawn = [draw_detections(read_image(path), found[path], min_score=0.7, class_names=names) for path in paths]
-    Path(picture).parent.mkdir(parents=True, exist_ok=True)
-    imsave(picture, contact_sheet(drawn, COLUMNS, CELL))
+    imsave(pictures / "detections.png", contact_sheet(drawn, COLUMNS, CELL))
+    data = CocoDataset(scenes / "annotations" / "val.json", scenes / "images" / "val")
+    image_id = data.image_ids[LOOKED_AT]
+    views = look(model, data.load_image(image_id), data.ground_truth(image_id))
+    stage_panels(views).savefig(pictures / "stages.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -497,31 +497,3 @@ def test_predict_needs_images(weights, tmp_path):
     assert "has no images" in usage_error(run("predict", weights, tmp_path, "--out", tmp_path / "out"))
     assert "Missing argument" in usage_error(run("predict", weights, "--out", tmp_path / "out"))
     assert predict.name == "predict"
-
-
-# keras-mrcnn export
-
-
-def test_export_writes_both_forms(trained, tmp_path):
-    result = run("export", trained, "--name", "demo", "--out", tmp_path / "saved_models")
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "saved_models" / "demo" / "1" / "saved_model.pb").is_file()
-    assert (tmp_path / "saved_models" / "demo.onnx").is_file()
-    # TF Serving takes every folder for a version.
-    assert [path.name for path in (tmp_path / "saved_models" / "demo").iterdir()] == ["1"]
-    assert str(tmp_path / "saved_models" / "demo" / "1") in result.output
-    assert str(tmp_path / "saved_models" / "demo.onnx") in result.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--name", "a/b"), "no slashes"),
-        (("--name", ".."), "no slashes"),
-        (("--name", "a", "--version", "0"), "is not in the range"),
-        (("--name", "a", "--format", "onnx", "--version", "2"), "--version is of the SavedModel"),
-        ((), "Missing option '--name'"),
-    ],
-)
-def test_export_refuses(weights, arguments, message):
-    assert message in usage_error(run("export", weights, *arguments))

@@ -64,7 +64,7 @@ def test_errors_of_boxes_and_masks_are_printed_and_written(weights, scenes, tmp_
 def test_only_what_is_scored_is_analysed(scenes, weights, tmp_path, monkeypatch):
     """The model itself is not run: it would find nothing."""
     command = sys.modules["keras_mrcnn.cli.evaluate"]  # the package has the command itself under this name
-    monkeypatch.setattr(command, "_evaluate", lambda *_: ({"box": {"AP50": 0.0}}, []))
+    monkeypatch.setattr(command, "run_evaluation", lambda *_: ({"box": {"AP50": 0.0}}, []))
     metrics = tmp_path / "metrics.json"
     arguments = (weights, "--data", scenes, "--stages", "box", "--json", metrics)
     result = run(*arguments, "--errors")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from keras_mrcnn.cli.evaluate import STAGES, run_evaluation, open_dataset
+from keras_mrcnn.cli.evaluate import STAGES, open_dataset, run_evaluation
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
 
 SPLITS = {"train": "training", "val": "validation"}

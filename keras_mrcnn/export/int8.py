@@ -148,23 +148,29 @@ def _measure_ranges(path, names, images):
     calibrator.select_tensors_to_calibrate = lambda model: (_tensors(model.graph, names), {})
     calibrator.augment_graph()
     calibrator.create_inference_session()
-    for image in images:
-        calibrator.collect_data(_OneImage(calibrator.infer_session.get_inputs()[0], image))
-    ranges = calibrator.compute_data()
-    if ranges is None:
-        raise ExportError("no images to measure the ranges of int8 on: give about a hundred")
-    return ranges
+    reader = _Reader(calibrator.infer_session.get_inputs()[0], images)
+    try:
+        calibrator.collect_data(reader)
+    except ValueError as error:
+        if reader.count:
+            raise
+        raise ExportError("no images to measure the ranges of int8 on: give about a hundred") from error
+    return calibrator.compute_data()
 
 
-class _OneImage:
-    """What ONNX Runtime's calibration reads from. One image each, so that no more are kept."""
+class _Reader:
+    """What ONNX Runtime's calibration reads from: one image after the other, as a batch of one."""
 
-    def __init__(self, session_input, image):
-        dtype = np.uint8 if session_input.type == "tensor(uint8)" else np.float32
-        self.feeds = [{session_input.name: np.asarray(image)[None].astype(dtype)}]
+    def __init__(self, session_input, images):
+        self.name = session_input.name
+        self.dtype = np.uint8 if session_input.type == "tensor(uint8)" else np.float32
+        self.images, self.count = iter(images), 0
 
     def get_next(self):
-        return self.feeds.pop() if self.feeds else None
+        for image in self.images:
+            self.count += 1
+            return {self.name: np.asarray(image)[None].astype(self.dtype)}
+        return None
 
 
 def _tensors(graph, names):
