@@ -6,7 +6,6 @@ boxes stays float32: the picture's resize and normalisation, the last layer of e
 Reference: Jacob et al., Quantization and Training of Neural Networks, 2018.
 """
 
-import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -52,7 +51,9 @@ def quantize_onnx(source, target, images, total=None, metadata=None):
     Example:
         >>> quantize_onnx("saved_models/scenes.onnx", "saved_models/scenes-int8.onnx", images)
     """
-    onnx, quantization = _libraries()
+    _check_installed()
+    import onnx
+
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -61,7 +62,7 @@ def quantize_onnx(source, target, images, total=None, metadata=None):
         names = nodes_to_quantize(onnx.load(str(prepared)).graph)
         bar = tqdm(images, "calibrate", total, unit="image", disable=None, leave=False)
         ranges = _measure_ranges(prepared, names, bar)
-        proto = _quantize(prepared, names, ranges, quantization)
+        proto = _quantize(prepared, names, ranges)
     _count_integers(proto.graph)
     kept = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
     onnx.helper.set_model_props(proto, {**kept, "precision": "int8", **(metadata or {})})
@@ -109,13 +110,12 @@ def nodes_to_quantize(graph):
     return names
 
 
-def _libraries():
+def _check_installed():
     try:
-        import onnx
-        import onnxruntime.quantization
+        import onnx  # noqa: F401
+        import onnxruntime.quantization  # noqa: F401
     except ImportError as error:
         raise ExportError(f"int8 needs {error.name}: pip install 'keras_mrcnn[onnx]'") from error
-    return onnx, onnxruntime.quantization
 
 
 def _prepare(source, path):
@@ -126,17 +126,10 @@ def _prepare(source, path):
     # Symbolic shape inference gives up on shapes that depend on the picture, and types are all that is needed.
     quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
     proto = onnx.load(str(path))
-    taken = {node.name for node in proto.graph.node}
     for number, node in enumerate(proto.graph.node):
-        if not node.name:
-            node.name = next(name for name in _names(node.op_type, number) if name not in taken)
-            taken.add(node.name)
+        node.name = node.name or f"unnamed_{number}"
     onnx.save(proto, str(path))
     return path
-
-
-def _names(op_type, number):
-    return (f"{op_type}_{number}{'_' * length}" for length in itertools.count())
 
 
 def _measure_ranges(path, names, images):
@@ -167,10 +160,11 @@ class _Reader:
         self.images, self.count = iter(images), 0
 
     def get_next(self):
-        for image in self.images:
-            self.count += 1
-            return {self.name: np.asarray(image)[None].astype(self.dtype)}
-        return None
+        image = next(self.images, None)
+        if image is None:
+            return None
+        self.count += 1
+        return {self.name: np.asarray(image)[None].astype(self.dtype)}
 
 
 def _tensors(graph, names):
@@ -183,16 +177,18 @@ def _tensors(graph, names):
     return {name for name in tensors - constants if types.get(name) == TensorProto.FLOAT}
 
 
-def _quantize(path, names, ranges, quantization):
+def _quantize(path, names, ranges):
+    """The onnx.ModelProto of a prepared file with QuantizeLinear and DequantizeLinear around the named operators."""
     import onnx
+    from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     quantizer = QDQQuantizer(
         onnx.load(str(path)),
         per_channel=True,
         reduce_range=True,
-        weight_qType=quantization.QuantType.QInt8,
-        activation_qType=quantization.QuantType.QUInt8,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
         tensors_range=ranges,
         nodes_to_quantize=names,
         nodes_to_exclude=[],

@@ -134,6 +134,16 @@ def test_runtime_runs_integers(small, tmp_path):
     assert types.count("QuantizeLinear") == types.count("DequantizeLinear") == 1
 
 
+def test_float_input(small, tmp_path):
+    proto = onnx.load(str(small))
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(proto, str(tmp_path / "float.onnx"))
+    of_floats = quantize_onnx(tmp_path / "float.onnx", tmp_path / "int8-float.onnx", IMAGES)
+    of_bytes = quantize_onnx(small, tmp_path / "int8.onnx", IMAGES)
+    found, expected = run(of_floats, IMAGES[0].astype(np.float32)), run(of_bytes, IMAGES[0])
+    np.testing.assert_array_equal(found["found"], expected["found"])
+
+
 def test_keeps_one_image_at_a_time(small, tmp_path):
     seen = []
 
@@ -200,6 +210,13 @@ def test_of_a_detector_only_last_layers_stay(exported, quantized, tmp_path):
     assert types.count("QGemm") + types.count("QLinearMatMul") == products
     residual_blocks = sum(map(len, model.backbone.stages))
     assert types.count("QLinearAdd") >= residual_blocks + (3 if is_fpn else 0) and types.count("Relu") == 0
+
+
+def test_of_a_detector_shapes_ask_for_no_floats(quantized):
+    graph = onnx.load(str(quantized)).graph
+    kinds = {node.output[0]: node.op_type for node in graph.node}
+    readers = [kinds.get(node.input[0]) for node in graph.node if node.op_type == "Shape"]
+    assert "QuantizeLinear" in readers and "DequantizeLinear" not in readers
 
 
 def test_of_a_detector_finds_much_the_same(exported, quantized):
