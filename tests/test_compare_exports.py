@@ -18,7 +18,7 @@ import keras_mrcnn
 from keras_mrcnn.export.detector import Detector
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-THRESHOLD = 0.05
+THRESHOLD, NMS_IOU = 0.05, 0.5
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def image_result(*detections, room=4, masks="probabilities"):
 def compared(script, found, expected, room=4):
     result = script.Comparison("fake")
     found, expected = image_result(*found, room=room, masks="masks"), image_result(*expected, room=room)
-    result.add("a.jpg", found, expected, THRESHOLD)
+    result.add("a.jpg", found, expected, THRESHOLD, NMS_IOU)
     return result
 
 
@@ -100,6 +100,14 @@ def test_threshold_ties(script):
     assert (result.unlike, result.ties) == ([], 1)
 
 
+def test_overlaps_at_the_limit_of_nms_are_ties(script):
+    # Boxes of 10 pixels that are 10 / 3 apart have an IoU of one half.
+    result = compared(script, [(3, 0.9, 0.0), (3, 0.6, 10 / 3)], [(3, 0.9, 0.0)])
+    assert (result.unlike, result.ties) == ([], 1)
+    assert compared(script, [(3, 0.9, 0.0), (3, 0.6, 3.34)], [(3, 0.9, 0.0)]).unlike == ["a.jpg"]
+    assert compared(script, [(3, 0.9, 0.0), (7, 0.6, 10 / 3)], [(3, 0.9, 0.0)]).unlike == ["a.jpg"]
+
+
 def test_ties_where_the_list_is_full(script):
     found, expected = [(3, 0.9, 0.0), (3, 0.5, 50.0)], [(3, 0.9, 0.0), (7, 0.5, 90.0)]
     full = compared(script, found, expected, room=2)
@@ -125,7 +133,7 @@ def test_padding_goes(script):
     found = script.unpadded({name: value[0] for name, value in answers.items()})
     assert found["category_ids"].tolist() == [3, 7] and not found["full"] and "valid" not in found
     expected = {**found, "probabilities": np.zeros([2, 2, 2])}
-    result = script.compare("fake", ["a.jpg"], answers, [expected], THRESHOLD)
+    result = script.compare("fake", ["a.jpg"], answers, [expected], THRESHOLD, NMS_IOU)
     assert (result.images, result.detections, result.unlike) == (1, 2, [])
     assert script.unpadded({"valid": np.int32(2), "scores": np.ones(2)})["full"]
 
