@@ -111,7 +111,8 @@ def _encoded_function(detector):
     """`Detector.detect` for encoded images."""
 
     def decode(encoded):
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        # It reads PNG too, and this is how Pillow and others decode JPEG; TensorFlow's usual way is less exact.
+        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         image.set_shape([None, None, 3])
         return image
 

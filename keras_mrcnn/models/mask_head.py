@@ -80,5 +80,6 @@ class MaskHead(keras.Model):
         """Float32 [N, S * S * 4]: the last convolution of each RoI's own class, labels int32 [N]."""
         kernel = tf.cast(tf.convert_to_tensor(self.logits.kernel)[0, 0], quarters.dtype)
         own_kernel = tf.gather(tf.transpose(kernel), labels)[:, :, None]
-        own_bias = tf.gather(tf.convert_to_tensor(self.logits.bias), labels)[:, None]
+        # Not of the variable itself: its gradient would be sparse, and optimizers treat those otherwise.
+        own_bias = tf.gather(tf.reshape(tf.convert_to_tensor(self.logits.bias), [-1, 1]), labels)
         return tf.cast(tf.matmul(quarters, own_kernel)[:, :, 0], tf.float32) + tf.cast(own_bias, tf.float32)

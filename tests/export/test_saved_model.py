@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.models import assert_same, noise_image
+from PIL import Image
 
 from keras_mrcnn.export import saved_model
 from keras_mrcnn.export.detector import ExportError
@@ -46,7 +48,7 @@ def test_serves_encoded_images_of_several_sizes(exported):
     serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
     images = [noise_image(97, 131), noise_image(40, 60, 1), noise_image(128, 50, 2)]
     encoded = [tf.io.encode_png(images[0]), tf.io.encode_jpeg(images[1], quality=90), tf.io.encode_png(images[2])]
-    images[1] = tf.io.decode_image(encoded[1]).numpy()
+    images[1] = tf.io.decode_jpeg(encoded[1], dct_method="INTEGER_ACCURATE").numpy()
     found = serve(images=tf.stack(encoded))
     for row, image in enumerate(images):
         expected = exported.detector.detect(image[None])
@@ -54,6 +56,15 @@ def test_serves_encoded_images_of_several_sizes(exported):
             {name: value[row : row + 1].numpy() for name, value in found.items()},
             {name: value.numpy() for name, value in expected.items()},
         )
+
+
+def test_jpegs_are_decoded_as_pillow_does(exported):
+    serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
+    file = io.BytesIO()
+    Image.fromarray(noise_image(97, 131)).save(file, "JPEG", quality=75)
+    found = {name: value.numpy() for name, value in serve(images=tf.constant([file.getvalue()])).items()}
+    expected = exported.detector.detect(np.asarray(Image.open(file))[None])
+    assert_same(found, {name: value.numpy() for name, value in expected.items()})
 
 
 def test_padding_changes_nothing(exported):

@@ -72,14 +72,22 @@ def test_stop_ends_both_sides_of_a_chain():
     wait_until(lambda: log[-1] == "closed")
 
 
-def test_first_ctrl_c_asks_and_the_second_interrupts():
-    stop, before = threading.Event(), signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def interruptible():
+    """A program that a shell starts in the background ignores Ctrl-C from birth, these tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_first_ctrl_c_asks_and_the_second_interrupts(interruptible):
+    stop = threading.Event()
     with ctrl_c_sets(stop):
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_other_threads_leave_ctrl_c_alone():

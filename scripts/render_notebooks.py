@@ -1,0 +1,40 @@
+"""Runs the notebooks and writes what they show as pages: docs/notebooks/NAME.md with its pictures.
+
+    pip install nbconvert
+    python scripts/render_notebooks.py
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "notebooks"
+
+
+def main():
+    pages = PAGES.with_name(f".{PAGES.name}.tmp")
+    shutil.rmtree(pages, ignore_errors=True)
+    pages.mkdir()
+    for path in tqdm(sorted((ROOT / "notebooks").glob("*.ipynb")), "render", unit="notebook"):
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+        for cell in notebook.cells:  # what libraries say on their way up is nobody's result
+            cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
+        text, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{path.stem}_files"})
+        for name, content in resources["outputs"].items():
+            (pages / name).parent.mkdir(exist_ok=True)
+            (pages / name).write_bytes(content)
+        (pages / f"{path.stem}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    shutil.rmtree(PAGES, ignore_errors=True)
+    pages.rename(PAGES)
+
+
+if __name__ == "__main__":
+    main()
