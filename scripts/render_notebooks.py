@@ -6,16 +6,22 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
+from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "notebooks"
+
+
+def is_log(output):
+    return output.get("name") == "stderr" or str(output.get("text", "")).startswith("INFO:tensorflow")
 
 
 def main():
@@ -26,11 +32,14 @@ def main():
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
         for cell in notebook.cells:  # what libraries say on their way up is nobody's result
-            cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
+            if cell.cell_type == "code":
+                cell.outputs = [out for out in cell.outputs if not is_log(out)]
         text, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{path.stem}_files"})
         for name, content in resources["outputs"].items():
             (pages / name).parent.mkdir(exist_ok=True)
-            (pages / name).write_bytes(content)
+            smaller = Path(name).with_suffix(".jpg").as_posix()
+            Image.open(io.BytesIO(content)).convert("RGB").save(pages / smaller, quality=88)
+            text = text.replace(name, smaller)
         (pages / f"{path.stem}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     shutil.rmtree(PAGES, ignore_errors=True)
     pages.rename(PAGES)

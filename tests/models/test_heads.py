@@ -145,7 +145,7 @@ def test_box_head_without_rois():
 
 def test_classes_do_not_compete_for_masks():
     head, pooled = MaskHead(2, channels=4, convolutions=0), tf.constant(uniform("pooled", (1, 1, 3, 3, 4)))
-    head(pooled, [[1]])
+    head(pooled, tf.constant([[1]]))
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(tf.sigmoid(head(pooled, tf.constant([[1]]))))
     gradient = tf.convert_to_tensor(tape.gradient(total, head.logits.kernel)).numpy()
