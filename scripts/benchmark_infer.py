@@ -59,9 +59,9 @@ def export_models(folder):
     from keras_mrcnn.export.saved_model import export_saved_model
 
     for variant, write in (
-        ("r50/1", lambda: export_saved_model(_model(), folder / "r50", 1)),
-        ("r50-bfloat16/1", lambda: export_saved_model(_model(), folder / "r50-bfloat16", 1, precision="bfloat16")),
-        ("r50.onnx", lambda: export_onnx(_model(), folder / "r50.onnx")),
+        ("r50/1", lambda: export_saved_model(random_model(), folder / "r50", 1)),
+        ("r50-bfloat16/1", lambda: export_saved_model(random_model(), folder / "r50-bfloat16", 1, "bfloat16")),
+        ("r50.onnx", lambda: export_onnx(random_model(), folder / "r50.onnx")),
         ("r50-int8.onnx", lambda: quantize_onnx(folder / "r50.onnx", folder / "r50-int8.onnx", [_picture()] * 2)),
     ):
         if not (folder / variant).exists():
@@ -77,7 +77,7 @@ def _picture():
 
 
 @functools.cache
-def _model():
+def random_model():
     """Random weights, with class scores as far apart as a trained model's, so that there are 100 detections."""
     import keras
     import numpy as np

@@ -25,12 +25,12 @@ def main(precision):
     """Print a table of the parts of one inference."""
     import numpy as np
     import tensorflow as tf
-    from benchmark_infer import _model
+    from benchmark_infer import random_model
 
     from keras_mrcnn.data import transforms
     from keras_mrcnn.export.folding import fold_norms
 
-    model = fold_norms(_model(), precision)
+    model = fold_norms(random_model(), precision)
     picture = tf.constant(np.random.default_rng(0).integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8))
     sizes = tf.constant([[HEIGHT, WIDTH]])
     rows = []

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
+from command_line import error_line, run
 from PIL import Image
 from pycocotools.coco import COCO
 
-from keras_mrcnn.cli import main, predict
+from keras_mrcnn.cli import predict
 from keras_mrcnn.cli.train import _data_settings
 from keras_mrcnn.config import PRESETS, load_config, make_config
 from keras_mrcnn.data.scenes import generate_scenes
@@ -42,19 +42,6 @@ SETTINGS = {
     "data": {"batch_size": 2, "mask_size": 28},
     "train": {"rpn": STAGE, "box": STAGE, "mask": STAGE},
 }
-
-
-def run(*arguments):
-    """Runs the command line and returns click's result; `output` has stdout and stderr."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result, code=1):
-    """The one line that a command ends with."""
-    assert result.exit_code == code, result.output
-    lines = result.output.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("keras-mrcnn: "), result.output
-    return lines[0].removeprefix("keras-mrcnn: ")
 
 
 def usage_error(result):

@@ -7,27 +7,15 @@ import re
 import shutil
 
 import pytest
-from click.testing import CliRunner
+from command_line import error_line, run
 from export.models import confident_model, noise_image, small_config
 from PIL import Image
 from report.made_runs import make_run
 
-from keras_mrcnn.cli import main
 from keras_mrcnn.config import Config, DataConfig, save_config
 from keras_mrcnn.weights import save_weights
 
 CLASSES = small_config()
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result, code=1):
-    assert result.exit_code == code, result.output
-    lines = result.output.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("keras-mrcnn: "), result.output
-    return lines[0].removeprefix("keras-mrcnn: ")
 
 
 def missing_parts(text):

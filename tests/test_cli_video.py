@@ -7,26 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import error_line, run
 from export.models import confident_model, noise_image
 from PIL import Image
 from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_clip, read_clip, write_clip
 
-from keras_mrcnn.cli import main
 from keras_mrcnn.video import annotate, frames
 from keras_mrcnn.video.writer import VideoWriter
 from keras_mrcnn.weights import save_weights
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_line(result, code=1):
-    assert result.exit_code == code, result.output
-    lines = result.output.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("keras-mrcnn: "), result.output
-    return lines[0].removeprefix("keras-mrcnn: ")
 
 
 @pytest.fixture

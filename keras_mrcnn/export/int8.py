@@ -6,7 +6,6 @@ boxes stays float32: the picture's resize and normalisation, the last layer of e
 Reference: Jacob et al., Quantization and Training of Neural Networks, 2018.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mrcnn.export.detector import ExportError
+from keras_mrcnn.export.onnx import write_model
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 # What integers can go through between two products.
@@ -55,8 +55,6 @@ def quantize_onnx(source, target, images, total=None, metadata=None):
     import onnx
 
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with tempfile.TemporaryDirectory() as folder:
         prepared = _prepare(source, Path(folder, "prepared.onnx"))
         names = nodes_to_quantize(onnx.load(str(prepared)).graph)
@@ -65,14 +63,8 @@ def quantize_onnx(source, target, images, total=None, metadata=None):
         proto = _quantize(prepared, names, ranges)
     _count_integers(proto.graph)
     kept = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
-    onnx.helper.set_model_props(proto, {**kept, "precision": "int8", **(metadata or {})})
     _remove_notes(proto)
-    onnx.checker.check_model(proto)
-    try:
-        temporary.write_bytes(proto.SerializeToString())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_model(proto, target, {**kept, "precision": "int8", **(metadata or {})})
     return target
 
 

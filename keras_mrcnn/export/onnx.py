@@ -39,7 +39,7 @@ def export_onnx(model, path, input_dtype="uint8", metrics=None):
     Example:
         >>> export_onnx(model, "saved_models/scenes.onnx")
     """
-    onnx = _require("onnx")
+    _require("onnx")
     if input_dtype not in INPUT_DTYPES:
         raise ExportError(f"input_dtype {input_dtype!r} is not one of {', '.join(INPUT_DTYPES)}")
     folded = Detector(fold_norms(model))
@@ -51,6 +51,13 @@ def export_onnx(model, path, input_dtype="uint8", metrics=None):
     card = model_card(model, name=path.stem, files=(path.name,), metrics=metrics, input_dtype=input_dtype)
     description = {**Detector(model).describe(), "precision": "float32", "model_card": card}
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
+    write_model(proto, path, metadata)
+    return path
+
+
+def write_model(proto, path, metadata):
+    """Checks an ONNX model and writes it to a `Path`, whole or not at all; metadata is a dict of str to str."""
+    onnx = _require("onnx")
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +67,6 @@ def export_onnx(model, path, input_dtype="uint8", metrics=None):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def _require(name):
