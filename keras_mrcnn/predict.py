@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mrcnn.data.batching import evaluation_batches
-from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.images import ImageError, read_image
 from keras_mrcnn.data.transforms import normalise, pad_to_multiple, resize_to, resized_size
 from keras_mrcnn.evaluation.evaluator import split_batch
@@ -82,7 +82,7 @@ def _batches(
             failures[int(position)] = error
             return nothing()
 
-    guarded = ExitGuard(load, nothing)
+    guarded = LoadingGuard(load, nothing)
 
     def make_sample(position):
         image, readable = tf.numpy_function(guarded, [position], [tf.uint8, tf.bool])

@@ -12,6 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 MIN_COVERAGE=90
+LONGEST_MINUTES=40  # of one stack's tests, which take about 15; without it a test that hangs would never be seen
 STACKS=${STACKS:-addons keras3}
 FAILED=()
 
@@ -108,7 +109,8 @@ run_tests() {
     local options=(--durations=15 --cov=keras_mrcnn --cov-report=term)
     # A part of the tests cannot reach the threshold, so it holds only for all of them.
     [ $# -gt 0 ] || options+=(--cov-fail-under="$MIN_COVERAGE")
-    COVERAGE_FILE="$PWD/.coverage.$stack" ".venvs/$stack/bin/python" -m pytest "${options[@]}" "$@"
+    COVERAGE_FILE="$PWD/.coverage.$stack" timeout --foreground --kill-after=30s "${LONGEST_MINUTES}m" \
+        ".venvs/$stack/bin/python" -m pytest "${options[@]}" "$@"
 }
 
 run_notebooks() {

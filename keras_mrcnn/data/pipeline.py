@@ -27,7 +27,7 @@ from keras_mrcnn.data import batching, transforms
 from keras_mrcnn.data.augmentation import Augmentation, View
 from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, mapped_sample, resized_sample
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, CocoDataset
-from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
 
 _PREFETCHED_BATCHES = 2
@@ -196,7 +196,7 @@ def _batched(
     drop_remainder: bool,
 ) -> tf.data.Dataset:
     """Places in the stream -> decoded and transformed samples, in parallel but in order -> padded batches."""
-    guarded = ExitGuard(
+    guarded = LoadingGuard(
         lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(mask_size).values())
     )
     types = [dtype for dtype, _ in FIELDS.values()]

@@ -13,7 +13,7 @@ from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.transforms import SIZE_MULTIPLE
 
 
@@ -112,7 +112,7 @@ def pad_pieces(
         start_batch: number of the batch that the first is a piece of.
         strides: for each entry to pad, [B, H, W, C], how many pixels of the image one of its cells stands for.
     """
-    guarded = ExitGuard(lambda number: size_of(int(number) // share.devices), lambda: np.zeros(2, np.int32))
+    guarded = LoadingGuard(lambda number: size_of(int(number) // share.devices), lambda: np.zeros(2, np.int32))
 
     def pad(number: tf.Tensor, piece: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         size = tf.ensure_shape(tf.numpy_function(guarded, [number], tf.int32), [2])

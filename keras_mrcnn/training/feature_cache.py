@@ -17,7 +17,7 @@ from tqdm import tqdm
 from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample, draw_sample
-from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.pipeline import padded_batches, single_images
 from keras_mrcnn.data.sharing import WHOLE, pad_pieces, padded_sizes
 from keras_mrcnn.data.transforms import SIZE_MULTIPLE
@@ -151,7 +151,7 @@ class FeatureCache:
             return (*read_arrays(self.path(sample), fields), draw_sample(self.seed, sample).seeds)
 
         types = {**fields, "seeds": (tf.int32, [2])}
-        guarded = ExitGuard(load, lambda: tuple(_nothing(*field) for field in types.values()))
+        guarded = LoadingGuard(load, lambda: tuple(_nothing(*field) for field in types.values()))
 
         def read(position):
             values = tf.numpy_function(guarded, [position], [dtype for dtype, _ in types.values()])

@@ -1,11 +1,11 @@
 import threading
 import time
 
-from keras_mrcnn.data.exit_guard import ExitGuard
+from keras_mrcnn.data.loading_guard import LoadingGuard
 
 
 def test_passes_calls_on_until_the_end():
-    guard = ExitGuard(lambda value: value + 1, lambda: "ending")
+    guard = LoadingGuard(lambda value: value + 1, lambda: "ending")
     assert guard(1) == 2
     guard.wait()
     assert guard(1) == "ending"
@@ -13,7 +13,7 @@ def test_passes_calls_on_until_the_end():
 
 def test_waits_for_a_call_under_way():
     done = []
-    guard = ExitGuard(lambda: time.sleep(0.3) or done.append(1), lambda: None)
+    guard = LoadingGuard(lambda: time.sleep(0.3) or done.append(1), lambda: None)
     thread = threading.Thread(target=guard)
     thread.start()
     time.sleep(0.05)
