@@ -16,8 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mrcnn.data.batching import evaluation_batches
-from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.images import ImageError, read_image
+from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.transforms import normalise, pad_to_multiple, resize_to, resized_size
 from keras_mrcnn.evaluation.evaluator import split_batch
 from keras_mrcnn.structures import Detections

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 MIN_COVERAGE=90
-LONGEST_MINUTES=40  # of one stack's tests, which take about 15; without it a test that hangs would never be seen
+LONGEST_MINUTES=35  # of one stack's tests, which take about 15; without it a test that hangs would never be seen
 STACKS=${STACKS:-addons keras3}
 FAILED=()
 
