@@ -24,6 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 from benchmark_infer import measure_inference
 
+from keras_mrcnn.whole_files import written_whole
+
 PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
 PRECISIONS = {"float32": "fp32", "mixed_bfloat16": "bf16"}
@@ -166,9 +168,8 @@ def _report(rows, json_file):
     for line in shown:
         click.echo("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]))
     if json_file:
-        temporary = json_file.with_name(f".{json_file.name}.tmp")
-        temporary.write_text(json.dumps(rows, indent=2))
-        os.replace(temporary, json_file)
+        with written_whole(json_file) as temporary:
+            temporary.write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

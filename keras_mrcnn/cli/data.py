@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
 from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FILE, FOLDER, images_of
+from keras_mrcnn.whole_files import written_whole
 
 
 def _png(ctx, param, value):
@@ -130,9 +130,8 @@ def show(path, out, split, images, count, seed, config, preset, settings):
         objects += num_objects
         dropped += num_dropped
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    Image.fromarray(contact_sheet(pictures, columns=4)).save(temporary, format="PNG")
-    os.replace(temporary, out)
+    with written_whole(out) as temporary:
+        Image.fromarray(contact_sheet(pictures, columns=4)).save(temporary, format="PNG")
     click.echo(f"Drew {len(pictures)} images with {objects} objects ({dropped} dropped) into {out}.")
 
 

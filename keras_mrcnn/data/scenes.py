@@ -23,6 +23,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from keras_mrcnn.data.scene_drawing import SHAPES, SceneObject, draw_scene
+from keras_mrcnn.whole_files import written_whole
 
 __all__ = ["CATEGORIES", "GeneratedScenes", "SceneObject", "draw_scene", "generate_scenes"]
 
@@ -176,9 +177,8 @@ def _read_info(path):
 
 
 def _write_json(path, content):
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
+    with written_whole(path, only_writer=True) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _draw_all(parameters, images, workers, progress):
@@ -217,10 +217,8 @@ def _write_scene(parameters, images, job):
     rng = np.random.default_rng([parameters["seed"], SPLITS.index(split), index])
     image, objects = draw_scene(rng, parameters["height_range"], parameters["width_range"])
     name = f"{index + 1:06d}.jpg"
-    path = Path(images[split]) / name
-    temporary = path.with_name(f".{name}.tmp")
-    Image.fromarray(image).save(temporary, format="JPEG", quality=95, subsampling=0)
-    os.replace(temporary, path)
+    with written_whole(Path(images[split], name), only_writer=True) as temporary:
+        Image.fromarray(image).save(temporary, format="JPEG", quality=95, subsampling=0)
     height, width = image.shape[:2]
     record = {"id": index + 1, "file_name": name, "height": height, "width": width}
     return record, [_annotation(item, index + 1) for item in objects]

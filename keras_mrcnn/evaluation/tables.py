@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mrcnn.whole_files import written_whole
+
 PER_CLASS = "per_class"
 STAGE_TITLES = {"rpn": "RPN"}
 
@@ -59,13 +61,8 @@ def write_json(path: str | os.PathLike, metrics: Mapping) -> None:
     path = Path(path)
     text = json.dumps(_plain(metrics), indent=2, allow_nan=False, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because only a rename within one file system is atomic.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: str | os.PathLike) -> dict:

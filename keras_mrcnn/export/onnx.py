@@ -10,6 +10,7 @@ from keras_mrcnn.export.detector import Detector, ExportError
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
+from keras_mrcnn.whole_files import written_whole
 
 OPSET = 17
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
@@ -61,12 +62,8 @@ def write_model(proto, path, metadata):
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _require(name):

@@ -4,8 +4,6 @@ Shapes: B batch, H W of the original image.
 """
 
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from keras_mrcnn.export.detector import Detector, ExportError
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.warmup import usual_requests, write_warmup
+from keras_mrcnn.whole_files import written_whole
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -58,15 +57,11 @@ def export_saved_model(model, folder, version=None, precision="float32", metrics
     target = folder / str(_next_version(folder) if version is None else _checked(version))
     if target.exists():
         raise ExportError(f"{target} exists: choose another version, or leave it out to get the next free one")
-    # TensorFlow Serving looks for numbers, so it does not see a folder of this name.
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    try:
+    # TensorFlow Serving looks for numbers, so it does not see the temporary folder.
+    with written_whole(target) as temporary:
         card = model_card(model, name=folder.name, variant=precision, metrics=metrics)
         _save(model, temporary, precision, card)
         write_warmup(temporary, usual_requests(model.config.min_size, model.config.max_size), folder.name)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from keras_mrcnn.report.panels import PictureViews
 from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
 from keras_mrcnn.report.statistics import DataStatistics
+from keras_mrcnn.whole_files import written_whole
 
 # The parts of the page in their order: name of its anchor, title.
 SECTIONS = {
@@ -158,10 +158,6 @@ def _environment() -> jinja2.Environment:
 
 def _write(out: Path, text: str) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return out

@@ -4,14 +4,13 @@ A file is an uncompressed .npz of NumPy. Any number of processes may write to on
 its own and renames what is whole.
 """
 
-import os
-import tempfile
 import threading
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
+
+from keras_mrcnn.whole_files import written_whole
 
 _HEADERS = threading.Lock()
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
@@ -37,21 +36,14 @@ def make_folder(folder):
 
 def write_arrays(path, arrays):
     """Writes a dict of arrays. Raises `CacheError`."""
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with written_whole(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
-        os.chmod(temporary, 0o644)  # workers of other users read it too
-        os.replace(temporary, path)
     except OSError as error:
         raise CacheError(
             f"{path}: cannot be written ({error.strerror}); make room and go on with --resume, or name another disk "
             "with train.cache_folder"
         ) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def is_whole(path, names):

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from keras_mrcnn.weights.names import named_weights
+from keras_mrcnn.whole_files import written_whole
 
 
 class WeightsError(ValueError):
@@ -58,16 +59,13 @@ def value_of(variable):
 
 
 def write_safetensors(path, tensors, metadata):
-    """Writes a dict of arrays and a dict of strings under a temporary name, then renames it."""
-    temporary = Path(f"{path}.tmp")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    """Writes a dict of arrays and a dict of strings; the file appears whole or not at all."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # These are large and written again and again: what a killed training has left must not pile up.
+    with written_whole(path, only_writer=True) as temporary:
         save_file(tensors, temporary, metadata)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_safetensors(path):

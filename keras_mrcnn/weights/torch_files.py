@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 import re
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mrcnn.weights.native import WeightsError
+from keras_mrcnn.whole_files import written_whole
 
 OLDEST_TORCH = (2, 6)  # older ones can be made to run code by `weights_only` too (CVE-2025-32434)
 SUFFIXES = (".pth", ".pt")
@@ -80,12 +80,8 @@ def write_state_dict(path, tensors):
     state = collections.OrderedDict((name, torch.from_numpy(np.array(value))) for name, value in tensors.items())
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         torch.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def respell(tensors):

@@ -1,3 +1,4 @@
+import os
 import re
 from html.parser import HTMLParser
 
@@ -127,7 +128,7 @@ def test_an_old_report_stays_where_the_new_one_fails(tmp_path, monkeypatch):
     run = read_run(make_run(tmp_path / "run"))
     out = tmp_path / "report.html"
     out.write_text("old")
-    monkeypatch.setattr(page.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_report(run, out, statistics={})
     assert out.read_text() == "old" and sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "run"]

@@ -40,7 +40,7 @@ def arm(aim, report):
     )  # fmt: skip
 
     def reached(how, path):
-        matches = how == aim["how"] and fnmatch.fnmatch(Path(path).name, aim["file"])
+        matches = how == aim["how"] and fnmatch.fnmatch(Path(path).name.lstrip("."), aim["file"])
         return matches and next(number) == aim.get("count", 1)
 
     def die():

@@ -120,7 +120,7 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(stage, tmp_path, monkeyp
 
 def test_what_a_killed_write_has_left_is_no_obstacle(stage, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    (tmp_path / "checkpoint.safetensors.tmp").write_bytes(b"half of a longer file" * 200000)
+    (tmp_path / ".checkpoint.safetensors.tmp").write_bytes(b"half of a longer file" * 200000)
     save_checkpoint(path, stage, "box", 1)
     assert read_progress(path) == Progress("box", 1)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]

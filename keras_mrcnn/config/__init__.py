@@ -1,0 +1,36 @@
+"""Settings: frozen, validated records, one class per part, read from and written to YAML.
+
+Only `models.mask_rcnn`, the trainer and the command line read these; everything below takes keyword arguments.
+"""
+
+from keras_mrcnn.config.files import PRESETS, ConfigError, load_config, make_config, save_config
+from keras_mrcnn.config.model import (
+    NO_CLASS,
+    BackboneConfig,
+    BoxHeadConfig,
+    MaskHeadConfig,
+    ModelConfig,
+    NeckConfig,
+    RPNConfig,
+)
+from keras_mrcnn.config.run import Config, DataConfig, JointStageConfig, StageConfig, TrainConfig
+
+__all__ = [
+    "NO_CLASS",
+    "PRESETS",
+    "BackboneConfig",
+    "BoxHeadConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "JointStageConfig",
+    "MaskHeadConfig",
+    "ModelConfig",
+    "NeckConfig",
+    "RPNConfig",
+    "StageConfig",
+    "TrainConfig",
+    "load_config",
+    "make_config",
+    "save_config",
+]

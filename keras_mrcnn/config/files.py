@@ -1,0 +1,96 @@
+"""Settings out of presets and YAML files, overridden and checked, and back into YAML."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, Union
+
+import yaml
+from pydantic import ValidationError
+
+from keras_mrcnn.config.run import Config
+from keras_mrcnn.whole_files import written_whole
+
+PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
+
+
+class ConfigError(ValueError):
+    """A settings file or override that cannot be used; the message names the key."""
+
+
+def load_config(source: Union[str, os.PathLike], overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a preset or a YAML file and applies `key=value` overrides.
+
+    Args:
+        source: name of a preset (see `PRESETS`) or path of a YAML file.
+        overrides: strings such as `train.rpn.epochs=3`; values are YAML.
+
+    Returns:
+        The validated `Config`.
+
+    Raises:
+        ConfigError: for an unknown preset or file, an unknown key or an impossible value, each named.
+
+    Example:
+        >>> load_config("scenes-small", ("train.seed=7",)).train.seed
+        7
+    """
+    tree = _read_yaml(source)
+    for override in overrides:
+        _apply_override(tree, override)
+    return make_config(tree, str(source))
+
+
+def make_config(tree: Any, source: str = "config") -> Config:
+    """Validates a nested dict. Raises `ConfigError` naming `source` and every wrong key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        raise ConfigError(f"{source}: {problems}") from None
+
+
+def save_config(config: Config, path: Union[str, os.PathLike]) -> None:
+    """Writes the resolved settings as YAML that `load_config` reads back to an equal `Config`."""
+    with written_whole(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def _read_yaml(source) -> dict:
+    if str(source) in PRESETS:
+        text = resources.files("keras_mrcnn").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
+    elif Path(source).is_file():
+        text = Path(source).read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"{source}: no such file and no preset of that name; presets are {', '.join(PRESETS)}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{source}: must hold keys and values, not a {type(tree).__name__}")
+    return tree or {}
+
+
+def _apply_override(tree: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: write it as key=value, for example train.rpn.epochs=3")
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a group of settings")
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
+
+
+def _describe(problem: dict) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {problem['msg']} (got {problem['input']!r})"

@@ -1,0 +1,142 @@
+"""Settings of the network, one class per part."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+# What torchvision calls the numbers of COCO that belong to no class; the one name that may occur several times.
+NO_CLASS = "N/A"
+
+Norm = Literal["frozen_bn", "bn", "sync_bn", "group_norm"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable; unknown keys and numbers that are not finite are refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BackboneConfig(Settings):
+    """ResNet v1.5 (He et al., Deep Residual Learning, 2016)."""
+
+    depth: Literal[18, 34, 50, 101] = 50
+    width: PositiveFloat = Field(1.0, description="multiplies every channel count")
+    stride_in: Literal["3x3", "1x1"] = Field("3x3", description="which convolution of a bottleneck carries the stride")
+    norm: Norm = "frozen_bn"
+    norm_epsilon: NonNegativeFloat = Field(1e-5, description="of every norm of the model")
+    weights: Optional[str] = Field(
+        None, description="'imagenet', a keras.applications .h5 file, a torchvision ImageNet .pth file, or none"
+    )
+    freeze_stages: int = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
+
+
+class NeckConfig(Settings):
+    """What turns backbone maps into the maps that RPN and heads look at."""
+
+    kind: Literal["fpn", "c4"] = "fpn"
+    channels: PositiveInt = Field(256, description="of every FPN map; the C4 map keeps the backbone's")
+    norm: Optional[Norm] = Field(None, description="of the FPN's convolutions; by default biases")
+
+
+class RPNConfig(Settings):
+    """Region proposal network (Ren et al., Faster R-CNN, 2015)."""
+
+    anchor_sizes: Optional[tuple[tuple[PositiveFloat, ...], ...]] = Field(
+        None, description="pixels, one tuple per level; by default those of torchvision (fpn) or 128, 256, 512 (c4)"
+    )
+    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height / width")
+    convolutions: PositiveInt = Field(1, description="3x3 convolutions before objectness and deltas")
+    positive_iou: float = Field(0.7, ge=0.0, le=1.0)
+    negative_iou: float = Field(0.3, ge=0.0, le=1.0)
+    samples: PositiveInt = Field(256, description="anchors in the loss, per image")
+    positive_fraction: float = Field(0.5, gt=0.0, le=1.0)
+    pre_nms_train: PositiveInt = Field(2000, description="boxes kept per level before NMS, in training")
+    post_nms_train: PositiveInt = 2000
+    pre_nms_test: PositiveInt = 1000
+    post_nms_test: PositiveInt = 1000
+    nms_iou: float = Field(0.7, ge=0.0, le=1.0)
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self):
+        if self.negative_iou > self.positive_iou:
+            raise ValueError(f"negative_iou {self.negative_iou} must not exceed positive_iou {self.positive_iou}")
+        return self
+
+
+class BoxHeadConfig(Settings):
+    """Fully connected layers, softmax over the classes, box regression for each class."""
+
+    channels: PositiveInt = 1024
+    dense_layers: PositiveInt = 2
+    convolutions: int = Field(0, ge=0, description="3x3 convolutions before the fully connected layers")
+    conv_channels: PositiveInt = 256
+    norm: Optional[Norm] = Field(None, description="of these convolutions; by default biases")
+    positive_iou: float = Field(0.5, ge=0.0, le=1.0)
+    samples: PositiveInt = Field(512, description="RoIs in the loss, per image")
+    positive_fraction: float = Field(0.25, gt=0.0, le=1.0)
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    score_threshold: float = Field(0.05, ge=0.0, le=1.0)
+    nms_iou: float = Field(0.5, ge=0.0, le=1.0)
+    max_detections: PositiveInt = 100
+
+
+class MaskHeadConfig(Settings):
+    """Four convolutions, one transposed convolution, a sigmoid mask for each class (He et al., Mask R-CNN, 2017)."""
+
+    channels: PositiveInt = 256
+    convolutions: int = Field(4, ge=0)
+    norm: Optional[Norm] = Field(None, description="of these convolutions; by default biases")
+    samples: PositiveInt = Field(128, description="positive RoIs in the loss, per image")
+
+
+class ModelConfig(Settings):
+    """The network. `class_names` come from the data set, in the order of its category ids; no background."""
+
+    class_names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
+    min_size: PositiveInt = Field(800, description="pixels, short side of the network's input")
+    max_size: PositiveInt = Field(1333, description="pixels, upper bound of the long side")
+    roi_canonical_side: PositiveFloat = Field(224.0, description="pixels; RoIs of this side are pooled from P4")
+    backbone: BackboneConfig = BackboneConfig()
+    neck: NeckConfig = NeckConfig()
+    rpn: RPNConfig = RPNConfig()
+    box_head: BoxHeadConfig = BoxHeadConfig()
+    mask_head: MaskHeadConfig = MaskHeadConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.max_size < self.min_size:
+            raise ValueError(f"max_size {self.max_size} must be at least min_size {self.min_size}")
+        named = [name for name in self.class_names if name != NO_CLASS]
+        if len(set(named)) != len(named):
+            raise ValueError(f"class_names must differ from each other, got {list(self.class_names)}")
+        if self.category_ids and len(self.category_ids) != len(self.class_names):
+            raise ValueError(f"{len(self.category_ids)} category_ids do not fit {len(self.class_names)} class_names")
+        levels = 5 if self.neck.kind == "fpn" else 1
+        if self.rpn.anchor_sizes is not None and len(self.rpn.anchor_sizes) != levels:
+            raise ValueError(
+                f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)} levels, neck {self.neck.kind} has {levels}"
+            )
+        # One RPN head serves all levels, so that all have the same number of anchors a cell.
+        counts = {len(sizes) for sizes in self.anchor_sizes}
+        if len(counts) != 1 or 0 in counts:
+            raise ValueError("rpn.anchor_sizes must have as many sizes on every level, at least one")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_classes(cls, values):
+        """Classes that no data set has named ids for are called 1..K in results."""
+        if isinstance(values, dict) and values.get("class_names") and not values.get("category_ids"):
+            return {**values, "category_ids": tuple(range(1, len(values["class_names"]) + 1))}
+        return values
+
+    @property
+    def anchor_sizes(self) -> tuple[tuple[float, ...], ...]:
+        """Anchor sizes in pixels, one tuple per level."""
+        if self.rpn.anchor_sizes is not None:
+            return self.rpn.anchor_sizes
+        return ((32,), (64,), (128,), (256,), (512,)) if self.neck.kind == "fpn" else ((128, 256, 512),)
