@@ -63,7 +63,10 @@ def write_safetensors(path, tensors, metadata):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # These are large and written again and again: what a killed training has left must not pile up.
     with written_whole(path, only_writer=True) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata)
+        os.chmod(temporary, mode)  # safetensors leaves files that nobody but their owner may read
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
 

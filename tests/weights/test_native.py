@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import struct
 
 import numpy as np
@@ -32,6 +34,16 @@ def test_there_and_back(tmp_path):
             assert tensors[name].dtype == value.dtype
             np.testing.assert_array_equal(tensors[name], value)
         assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_may_be_read_by_whom_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        native.write_safetensors(tmp_path / "a.safetensors", TENSORS, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o666 & ~mask
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
