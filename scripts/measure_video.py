@@ -4,7 +4,8 @@
     python scripts/measure_video.py model.safetensors --batch-size 8 --keep annotated.mp4
 
 The video is made here: a camera pans over a generated scene. Growth is the slope of a straight line through the
-resident memory after each tenth of the frames, the first three tenths left out, in MB for 1,000 frames.
+resident memory after each tenth of the frames, the first three tenths left out, in MB for 1,000 frames. Below 200
+frames it is not printed, for it would be the warm-up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 HEIGHT, WIDTH, FPS = 720, 1280, 30
 WARM_UP = 0.3
+LEAST_FRAMES = 200
 
 
 def resident_mb() -> float:
@@ -91,7 +93,10 @@ def main() -> None:
             shutil.copy(target, arguments.keep)
     print(f"{WIDTH} x {HEIGHT}, {counts[0]} frames in, {counts[1]} frames out")
     print(f"{summary.frames_per_second:.2f} frames a second, in batches of {arguments.batch_size}")
-    print(f"memory grows by {growth(watch.points):+.1f} MB for 1,000 frames")
+    if counts[0] >= LEAST_FRAMES:
+        print(f"memory grows by {growth(watch.points):+.1f} MB for 1,000 frames")
+    else:
+        print(f"the video is too short to say how memory grows: give it {LEAST_FRAMES} frames or more with --seconds")
     if counts[0] != counts[1]:
         raise SystemExit("frames were lost or made up")
 

@@ -6,6 +6,14 @@
 #   REQUIREMENTS=requirements-keras3.txt bash scripts/quickstart.sh      the newest TensorFlow and Keras
 #   PYTHON=/path/to/python3.11 bash scripts/quickstart.sh
 set -euo pipefail
+
+die() { echo "scripts/quickstart.sh: $*" >&2; exit 1; }
+
+case ${1:-} in
+    '') ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; exit ;;
+    *) die "takes no arguments, and not '$1'; see --help for the variables that it reads." ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3}
@@ -14,14 +22,16 @@ DATA=data/scenes RUN=runs/quickstart NAME=scenes
 
 step() { printf '\n== %s (%d s since the install)\n' "$1" "$((SECONDS - installed))"; }
 
-"$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || {
-    echo "$PYTHON cannot make virtual environments; on Debian install them with 'apt-get install python3-venv'." >&2
-    exit 1
-}
+"$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+    die "$PYTHON cannot make virtual environments; on Debian install them with 'apt-get install python3-venv'."
+[ ! -e .venv ] || [ -f .venv/stamp ] ||
+    die ".venv is here already and this script did not make it; rename or remove it, then start again."
 stamp=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; pwd; cat "$REQUIREMENTS" setup.cfg; } | sha256sum)
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
     echo "== installing $REQUIREMENTS into .venv"
     rm -rf .venv
+    mkdir .venv
+    echo "not finished" >.venv/stamp  # after an interrupted install the folder is known to be ours
     "$PYTHON" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

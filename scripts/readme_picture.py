@@ -3,24 +3,32 @@
     python scripts/readme_picture.py runs/quickstart data/scenes docs/images
 """
 
-import sys
+import argparse
 from pathlib import Path
-
-from skimage.io import imsave
-
-from keras_mrcnn import CocoDataset, load_weights
-from keras_mrcnn.data.images import read_image
-from keras_mrcnn.predict import predict_files
-from keras_mrcnn.stage_views import look
-from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels
 
 COUNT, COLUMNS, CELL, LOOKED_AT = 12, 4, (288, 288), 6
 
 
-def main(run, scenes, pictures):
-    scenes, pictures = Path(scenes), Path(pictures)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("scenes", type=Path, help="folder of generated scenes")
+    parser.add_argument("pictures", type=Path, help="folder for detections.png and stages.png")
+    arguments = parser.parse_args()
+    draw(arguments.run, arguments.scenes, arguments.pictures)
+
+
+def draw(run, scenes, pictures):
+    from skimage.io import imsave
+
+    from keras_mrcnn import CocoDataset, load_weights
+    from keras_mrcnn.data.images import read_image
+    from keras_mrcnn.predict import predict_files
+    from keras_mrcnn.stage_views import look
+    from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels
+
     pictures.mkdir(parents=True, exist_ok=True)
-    model = load_weights(None, Path(run) / "model.safetensors")
+    model = load_weights(None, run / "model.safetensors")
     paths = sorted((scenes / "images" / "val").iterdir())[:COUNT]
     found = dict(predict_files(model, paths, batch_size=4))
     names = model.config.class_names
@@ -33,4 +41,4 @@ def main(run, scenes, pictures):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -6,15 +6,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import shutil
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-from nbconvert import MarkdownExporter
-from PIL import Image
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "notebooks"
@@ -25,6 +20,17 @@ def is_log(output):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    render()
+
+
+def render():
+    import nbformat
+    from nbclient import NotebookClient
+    from nbconvert import MarkdownExporter
+    from PIL import Image
+    from tqdm import tqdm
+
     pages = PAGES.with_name(f".{PAGES.name}.tmp")
     shutil.rmtree(pages, ignore_errors=True)
     pages.mkdir()
@@ -40,6 +46,7 @@ def main():
             smaller = Path(name).with_suffix(".jpg").as_posix()
             Image.open(io.BytesIO(content)).convert("RGB").save(pages / smaller, quality=88)
             text = text.replace(name, smaller)
+        text = text.replace("](../docs/", "](../")  # the pages are one folder deeper than the notebooks
         (pages / f"{path.stem}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     shutil.rmtree(PAGES, ignore_errors=True)
     pages.rename(PAGES)

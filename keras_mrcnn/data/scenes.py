@@ -30,6 +30,7 @@ __all__ = ["CATEGORIES", "GeneratedScenes", "SceneObject", "draw_scene", "genera
 CATEGORIES = tuple(SHAPES)  # vehicle, person, animal; COCO category ids 1, 2, 3
 SPLITS = ("train", "val")  # the position is part of the random seed, so the splits never coincide
 GENERATOR = "keras_mrcnn.data.scenes"
+OPTION_OF = {"num_train": "--train", "num_val": "--val", "seed": "--seed"}  # of `keras-mrcnn data scenes`
 VERSION = 1  # raise it whenever the same parameters give other pictures
 
 
@@ -148,10 +149,23 @@ def _holds(folder, files, parameters, overwrite):
     if not ours or any(info.get("generator") != GENERATOR for info in ours):
         raise FileExistsError(f"{folder} holds data that is not generated scenes: choose another folder.")
     if not overwrite:
-        changed = sorted({name for info in ours for name in parameters if info.get(name) != parameters[name]})
-        what = f"made with another {', '.join(changed)}" if changed else "of which an annotation file is missing"
-        raise FileExistsError(f"{folder} holds scenes {what}: choose another folder, or ask to overwrite them.")
+        raise FileExistsError(
+            f"{folder} holds scenes {_difference(ours, parameters)}: choose another folder, or replace them with "
+            "--overwrite (in Python: overwrite=True)."
+        )
     return False
+
+
+def _difference(infos, parameters):
+    """In which parameters the scenes found differ from those asked for, in the words of the command line."""
+    changed = {}
+    for name, asked in parameters.items():
+        others = [info.get(name) for info in infos if info.get(name) != asked]
+        if others:
+            changed[OPTION_OF.get(name, name)] = f"{others[0]} (asked for: {asked})"
+    if not changed:
+        return "of which an annotation file is missing"
+    return f"made with {', '.join(f'{option} {values}' for option, values in changed.items())}"
 
 
 def _clear(files, images):

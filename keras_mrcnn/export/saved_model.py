@@ -1,6 +1,6 @@
 """A SavedModel that takes pictures, encoded or not, and gives final detections.
 
-Shapes: B batch, H W of the original image.
+Shapes: B batch, H W of the original image, D detections, M mask side.
 """
 
 import json
@@ -21,9 +21,11 @@ PRECISIONS = ("float32", "bfloat16")
 def export_saved_model(model, folder, version=None, precision="float32", metrics=None):
     """Writes a model, with all pre- and post-processing, as a SavedModel for TensorFlow Serving.
 
-    It needs TensorFlow alone, not this package. Signatures, all with the outputs of `Detector.detect`:
+    It needs TensorFlow alone, not this package. Signatures, with the outputs of `Detector.detect`:
         serving_default: images, string [B], encoded JPEG or PNG; their sizes may differ. EXIF orientation is not
             looked at: turn such images before.
+        serving_compact: the same images. In place of masks it gives masks_png_bytes, string [B]: a grey PNG
+            [D * M, M] for each image, its masks one below the other.
         detect: images, uint8 [B, H, W, 3], RGB.
         detect_padded: the same, and sizes, int32 [B, 2], (h, w) of each image in a larger array. Padding is cut off
             first and changes nothing.
@@ -71,6 +73,7 @@ def _save(model, path, precision, card):
     bundle.detect = detector.detect
     bundle.detect_padded = _padded_function(detector)
     bundle.detect_encoded = _encoded_function(detector)
+    bundle.detect_compact = _compact_function(bundle.detect_encoded)
     # Bare variables rather than the model: Keras would store each of its layers with a graph of its own.
     bundle.weights = list(detector.detect.get_concrete_function().graph.variables)
     description = {**Detector(model).describe(), "precision": precision}
@@ -81,6 +84,7 @@ def _save(model, path, precision, card):
         # Padded images have a signature of their own: not every server knows inputs that may be left out.
         signatures = {
             "serving_default": bundle.detect_encoded,
+            "serving_compact": bundle.detect_compact,
             "detect": bundle.detect,
             "detect_padded": bundle.detect_padded,
         }
@@ -116,6 +120,25 @@ def _encoded_function(detector):
         return _one_by_one(detector, decode, images)
 
     return detect_encoded
+
+
+def _compact_function(detect_encoded):
+    """`detect_encoded` with the masks of each image in a PNG, so that an answer takes a fraction of the bytes.
+
+    TensorFlow Serving writes numbers as digits (REST) or varints (gRPC), and masks are most of an answer.
+    """
+
+    def column(masks):
+        return tf.io.encode_png(tf.reshape(masks, [-1, masks.shape[-1], 1]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    def detect_compact(images):
+        found = dict(detect_encoded(images))
+        files = tf.map_fn(column, found.pop("masks"), fn_output_signature=tf.TensorSpec([], tf.string))
+        # TensorFlow Serving's REST interface takes a string for UTF-8 unless its name ends in "_bytes".
+        return {**found, "masks_png_bytes": files}
+
+    return detect_compact
 
 
 def _one_by_one(detector, image_of, items):

@@ -5,6 +5,7 @@ That package imports TensorFlow, so it is imported when a client with protocol "
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import types
@@ -12,13 +13,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_mrcnn.serving.served_model import INPUT, OUTPUT_DTYPES, SIGNATURE, ModelSpec, ServingError, state_text
+from keras_mrcnn.serving.served_model import (
+    INPUT,
+    MASKS_PNG,
+    OUTPUT_DTYPES,
+    SIGNATURE,
+    ModelSpec,
+    ServingError,
+    state_text,
+)
 
 DEFAULT_PORT = 8500
 # Numbers of TensorFlow's DataType enum.
 _DT_STRING = 7
-_DT_NUMBERS = {np.dtype(np.float32): 1, np.dtype(np.int32): 3, np.dtype(np.uint8): 4}
-# gRPC refuses answers of more than 4 MB by itself, about 50 images.
+_DT_NUMBERS = {np.dtype(np.float32): 1, np.dtype(np.int32): 3}
+# gRPC refuses answers of more than 4 MB by itself.
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -54,7 +63,7 @@ class GrpcModel:
         found = self._call(self._predict, request).outputs
         self.spec.check_names(list(found))
         outputs = {name: self._array(name, found[name], dtype) for name, dtype in OUTPUT_DTYPES.items()}
-        return self.spec.rows(outputs, len(encoded))
+        return self.spec.rows(outputs, self._strings(MASKS_PNG, found[MASKS_PNG]), len(encoded))
 
     def states(self) -> dict[int, str]:
         """The state of each version that the server knows, such as {1: "AVAILABLE"}."""
@@ -100,6 +109,31 @@ class GrpcModel:
         if tensor.dtype != _DT_NUMBERS[dtype] or values.size != math.prod(shape):
             raise self.spec.strange(f"has an output {name} that is not {dtype} with all of its values")
         return values.astype(dtype).reshape(shape)
+
+    def _strings(self, name, tensor):
+        """A TensorProto as a list of strings; servers write them as bytes or, by default, one by one."""
+        sizes = [dim.size for dim in tensor.tensor_shape.dim]
+        if tensor.dtype != _DT_STRING or len(sizes) != 1:
+            raise self.spec.strange(f"has an output {name} that is not one string for each image")
+        return _unpacked(tensor.tensor_content, sizes[0]) if tensor.tensor_content else list(tensor.string_val)
+
+
+def _unpacked(content, count):
+    """Strings out of a `tensor_content`: their lengths as varints, then all of them; short where the content is."""
+    stream = io.BytesIO(content)
+    lengths = [_varint(stream) for _ in range(count)]
+    return [stream.read(length) for length in lengths]
+
+
+def _varint(stream):
+    """A number of as many bytes as it needs: seven bits each, low ones first, the eighth says that more come."""
+    value = shift = 0
+    while True:
+        byte = int.from_bytes(stream.read(1), "little")
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value
+        shift += 7
 
 
 def _packages():

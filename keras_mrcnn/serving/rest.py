@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST interface; Python's standard library is enough.
 
 Reference:
-    TensorFlow Serving, "RESTful API" (g3doc/api_rest.md): row format, model status, errors.
+    TensorFlow Serving, "RESTful API" (g3doc/api_rest.md): row format, binary values, model status, errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from keras_mrcnn.serving.served_model import INPUT, OUTPUT_DTYPES, SIGNATURE, ModelSpec, state_text
+from keras_mrcnn.serving.served_model import INPUT, MASKS_PNG, OUTPUT_DTYPES, SIGNATURE, ModelSpec, one_line, state_text
 
 DEFAULT_PORT = 8501
 
@@ -45,7 +45,7 @@ class RestModel:
             encoded: JPEG or PNG files.
 
         Returns:
-            The outputs of the signature for each image, without the batch dimension.
+            The outputs of the signature for each image, without the batch dimension; masks uint8 [D, M, M].
 
         Raises:
             ServingError: see `TFServingClient`.
@@ -59,8 +59,12 @@ class RestModel:
         for row in rows:
             # A model with a single output gives bare values.
             self.spec.check_names(list(row) if isinstance(row, dict) else [])
-        outputs = {name: np.array([row[name] for row in rows], dtype) for name, dtype in OUTPUT_DTYPES.items()}
-        return self.spec.rows(outputs, len(encoded))
+        try:
+            outputs = {name: np.array([row[name] for row in rows], dtype) for name, dtype in OUTPUT_DTYPES.items()}
+            files = [base64.b64decode(row[MASKS_PNG]["b64"], validate=True) for row in rows]
+        except (ValueError, TypeError, KeyError) as error:
+            raise self.spec.strange(f"has values of other kinds than our models give ({one_line(error)})") from error
+        return self.spec.rows(outputs, files, len(encoded))
 
     def states(self) -> dict[int, str]:
         """The state of each version that the server knows, such as {1: "AVAILABLE"}."""

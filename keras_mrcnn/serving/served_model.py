@@ -1,23 +1,24 @@
 """What REST and gRPC have in common: the model that is asked for, the outputs that it must give, and what goes wrong.
 
-Shapes: B images of a request, D detections, M mask side.
+Shapes: B images of a request, D rows of the outputs, found or padding; M mask side.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-# The signature of `export_saved_model` that takes encoded images, and the outputs of both of its signatures.
-SIGNATURE, INPUT = "serving_default", "images"
+# The signature of `export_saved_model` that takes encoded images and gives masks as PNG, and its other outputs.
+SIGNATURE, INPUT, MASKS_PNG = "serving_compact", "images", "masks_png_bytes"
 OUTPUT_DTYPES = {
     "boxes": np.dtype(np.float32),
     "scores": np.dtype(np.float32),
     "category_ids": np.dtype(np.int32),
     "valid": np.dtype(np.int32),
-    "masks": np.dtype(np.uint8),
 }
 _LONGEST_MESSAGE = 400
 
@@ -57,27 +58,57 @@ class ModelSpec(NamedTuple):
         )
 
     def refused(self, message: object) -> ServingError:
-        return ServingError(f"TensorFlow Serving at {self.address} refuses to run {self.title}: {one_line(message)}")
+        advice = "; export the model again with this version" if f'"{SIGNATURE}" not found' in str(message) else ""
+        return ServingError(
+            f"TensorFlow Serving at {self.address} refuses to run {self.title}: {one_line(message)}{advice}"
+        )
 
     def strange(self, reason: str) -> ServingError:
         return ServingError(
             f"the answer of {self.title} at {self.address} {reason}; serve a folder that `keras-mrcnn export` wrote"
         )
 
-    def rows(self, outputs: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
-        """Splits outputs [B, ...] into one dict for each of the `count` images of the request.
+    def rows(
+        self, outputs: Mapping[str, np.ndarray], files: Sequence[bytes], count: int
+    ) -> list[dict[str, np.ndarray]]:
+        """Splits an answer into one dict for each of the `count` images of the request.
+
+        Args:
+            outputs: arrays [B, ...] of the names in `OUTPUT_DTYPES`.
+            files: the masks of each image as PNG.
+
+        Returns:
+            dicts of the outputs without the batch dimension, and masks uint8 [D, M, M].
 
         Raises:
-            ServingError: there are not as many rows as images.
+            ServingError: there are not as many rows as images, or the masks cannot be read.
         """
-        if any(value.shape[:1] != (count,) for value in outputs.values()):
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-            raise self.strange(f"has outputs of the shapes {shapes} for {count} images")
-        return [{name: value[row] for name, value in outputs.items()} for row in range(count)]
+        shapes = {**{name: value.shape for name, value in outputs.items()}, MASKS_PNG: (len(files),)}
+        if any(shape[:1] != (count,) for shape in shapes.values()) or len(shapes["boxes"]) != 3:
+            text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise self.strange(f"has outputs of the shapes {text} for {count} images")
+        masks = [self._masks(content, shapes["boxes"][1]) for content in files]
+        return [{**{name: value[row] for name, value in outputs.items()}, "masks": masks[row]} for row in range(count)]
+
+    def _masks(self, content, count):
+        """uint8 [D, M, M] from a grey PNG of D = `count` masks, one below the other."""
+        try:
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                image.verify()  # the checksums, which reading the pixels leaves out
+            with Image.open(io.BytesIO(content)) as image:
+                mode, pixels = image.mode, np.array(image)
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, ... on broken files
+            raise self.strange(f"has {MASKS_PNG} that hold no PNG file, or a damaged one") from error
+        height, side = pixels.shape[:2]
+        if mode != "L" or height != count * side:
+            raise self.strange(
+                f"has {MASKS_PNG} with a PNG of mode {mode} and {height} x {side} pixels, which are not {count} masks"
+            )
+        return pixels.reshape(count, side, side)
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raises ServingError where an output of our models is missing, so where another model answered."""
-        missing = [name for name in OUTPUT_DTYPES if name not in names]
+        missing = [name for name in (*OUTPUT_DTYPES, MASKS_PNG) if name not in names]
         if missing:
             raise self.strange(f"has the outputs {', '.join(sorted(names)) or 'none'}, but not {', '.join(missing)}")
 

@@ -27,9 +27,9 @@ _EXIF_ORIENTATION, _TURNED = 0x0112, range(2, 9)
 class TFServingClient:
     """Sends images to a model on TensorFlow Serving and gives `Detections`.
 
-    REST needs nothing but NumPy and Pillow; gRPC has answers a quarter of the size and needs the extra `serving`
-    (grpcio, tensorflow-serving-api), which imports TensorFlow. Several threads may share a client. Close it,
-    or use it in a `with` statement.
+    It asks the signature serving_compact, which sends masks as PNG. REST needs nothing but NumPy and Pillow; gRPC needs
+    the extra `serving` (grpcio, tensorflow-serving-api), which imports TensorFlow; its answers are a little smaller.
+    Several threads may share a client. Close it, or use it in a `with` statement.
 
     Args:
         address: "host:port"; without a port it is 8501 for REST and 8500 for gRPC. REST takes URLs too.

@@ -114,7 +114,8 @@ def test_same_parameters_draw_nothing_again(made):
 
 def test_other_parameters_are_refused_unless_overwriting(tmp_path):
     generate_scenes(tmp_path, num_train=2, num_val=1, workers=1)
-    with pytest.raises(FileExistsError, match="made with another num_train, seed: choose another folder"):
+    told = r"made with --seed 0 \(asked for: 5\), --train 2 \(asked for: 1\): .* with --overwrite"
+    with pytest.raises(FileExistsError, match=told):
         generate_scenes(tmp_path, num_train=1, num_val=1, seed=5, workers=1)
     made = generate_scenes(tmp_path, num_train=1, num_val=1, seed=5, workers=1, overwrite=True)
     assert made.created

@@ -2,14 +2,17 @@ import importlib
 import json
 import re
 
+import numpy as np
 import pytest
 import yaml
+from command_line import run
 from small_models import small_config
 
 import keras_mrcnn
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.export.model_card import model_card, read_metrics
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.weights import save_weights
 
 METRICS = {
     "training": {
@@ -46,10 +49,25 @@ def test_says_what_the_model_is(model):
     network = dict(rows(section(card, "Network")))
     assert network["backbone"] == "ResNet-18, 0.125 times the usual width, norm frozen_bn"
     assert network["neck"] == "FPN, 8 channels"
-    assert network["parameters"] == f"{model.count_params():,}"
+    assert network["parameters"] == f"{model.count_params() - frozen_numbers(model):,}"
     assert network["input size"] == "short side 800, long side at most 1333 pixels"
     assert network["anchors"] == "sides 32, 64, 128, 256, 512; height / width 0.5, 1, 2"
     assert section(card, "Files").split() == ["-", "`saved_model.pb`"]
+
+
+def frozen_numbers(model):
+    """How many numbers the frozen batch norms of the backbone have."""
+    return sum(int(np.prod(weight.shape)) for weight in model.backbone.non_trainable_weights)
+
+
+@pytest.mark.parametrize("norm", ["frozen_bn", "bn", "group_norm"])
+def test_parameters_are_those_of_weights_inspect(norm, tmp_path):
+    model = MaskRCNN(small_config(backbone={"norm": norm, "freeze_stages": 2}, mask_head={"norm": norm}))
+    save_weights(model, tmp_path / "model.safetensors")
+    inspected = run("weights", "inspect", tmp_path / "model.safetensors").output
+    (total,) = re.findall(r"^all +\d+ +([\d,]+) ", inspected, re.M)
+    assert dict(rows(section(model_card(model, name="m"), "Network")))["parameters"] == total
+    assert int(total.replace(",", "")) < model.count_params() or norm == "group_norm"
 
 
 def test_the_config_can_be_read_back(model):

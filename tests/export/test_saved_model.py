@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.models import assert_same, noise_image
+from export.models import assert_same, blank_image, noise_image
 from PIL import Image
 
 from keras_mrcnn.export import saved_model
@@ -58,6 +58,29 @@ def test_serves_encoded_images_of_several_sizes(exported):
         )
 
 
+def test_compact_masks_are_those_of_serving_default(exported):
+    signatures = tf.saved_model.load(str(exported.saved_model_path)).signatures
+    images = [noise_image(97, 131), blank_image(60, 40), noise_image(40, 60, 1)]
+    encoded = tf.stack([tf.io.encode_png(image) for image in images])
+    expected = {name: value.numpy() for name, value in signatures["serving_default"](images=encoded).items()}
+    assert expected["valid"].tolist()[1] == 0 < expected["valid"].max()
+    found = {name: value.numpy() for name, value in signatures["serving_compact"](images=encoded).items()}
+    columns = [Image.open(io.BytesIO(content)) for content in found.pop("masks_png_bytes")]
+    assert [(column.format, column.mode, column.size) for column in columns] == [("PNG", "L", (28, 40 * 28))] * 3
+    found["masks"] = np.stack([np.asarray(column).reshape(40, 28, 28) for column in columns])
+    assert sorted(found) == sorted(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        assert found[name].dtype == value.dtype
+
+
+def test_compact_masks_of_nothing_cost_nothing(exported):
+    serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_compact"]
+    found = serve(images=tf.stack([tf.io.encode_png(blank_image(60, 40))]))
+    assert found["valid"].numpy().tolist() == [0] and len(found["masks_png_bytes"].numpy()[0]) < 200
+    assert serve(images=tf.constant([], tf.string))["masks_png_bytes"].shape == [0]
+
+
 def test_jpegs_are_decoded_as_pillow_does(exported):
     serve = tf.saved_model.load(str(exported.saved_model_path)).signatures["serving_default"]
     file = io.BytesIO()
@@ -95,15 +118,16 @@ def test_serves_grey_and_transparent_images(exported):
 
 def test_signatures_and_assets(exported):
     loaded = tf.saved_model.load(str(exported.saved_model_path))
-    assert sorted(loaded.signatures) == ["detect", "detect_padded", "serving_default"]
-    for signature in loaded.signatures.values():
+    assert sorted(loaded.signatures) == ["detect", "detect_padded", "serving_compact", "serving_default"]
+    masks = {"masks": ("uint8", [None, 40, 28, 28])}
+    for name, signature in loaded.signatures.items():
         outputs = {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in signature.structured_outputs.items()}
         assert outputs == {
             "boxes": ("float32", [None, 40, 4]),
             "scores": ("float32", [None, 40]),
             "category_ids": ("int32", [None, 40]),
             "valid": ("int32", [None]),
-            "masks": ("uint8", [None, 40, 28, 28]),
+            **({"masks_png_bytes": ("string", [None])} if name == "serving_compact" else masks),
         }
     assets = exported.saved_model_path / "assets"
     assert (assets / "class_names.txt").read_text("utf-8").split("\n") == ["car", "person", "dog", ""]

@@ -53,7 +53,7 @@ def test_the_real_messages_read_it(tmp_path):
     path = write_warmup(tmp_path, requests, "scenes")
     assert path == tmp_path / REQUESTS_FILE
     written = records(path)
-    assert len(written) == 2
+    assert len(written) == 3
     for record, (signature, inputs) in zip(written, requests):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         assert log.WhichOneof("log_type") == "predict_log" and not log.HasField("log_metadata")
@@ -75,10 +75,11 @@ def test_the_network_gets_its_usual_size(sizes):
     assert height <= width
     network = resized_size(height, width, *sizes).numpy()
     assert abs(network[0] - sizes[0]) <= 1 and network[1] <= sizes[1]
-    landscape, portrait = (Image.open(io.BytesIO(data)) for data in requests["serving_default"]["images"])
+    landscape, portrait = (Image.open(io.BytesIO(data)) for data in requests["serving_compact"]["images"])
     assert (landscape.format, landscape.size) == ("JPEG", (width, height))
     assert (portrait.format, portrait.size) == ("PNG", (height, width))
     np.testing.assert_array_equal(np.asarray(portrait).transpose(1, 0, 2), picture[0])
+    assert requests["serving_default"]["images"] == requests["serving_compact"]["images"][:1]
 
 
 def test_the_picture_by_hand():

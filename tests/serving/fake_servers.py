@@ -1,15 +1,16 @@
 """TensorFlow Serving without its binary: servers in a thread, with the documented JSON and the real protobufs.
 
-What they answer is written after TensorFlow Serving's documentation and source: g3doc/api_rest.md (rows, b64, errors),
-util/json_tensor.cc (how numbers are written), model_servers/http_rest_api_handler.cc (paths), get_model_status_impl.cc
-(states), core/basic_manager.cc (the message about an unknown model), and predict_util.cc (tensors as lists of numbers,
-or as bytes with --enable_serialization_as_tensor_content).
+What they answer is written after TensorFlow Serving's documentation and source: g3doc/api_rest.md (rows, b64, names of
+binary outputs, errors), util/json_tensor.cc (how values are written), model_servers/http_rest_api_handler.cc (paths),
+get_model_status_impl.cc (states), core/basic_manager.cc (the message about an unknown model), and predict_util.cc
+(tensors as lists of values, or as bytes with --enable_serialization_as_tensor_content).
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf.internal.encoder import _VarintBytes
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -48,14 +50,15 @@ class FakeModel:
 
     @classmethod
     def of_folder(cls, path):
-        """Runs the signature of encoded images of a SavedModel, loaded by TensorFlow."""
+        """Runs the signatures of encoded images of a SavedModel, loaded by TensorFlow."""
         loaded = tf.saved_model.load(str(path))
 
-        def run(images):
-            found = loaded.signatures["serving_default"](images=tf.constant(images))
+        def run(signature, images):
+            found = loaded.signatures[signature](images=tf.constant(images))
             return {name: value.numpy() for name, value in found.items()}
 
-        return cls({"serving_default": run}, {int(path.name): "AVAILABLE"})
+        signatures = {name: functools.partial(run, name) for name in ("serving_default", "serving_compact")}
+        return cls(signatures, {int(path.name): "AVAILABLE"})
 
     def run(self, signature, images):
         signature = signature or "serving_default"
@@ -146,11 +149,7 @@ class _RestHandler(BaseHTTPRequestHandler):
     def _predict(self, name, version, request):
         self.serving.requests.append(request)
         model = self.serving.model(name, version)
-        outputs = model.run(request.get("signature_name"), _json_images(request["instances"]))
-        outputs = {name: _json_numbers(value) for name, value in outputs.items()}
-        rows = [dict(zip(outputs, row)) for row in zip(*outputs.values())]
-        # A single output comes without its name.
-        return {"predictions": rows if len(outputs) > 1 else [value for row in rows for value in row.values()]}
+        return json_answer(model.run(request.get("signature_name"), _json_images(request["instances"])))
 
     def _answer(self, make):
         try:
@@ -175,11 +174,35 @@ def _json_images(rows):
     return np.array([base64.b64decode(row["images"]["b64"], validate=True) for row in rows], object)
 
 
-def _json_numbers(array):
-    """Nested lists; floats with as few digits as give the same float32 back."""
-    if array.dtype.kind == "f":
-        return np.array([float(str(value)) for value in array.ravel()], object).reshape(array.shape).tolist()
-    return array.tolist()
+def json_answer(outputs):
+    """The answer to a request in rows."""
+    values = {name: _json_values(name, value) for name, value in outputs.items()}
+    rows = [dict(zip(values, row)) for row in zip(*values.values())]
+    # A single output comes without its name.
+    return {"predictions": rows if len(values) > 1 else [value for row in rows for value in row.values()]}
+
+
+def _json_values(name, array):
+    """Nested lists; strings are binary where the name says so."""
+    if array.dtype == object:
+        write = _json_binary if name.endswith("_bytes") else bytes.decode
+    elif array.dtype.kind == "f":
+        write = _json_float
+    else:
+        return array.tolist()
+    written = np.empty(array.size, object)
+    written[:] = [write(value) for value in array.ravel()]
+    return written.reshape(array.shape).tolist()
+
+
+def _json_float(value):
+    """Six digits, or nine where that is another float32."""
+    short = f"{value:.6g}"
+    return float(short if np.float32(short) == value else f"{value:.9g}")
+
+
+def _json_binary(content):
+    return {"b64": base64.b64encode(content).decode()}
 
 
 @contextlib.contextmanager
@@ -232,7 +255,7 @@ def _refusals(context):
 
 
 def predict_response(outputs, as_tensor_content):
-    """A PredictResponse with the arrays as bytes or, as servers send them by default, as lists of numbers."""
+    """A PredictResponse with the arrays as bytes or, as servers send them by default, as lists of values."""
     response = predict_pb2.PredictResponse()
     for name, value in outputs.items():
         tensor = response.outputs[name]
@@ -240,7 +263,15 @@ def predict_response(outputs, as_tensor_content):
         for side in value.shape:
             tensor.tensor_shape.dim.add(size=side)
         if as_tensor_content:
-            tensor.tensor_content = value.tobytes()
+            tensor.tensor_content = _string_content(value) if value.dtype == object else value.tobytes()
+        elif value.dtype == object:
+            tensor.string_val.extend(value.ravel())
         else:
             (tensor.float_val if value.dtype.kind == "f" else tensor.int_val).extend(value.ravel().tolist())
     return response
+
+
+def _string_content(strings):
+    """TensorFlow's bytes of a tensor of strings: the length of each as a varint, and then all of them."""
+    lengths = b"".join(_VarintBytes(len(string)) for string in strings.ravel())
+    return lengths + b"".join(strings.ravel())

@@ -1,14 +1,17 @@
 """What is REST's own: the JSON, kept connections, URLs. Both protocols share test_tf_serving_client.py."""
 
+import json
 import socket
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 from child_programs import child_environment
 from export.models import noise_image
-from serving.clients import client_of, png, quick
+from serving.clients import client_of, compact, png, quick, some_outputs
+from serving.fake_servers import json_answer
 
 from keras_mrcnn.serving.rest import RestModel
 from keras_mrcnn.serving.served_model import ModelSpec, ServingError
@@ -19,9 +22,16 @@ def test_rest_request_is_as_documented():
     with client_of("rest", quick()) as client:
         client.batch([png(noise_image(1, 1)), png(noise_image(1, 2))])
         (request,) = client.serving.requests
-    assert sorted(request) == ["instances", "signature_name"] and request["signature_name"] == "serving_default"
+    assert sorted(request) == ["instances", "signature_name"] and request["signature_name"] == "serving_compact"
     assert [list(row) for row in request["instances"]] == [["images"], ["images"]]
     assert [list(row["images"]) for row in request["instances"]] == [["b64"], ["b64"]]
+
+
+def test_the_answer_is_as_documented():
+    answer = json_answer(compact(some_outputs([b"", b""])))
+    assert sorted(answer["predictions"][1]) == ["boxes", "category_ids", "masks_png_bytes", "scores", "valid"]
+    assert list(answer["predictions"][1]["masks_png_bytes"]) == ["b64"]
+    assert json_answer({"name": np.array([b"a"], object)}) == {"predictions": ["a"]}
 
 
 def test_rest_keeps_its_connection_and_opens_another_where_it_was_closed():
@@ -33,6 +43,12 @@ def test_rest_keeps_its_connection_and_opens_another_where_it_was_closed():
         connection.sock.shutdown(socket.SHUT_RDWR)  # as the server does after some idle time
         assert len(client(noise_image(5, 5))) == 2
         assert client.serving.connections == 2 and len(client._model._idle) == 1
+
+
+def row(boxes=([0.0] * 4,), masks=None):
+    """An answer for one image with one row of padding, in JSON."""
+    others = {"scores": [0.0], "category_ids": [0], "valid": 0}
+    return json.dumps({"predictions": [{"boxes": boxes, "masks_png_bytes": masks or {"b64": ""}, **others}]}).encode()
 
 
 def test_threads_share_a_client():
@@ -74,6 +90,11 @@ def test_addresses():
         (200, b"[1, 2]", "does not speak JSON"),
         (200, b'{"outputs": {}}', "has no list of predictions"),
         (200, b'{"predictions": [3.5]}', "has the outputs none, but not boxes"),
+        (200, row(masks="iVBORw0KGgo="), "has values of other kinds than our models give"),
+        (200, row(masks={"base64": ""}), "has values of other kinds than our models give"),
+        (200, row(masks={"b64": "?"}), "has values of other kinds than our models give"),
+        (200, row(boxes=[[0.0], [0.0, 1.0]]), "has values of other kinds than our models give"),
+        (200, row(boxes=0.0), r"has outputs of the shapes boxes \[1\], scores \[1, 1\]"),
     ],
 )
 def test_answers_of_something_else(monkeypatch, status, content, message):

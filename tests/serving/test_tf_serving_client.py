@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from export.models import blank_image, confident_model, noise_image
 from PIL import Image
-from serving.clients import PROTOCOLS, SERVERS, client_of, error_of, png, quick, some_outputs
-from serving.fake_servers import FakeModel, FakeServing, Refusal
+from serving.clients import PROTOCOLS, SERVERS, client_of, compact, error_of, png, quick, some_outputs
+from serving.fake_servers import FakeModel, FakeServing, Refusal, json_answer, predict_response
 
 from keras_mrcnn.export.detector import Detector
 from keras_mrcnn.export.saved_model import export_saved_model
@@ -52,6 +52,39 @@ def test_finds_what_the_detector_finds(exported, protocol, as_tensor_content):
             assert_same(record, wanted)
         assert len(client.serving.requests) == 2
         assert (found[0].paste_masks() != expected[0].paste_masks()).mean() < 1e-3
+
+
+@PROTOCOLS
+def test_masks_are_those_of_serving_default(exported, protocol):
+    images = [png(noise_image(97, 131)), png(blank_image(60, 40)), png(noise_image(40, 60, 1))]
+    expected = exported[2].run("serving_default", np.array(images, object))
+    with client_of(protocol, {"small": exported[2]}, class_names=NAMES) as client:
+        found = client.batch(images)
+    assert len(found[0]) > 2
+    for row, record in enumerate(found):
+        masks = expected["masks"][row, : expected["valid"][row]].astype(np.float32) / 255
+        np.testing.assert_array_equal(record.masks, masks)
+        np.testing.assert_array_equal(record.boxes, expected["boxes"][row, : len(record)])
+
+
+def test_hundred_detections_are_at_most_100_kilobytes():
+    outputs = {**some_outputs([b""], 100), "masks": soft_ellipses(100)[None]}
+    assert len(json.dumps(json_answer(outputs))) > 300_000
+    assert len(json.dumps(json_answer(compact(outputs)))) <= 100_000
+    for as_tensor_content in (True, False):
+        assert predict_response(compact(outputs), as_tensor_content).ByteSize() <= 100_000
+
+
+def soft_ellipses(count):
+    """Masks as a network gives them, uint8 [D, 28, 28]: turned ellipses, 255 inside, with edges a few cells wide."""
+    random, (y, x) = np.random.default_rng(0), np.mgrid[:28, :28] - 13.5
+    masks = []
+    for _ in range(count):
+        angle, (a, b) = random.uniform(0, np.pi), random.uniform(5, 14, 2)
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        logits = 8 * (1 - np.hypot(along / a, across / b)) + random.normal(0, 0.1, [28, 28])
+        masks.append(255 / (1 + np.exp(-logits)))
+    return np.round(masks).astype(np.uint8)
 
 
 @PROTOCOLS
@@ -220,8 +253,8 @@ def test_what_the_server_says_is_passed_on(exported, protocol):
 
     error = error_of(protocol, quick(full))
     assert "refuses to run model 'small': " in error and "this task was submitted is full" in error
-    error = error_of(protocol, {"small": FakeModel({"other": some_outputs}, {1: "AVAILABLE"})})
-    assert 'name: "serving_default" not found in signature def' in error
+    error = error_of(protocol, {"small": FakeModel({"serving_default": some_outputs}, {1: "AVAILABLE"})})
+    assert 'name: "serving_compact" not found in signature def; export the model again with this version' in error
 
 
 @PROTOCOLS
@@ -238,11 +271,42 @@ def test_the_answer_of_another_model(protocol):
     def error(run):
         return error_of(protocol, quick(run), [noise_image(5, 5)] * 2)
 
-    named = "has the outputs boxes, category_ids, scores, but not valid, masks; serve a folder"
+    named = "has the outputs boxes, category_ids, scores, but not valid, masks_png_bytes; serve a folder"
     assert named in error(without("masks", "valid"))
     assert "but not boxes" in error(without("boxes", "scores", "category_ids", "valid"))
     assert "has outputs of the shapes boxes [1, 3, 4]" in error(one_row)
     assert "has other shapes than our models give (Detections.boxes" in error(small_boxes)
+
+
+def broken(content, place):
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+WHOLE = png(np.zeros([84, 28], np.uint8))
+
+
+@PROTOCOLS
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "hold no PNG file, or a damaged one"),
+        (b"no picture", "hold no PNG file, or a damaged one"),
+        (WHOLE[:-20], "hold no PNG file, or a damaged one"),
+        (broken(WHOLE, WHOLE.index(b"IDAT") + 9), "hold no PNG file, or a damaged one"),
+        (png(np.zeros([83, 28], np.uint8)), "of mode L and 83 x 28 pixels, which are not 3 masks"),
+        (png(np.zeros([28, 28], np.uint8)), "of mode L and 28 x 28 pixels, which are not 3 masks"),
+        (png(np.zeros([84, 27], np.uint8)), "of mode L and 84 x 27 pixels"),
+        (png(np.zeros([84, 28, 3], np.uint8)), "of mode RGB and 84 x 28 pixels"),
+        (png(np.zeros([84, 28], np.uint16)), "of mode I;16 and 84 x 28 pixels"),
+    ],
+    ids=["empty", "text", "torn", "bit", "low", "one", "narrow", "colour", "deep"],
+)
+def test_masks_that_cannot_be_read(protocol, content, message):
+    def run(images):
+        return {**compact(some_outputs(images)), "masks_png_bytes": np.array([content] * len(images), object)}
+
+    error = error_of(protocol, {"small": FakeModel({"serving_compact": run}, {1: "AVAILABLE"})})
+    assert message in error and error.endswith("serve a folder that `keras-mrcnn export` wrote")
 
 
 def test_refuses_arguments():
