@@ -8,6 +8,7 @@ Shape letters: D detections, G ground truths, M and S mask sides, h w the image'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ class Detections:
         >>> found = Detections(np.float32([[1, 2, 5, 8]]), np.float32([0.9]), np.int32([3]), ("car",), None, (10, 12))
         >>> len(found), len(found.above(0.95)), found.to_coco(image_id=7)[0]["bbox"]
         (1, 0, [1.0, 2.0, 4.0, 6.0])
+        >>> found
+        Detections(1 object, best car 0.90, image 10 x 12)
     """
 
     boxes: np.ndarray
@@ -70,6 +73,14 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        best = ""
+        if len(self):
+            first = int(self.scores.argmax())
+            best = f", best {self.class_names[first]} {self.scores[first]:.2f}"
+        height, width = self.image_size
+        return f"Detections({_counted(len(self))}{best}, image {height} x {width})"
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Detections:
         """Picks detections by number, slice, list of numbers or mask; always gives a `Detections`."""
@@ -187,6 +198,12 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __repr__(self) -> str:
+        counts = Counter(self.class_names).most_common()
+        classes = f": {', '.join(f'{count} {name}' for name, count in counts)}" if counts else ""
+        height, width = self.image_size
+        return f"GroundTruth({_counted(len(self))}{classes}, image {height} x {width})"
+
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> GroundTruth:
         """Picks objects by number, slice, list of numbers or mask; always gives a `GroundTruth`."""
         index = _checked_index(index, len(self))
@@ -216,6 +233,11 @@ class GroundTruth:
         if self.masks is None:
             raise ValueError("GroundTruth.masks is None, so there is nothing to paste; read it with a mask size.")
         return pasting.coverage_grids(self.masks, self.boxes, self.image_size)
+
+
+def _counted(count: int) -> str:
+    """How many objects, in words."""
+    return {0: "no objects", 1: "1 object"}.get(count, f"{count} objects")
 
 
 def _checked_array(name: str, value: object, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:

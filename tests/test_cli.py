@@ -16,9 +16,10 @@ from command_line import error_line, run
 from PIL import Image
 from pycocotools.coco import COCO
 
-from keras_mrcnn.cli import predict
+from keras_mrcnn.cli import main, predict
+from keras_mrcnn.cli.locations import PRESET_NAMES
 from keras_mrcnn.cli.train import _data_settings
-from keras_mrcnn.config import PRESETS, load_config, make_config
+from keras_mrcnn.config import PRESETS, load_config, make_config, save_config
 from keras_mrcnn.data.scenes import generate_scenes
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.training import trainer
@@ -71,6 +72,9 @@ def trained(scenes, settings_file, tmp_path_factory):
     result = run("train", "--config", settings_file, "--data", scenes, "--run", folder, "--seed", 5)
     assert result.exit_code == 0, result.output
     assert f"Wrote the trained model to {folder / 'model.safetensors'}.\n" in result.output
+    # Into a file there are lines, not a bar; the tables are there all the same.
+    assert "\b" not in result.output and "\r" not in result.output
+    assert "1/1 - " in result.output and "AP50" in result.output
     return folder
 
 
@@ -106,7 +110,7 @@ def test_usage_errors_have_exit_status_2():
 
 def test_debug_shows_where_an_error_came_up(scenes, tmp_path):
     arguments = ("train", "--preset", "scenes-small", "--data", scenes, "--run", tmp_path, "--set", "train.sead=1")
-    assert error_line(run(*arguments)) == "scenes-small: unknown key train.sead"
+    assert error_line(run(*arguments)) == "--set: unknown key train.sead, did you mean train.seed?"
     assert "unknown key" in str(run("--debug", *arguments).exception)
 
 
@@ -146,7 +150,36 @@ def test_interrupted_training_says_how_to_go_on(monkeypatch, settings_file, scen
 
     monkeypatch.setattr(trainer, "StagedTrainer", fail)
     result = run("train", "--config", settings_file, "--data", scenes, "--run", tmp_path)
-    assert error_line(result, 130) == "interrupted; go on from the last epoch with --resume"
+    command = f"keras-mrcnn train --resume --run {tmp_path}"
+    assert error_line(result, 130) == f"interrupted; go on from the last epoch with: {command}"
+
+
+def test_interrupted_bar_ends_its_line(monkeypatch, settings_file, scenes, tmp_path, capsys):
+    def fail(*args, verbose, **kwargs):
+        assert verbose == 1
+        print("1/9 [====>", end="")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "StagedTrainer", fail)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    arguments = ["train", "--config", settings_file, "--data", scenes, "--run", tmp_path]
+    with pytest.raises(SystemExit, match="130"):
+        main([str(argument) for argument in arguments])
+    assert capsys.readouterr() == ("1/9 [====>\n", "keras-mrcnn: interrupted\n")
+
+
+# Help that lists what there is
+
+
+def test_help_lists_the_presets():
+    assert sorted(PRESETS) == PRESET_NAMES.split(", ")
+    for command in (("train",), ("data", "show")):
+        words = run(*command, "--help").output.split()
+        assert all(any(word.strip(".,") == name for word in words) for name in PRESETS)
+
+
+def test_help_says_where_the_batch_size_comes_from():
+    assert all("data.eval_batch_size" in run(command, "--help").output for command in ("evaluate", "report"))
 
 
 # Presets
@@ -187,7 +220,7 @@ def test_scenes_are_drawn_once_and_replaced_only_on_request(tmp_path):
     arguments = ("data", "scenes", tmp_path / "scenes", "--train", 1, "--val", 1)
     assert "Wrote the scenes" in run(*arguments).output
     assert "nothing was drawn" in run(*arguments).output
-    assert "another seed" in error_line(run(*arguments, "--seed", 1))
+    assert "--seed 0 (asked for: 1)" in error_line(run(*arguments, "--seed", 1))
     assert "Wrote the scenes" in run(*arguments, "--seed", 1, "--overwrite").output
     assert "is not in the range" in usage_error(run(*arguments, "--seed", -1))
 
@@ -352,6 +385,34 @@ def test_evaluate_says_what_is_missing(weights, scenes, arguments, message):
     assert message in usage_error(run("evaluate", "--weights", weights, *arguments))
 
 
+@pytest.mark.parametrize(("option", "used"), [((), 7), (("--batch-size", 3), 3)])
+def test_evaluate_takes_the_batch_size_of_the_run(trained, monkeypatch, tmp_path, option, used):
+    """For the scores to be those of the training, whose batches pad the images alike."""
+    folder, sizes = shutil.copytree(trained, tmp_path / "run"), []
+    save_config(load_config(folder / "config.yaml", ("data.eval_batch_size=7",)), folder / "config.yaml")
+
+    def evaluation(model, dataset, stages, batch_size):
+        sizes.append(batch_size)
+        return {"box": {"AP50": 0.0}}, []
+
+    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.evaluate"], "run_evaluation", evaluation)
+    assert run("evaluate", folder, *option).exit_code == 0
+    data = load_config(folder / "config.yaml").data
+    files = ("--annotations", data.val_annotations, "--images", data.val_images)
+    assert run("evaluate", folder / "model.safetensors", *files, *option).exit_code == 0
+    assert sizes == [used, 3 if option else 2]
+
+
+def test_evaluate_wants_a_data_folder_of_a_known_form(weights, scenes, tmp_path):
+    message = "has no annotations/val.json; name the files with --annotations FILE --images FOLDER"
+    assert usage_error(run("evaluate", weights, "--data", tmp_path)).endswith(f"{tmp_path}: {message}")
+    shutil.copytree(scenes / "images" / "val", tmp_path / "images" / "val")
+    (tmp_path / "annotations").mkdir()
+    shutil.copy(scenes / "annotations" / "val.json", tmp_path / "annotations" / "instances_val.json")
+    result = run("evaluate", weights, "--data", tmp_path, "--stages", "rpn")
+    assert result.exit_code == 0, result.output
+
+
 def test_evaluate_takes_one_model(weights, scenes):
     assert "name one weight file" in usage_error(run("evaluate", "--data", scenes))
     assert "name one weight file" in usage_error(run("evaluate", weights, "--weights", weights, "--data", scenes))
@@ -434,14 +495,34 @@ def test_predict_writes_results_and_pictures(weights, scenes, tmp_path):
 
 def test_predict_does_the_others_and_names_what_it_cannot_read(weights, scenes, tmp_path):
     good = scenes / "images" / "val" / "000001.jpg"
-    result = run("predict", weights, tmp_path / "missing.jpg", good, ROOT / "setup.cfg", "--out", tmp_path / "out")
+    (tmp_path / "torn.jpg").write_bytes(good.read_bytes()[:500])
+    result = run("predict", weights, tmp_path / "torn.jpg", good, ROOT / "setup.cfg", "--out", tmp_path / "out")
     assert result.exit_code == 1
     lines = result.output.strip().splitlines()
     assert "in 1 images" in lines[0]
     assert lines[1] == "keras-mrcnn: 2 of 3 files could not be read:"
-    assert "missing.jpg" in lines[2] and "setup.cfg" in lines[3] and len(lines) == 4
+    assert "torn.jpg" in lines[2] and "setup.cfg" in lines[3] and len(lines) == 4
     assert {result["image_id"] for result in json.loads((tmp_path / "out" / "detections.json").read_text())} == {2}
     assert (tmp_path / "out" / "000001.jpg").is_file()
+
+
+def test_predict_says_what_it_replaced(weights, scenes, tmp_path):
+    first, second = (scenes / "images" / "val" / name for name in ("000001.jpg", "000002.jpg"))
+    out = tmp_path / "out"
+    assert "Replaced" not in run("predict", weights, first, "--out", out).output
+    (out / "notes.txt").touch()
+    last = run("predict", weights, second, "--out", out).output.splitlines()[-1]
+    assert last == f"Replaced detections.json, images.json that {out} held already; its other files stay."
+    last = run("predict", weights, second, "--out", out).output.splitlines()[-1]
+    assert last == f"Replaced detections.json, images.json, 1 picture that {out} held already; its other files stay."
+    assert (out / "000001.jpg").is_file() and (out / "notes.txt").is_file()
+
+
+def test_predict_looks_for_the_images_first(tmp_path, scenes):
+    (tmp_path / "no_model.safetensors").touch()
+    arguments = (tmp_path / "no_model.safetensors", scenes / "images" / "val", tmp_path / "nix.jpg")
+    message = usage_error(run("predict", *arguments, "--out", tmp_path / "out"))
+    assert "nix.jpg" in message and message.endswith("does not exist.") and not (tmp_path / "out").exists()
 
 
 def test_predict_uses_the_ids_of_an_annotation_file(weights, scenes, tmp_path):

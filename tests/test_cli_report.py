@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 
 import pytest
 from command_line import error_line, run
@@ -12,7 +13,7 @@ from export.models import confident_model, noise_image, small_config
 from PIL import Image
 from report.made_runs import make_run
 
-from keras_mrcnn.config import Config, DataConfig, save_config
+from keras_mrcnn.config import Config, DataConfig, load_config, save_config
 from keras_mrcnn.weights import save_weights
 
 CLASSES = small_config()
@@ -69,6 +70,18 @@ def test_report_of_a_finished_run(finished):
     }
     assert "The finished model on 4 images" in text
     assert text.count("<img ") == 8 and text.count('class="picture"') == 2
+
+
+@pytest.mark.parametrize(("option", "used"), [((), 5), (("--batch-size", 3), 3)])
+def test_report_takes_the_batch_size_of_the_run(finished, monkeypatch, tmp_path, option, used):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    save_config(load_config(folder / "config.yaml", ("data.eval_batch_size=5",)), folder / "config.yaml")
+
+    def evaluation(model, dataset, stages, batch_size):
+        raise ValueError(f"batches of {batch_size}")
+
+    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.report"], "run_evaluation", evaluation)
+    assert error_line(run("report", folder, *option)).endswith(f"batches of {used}")
 
 
 def test_report_without_the_data(finished, tmp_path):

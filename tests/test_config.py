@@ -117,8 +117,26 @@ def test_bad_overrides_are_refused_by_name(override, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_the_override_is_to_blame_for_its_key_and_the_file_for_its_own(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {seed: -1, sead: 1}\n")
+
+    def message(*overrides):
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, overrides)
+        return str(caught.value)
+
+    assert message("train.rpn.epoch=3").startswith(
+        f"--set: unknown key train.rpn.epoch, did you mean train.rpn.epochs?; {path}: train.seed: "
+    )
+    assert message("train.seed=1") == f"{path}: unknown key train.sead, did you mean train.seed?"
+    assert message("models.min_size=1").startswith("--set: unknown key models, did you mean model?; ")
+    assert "unknown key data.qqq; " in message("data.qqq=1"), "there is no key like it"
+    assert message("model.min_sizes.x=1").startswith("--set: unknown key model.min_sizes, did you mean model.min_size?")
+
+
 def test_all_problems_are_named_at_once():
-    with pytest.raises(ConfigError, match="unknown key data.colour; .*train.seed"):
+    with pytest.raises(ConfigError, match="unknown key data.colour, .*; train.seed"):
         make_config({"data": {"colour": 1}, "train": {"seed": -1}})
 
 

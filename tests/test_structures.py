@@ -226,3 +226,20 @@ def test_ground_truth_whose_grid_is_the_pixels_comes_back_whole(x, y, width, hei
 def test_ground_truth_fractional_box_takes_the_pixels_whose_centres_it_holds():
     truth = GroundTruth([[1.4, 0.6, 3.5, 2.4]], [1], np.full((1, 3, 3), 255), ("car",), (4, 5))
     assert np.argwhere(truth.paste_masks()[0]).tolist() == [[1, 1], [1, 2]]
+
+
+# One line for print
+
+
+def test_detections_are_shown_in_one_line():
+    boxes = [[1, 2, 5, 8]] * 3
+    found = Detections(boxes, [0.5, 0.729, 0.1], [3, 4, 3], ("car", "vehicle", "car"), None, (267, 279))
+    assert repr(found) == str(found) == "Detections(3 objects, best vehicle 0.73, image 267 x 279)"
+    assert repr(found[0]) == "Detections(1 object, best car 0.50, image 267 x 279)"
+    assert repr(Detections.empty((267, 279))) == "Detections(no objects, image 267 x 279)"
+
+
+def test_ground_truth_is_shown_in_one_line():
+    truth = GroundTruth([[1, 2, 5, 8]] * 3, [1, 2, 2], None, ("car", "dog", "dog"), (10, 12))
+    assert repr(truth) == "GroundTruth(3 objects: 2 dog, 1 car, image 10 x 12)"
+    assert repr(truth[:0]) == "GroundTruth(no objects, image 10 x 12)"

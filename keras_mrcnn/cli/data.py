@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FILE, FOLDER, images_of
+from keras_mrcnn.cli.locations import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FILE,
+    FOLDER,
+    PRESET_NAMES,
+    find_annotations,
+    images_of,
+)
 from keras_mrcnn.whole_files import written_whole
 
 
@@ -102,7 +110,11 @@ def _check_file(annotations, images):
 @click.option("--count", type=click.IntRange(1, 100), default=12, help="How many images.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the order of the images and their augmentation.")
 @click.option("--config", type=EXISTING_FILE, help="Settings as YAML.")
-@click.option("--preset", metavar="NAME", help="Settings that come with the package; by default coco-r50-fpn.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help=f"Settings that come with the package: {PRESET_NAMES}.  [default: coco-r50-fpn]",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
 def show(path, out, split, images, count, seed, config, preset, settings):
     """Draw images as training sees them, augmented, with their ground truth.
@@ -136,12 +148,10 @@ def show(path, out, split, images, count, seed, config, preset, settings):
 
 
 def _annotations_of(folder, split):
-    """The annotation file of a split: annotations/SPLIT.json, or COCO's annotations/instances_SPLIT.json."""
-    names = (f"{split}.json", f"instances_{split}.json")
-    for name in names:
-        if (folder / "annotations" / name).is_file():
-            return folder / "annotations" / name
-    raise click.UsageError(f"{folder}: has no annotations/{names[0]}; name the annotation file itself")
+    annotations = find_annotations(folder, split)
+    if annotations is None:
+        raise click.UsageError(f"{folder}: has no annotations/{split}.json; name the annotation file itself")
+    return annotations
 
 
 def _augmented(dataset, config, seed):

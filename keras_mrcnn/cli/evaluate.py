@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from keras_mrcnn.cli.locations import (
+    BATCH_SIZE,
     EXISTING_FILE,
     EXISTING_FOLDER,
     FILE,
     WEIGHTS,
+    find_annotations,
     load_model,
-    split_files,
+    run_config,
     write_results,
 )
 
@@ -35,7 +37,12 @@ def _stages(ctx, param, value):
 @click.option("--json", "metrics_file", type=FILE, help="Write the scores there too.")
 @click.option("--results", "results_file", type=FILE, help="Write the detections there, as COCO results.")
 @click.option("--errors", is_flag=True, help="Sort the mistakes of boxes and masks by kind, with the AP50 each costs.")
-@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images that go through the network at once. Scores depend on it a little, for images are padded to the "
+    f"largest of their batch.  [default: data.eval_batch_size of a run folder, {BATCH_SIZE} for a weight file]",
+)
 def evaluate(
     weights, weights_option, data, annotations, images, stages, metrics_file, results_file, errors, batch_size
 ):
@@ -57,7 +64,8 @@ def evaluate(
     from keras_mrcnn.evaluation.error_tables import format_errors
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
-    model = load_model(weights)
+    model, config = load_model(weights), run_config(weights)
+    batch_size = batch_size or (config.data.eval_batch_size if config else BATCH_SIZE)
     dataset = open_dataset(annotations, images, model.config.class_names)
     scores, results = run_evaluation(model, dataset, stages, batch_size)
     click.echo(format_table(scores))
@@ -75,17 +83,17 @@ def _data_files(weights, data, annotations, images):
     if data is not None and (annotations or images):
         raise click.UsageError("give either --data, or --annotations and --images")
     if data is not None:
-        return split_files(data, "val")
+        if (found := find_annotations(data, "val")) is None:
+            raise click.UsageError(f"{data}: has no annotations/val.json; name the files with --annotations FILE "
+                                   "--images FOLDER")
+        return found, data / "images" / "val"
     if annotations and images:
         return annotations, images
     if annotations or images:
         raise click.UsageError("--annotations and --images go together")
-    if (weights / "config.yaml").is_file():
-        from keras_mrcnn.config import load_config
-
-        settings = load_config(weights / "config.yaml").data
-        if settings.val_annotations and settings.val_images:
-            return settings.val_annotations, settings.val_images
+    config = run_config(weights)
+    if config and config.data.val_annotations and config.data.val_images:
+        return config.data.val_annotations, config.data.val_images
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
 
 

@@ -27,7 +27,13 @@ def _name(ctx, param, value):
 @click.option("--name", required=True, callback=_name, help="Name of the model.")
 @click.option("--out", type=FOLDER, default="saved_models", help="Folder for all models.")
 @click.option("--version", type=click.IntRange(1), help="Version of the SavedModel; by default the next free one.")
-@click.option("--format", "form", type=click.Choice(["both", "saved_model", "onnx"]), default="both")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["both", "saved_model", "onnx"]),
+    default="both",
+    help="What to write: a SavedModel for TF Serving, an ONNX file, or both as far as --precision allows.",
+)
 @click.option("--precision", type=click.Choice(list(FORMATS)), default="float32", help="What the networks compute in.")
 @click.option("--onnx-input", type=click.Choice(["uint8", "float32"]), default="uint8", help="Type of the ONNX input.")
 @click.option("--data", type=EXISTING_FOLDER, help="COCO data set with train and val, for bfloat16 and int8.")

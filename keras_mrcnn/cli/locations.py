@@ -14,6 +14,9 @@ EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 WEIGHTS = click.Path(exists=True, path_type=Path)
+BATCH_SIZE = 2  # where no run says otherwise
+# By their files, for help is to come without the second that the import of `config` takes.
+PRESET_NAMES = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "presets").glob("*.yaml")))
 
 
 def load_model(weights: Path):
@@ -38,6 +41,23 @@ def weights_file(weights: Path) -> Path:
 def split_files(folder: Path, split: str) -> tuple[Path, Path]:
     """Annotation file and image folder of a split in a data-set folder: annotations/SPLIT.json and images/SPLIT."""
     return folder / "annotations" / f"{split}.json", folder / "images" / split
+
+
+def find_annotations(folder: Path, split: str) -> Path | None:
+    """The annotation file of a split: annotations/SPLIT.json, or COCO's annotations/instances_SPLIT.json."""
+    for name in (f"{split}.json", f"instances_{split}.json"):
+        if (folder / "annotations" / name).is_file():
+            return folder / "annotations" / name
+    return None
+
+
+def run_config(folder: Path):
+    """The `Config` of a run folder; None where it is none, such as a weight file."""
+    if not (folder / "config.yaml").is_file():
+        return None
+    from keras_mrcnn.config import load_config
+
+    return load_config(folder / "config.yaml")
 
 
 def images_of(annotations: Path) -> Path:

@@ -27,7 +27,7 @@ class Job(NamedTuple):
 
 @click.command()
 @click.argument("weights", type=WEIGHTS)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="Folder for detections.json, images.json and the pictures.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.5, help="Draw detections from this score on.")
@@ -39,6 +39,7 @@ def predict(weights, images, out, annotations, min_score, batch_size):
     pixels of the upright images; OUT/images.json says which image_id is which file.
     """
     jobs = _jobs(images, out, annotations)
+    earlier = {path for path in (*_lists(out), *(job.picture for job in jobs)) if path.is_file()}
 
     from tqdm import tqdm
 
@@ -59,11 +60,26 @@ def predict(weights, images, out, annotations, min_score, batch_size):
         failure = error
     done = [job for job in jobs if job.image_id in results]
     found = [result for job in done for result in results[job.image_id]]
-    write_results(out / "detections.json", found)
-    write_results(out / "images.json", _image_list(done, sizes, model.config))
+    for path, content in zip(_lists(out), (found, _image_list(done, sizes, model.config))):
+        write_results(path, content)
     click.echo(f"Wrote {len(found)} detections in {len(done)} images to {out}.")
+    _tell_replaced(out, earlier, sum(job.picture in earlier for job in done))
     if failure is not None:
         raise ImageError(f"{len(jobs) - len(done)} of {len(jobs)} files could not be read:\n{failure}")
+
+
+def _lists(out):
+    """The two JSON files: detections and images."""
+    return out / "detections.json", out / "images.json"
+
+
+def _tell_replaced(out, earlier, pictures):
+    """Says on stderr what an earlier run has lost; `earlier` are the files of these names that there were before."""
+    names = [path.name for path in _lists(out) if path in earlier]
+    if pictures:
+        names.append("1 picture" if pictures == 1 else f"{pictures} pictures")
+    if names:
+        click.echo(f"Replaced {', '.join(names)} that {out} held already; its other files stay.", err=True)
 
 
 def _jobs(images, out, annotations):

@@ -27,7 +27,12 @@ SCORED = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "mask hea
 )
 @click.option("--out", type=FILE, help="The file to write.  [default: RUN/report.html]")
 @click.option("--images", type=click.IntRange(0), default=4, help="How many of the best and of the worst pictures.")
-@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images that go through the network at once. Scores depend on it a little, for images are padded to the "
+    "largest of their batch.  [default: data.eval_batch_size of the run]",
+)
 def report(run, data, out, images, batch_size):
     """Write one HTML file about a run: settings, data, losses, scores, mistakes and pictures.
 
@@ -42,6 +47,7 @@ def report(run, data, out, images, batch_size):
     evaluation, best, worst = None, [], []
     if found.weights is not None and "val" in datasets:
         model, dataset = load_model(found.weights), datasets["val"]
+        batch_size = batch_size or found.config.data.eval_batch_size
         evaluation = Evaluation(dataset, *run_evaluation(model, dataset, STAGES, batch_size))
         chosen = best_and_worst(score_pictures(dataset, evaluation.results), images)
         best, worst = _picture_views(model, dataset, chosen)

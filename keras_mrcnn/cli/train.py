@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 
 import click
 
-from keras_mrcnn.cli.locations import EXISTING_FILE, EXISTING_FOLDER, FOLDER, WEIGHTS, split_files, weights_file
+from keras_mrcnn.cli.locations import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FOLDER,
+    PRESET_NAMES,
+    WEIGHTS,
+    split_files,
+    weights_file,
+)
 
 
 @click.command()
 @click.option("--config", type=EXISTING_FILE, help="Settings as YAML.")
-@click.option("--preset", metavar="NAME", help="Settings that come with the package, such as scenes-small.")
+@click.option("--preset", metavar="NAME", help=f"Settings that come with the package: {PRESET_NAMES}.")
 @click.option(
     "--data",
     type=EXISTING_FOLDER,
@@ -56,13 +66,22 @@ def train(config, preset, data, run, weights, settings, skip_bad, resume, seed):
     from keras_mrcnn.training.trainer import StagedTrainer
 
     try:
-        trainer = StagedTrainer(resolved, run, resume=resume)
+        # Keras's bar moves by control codes, which fill a log file; 2 is a line an epoch.
+        trainer = StagedTrainer(resolved, run, resume=resume, verbose=1 if sys.stdout.isatty() else 2)
         trainer.fit()
     except KeyboardInterrupt:
-        hint = "" if not (run / "checkpoint.safetensors").is_file() else "; go on from the last epoch with --resume"
-        raise KeyboardInterrupt(f"interrupted{hint}") from None
+        if sys.stdout.isatty():
+            click.echo()  # for the bar has not ended its line
+        raise KeyboardInterrupt(f"interrupted{_how_to_go_on(run)}") from None
     if trainer.workers.is_chief:
         click.echo(f"Wrote the trained model to {run / 'model.safetensors'}.")
+
+
+def _how_to_go_on(run):
+    """The command that resumes a run, where there is something to resume."""
+    if not (run / "checkpoint.safetensors").is_file():
+        return ""
+    return f"; go on from the last epoch with: keras-mrcnn train --resume --run {shlex.quote(str(run))}"
 
 
 def _source(config, preset, run, resume):

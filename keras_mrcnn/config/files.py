@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Union
@@ -38,18 +40,13 @@ def load_config(source: Union[str, os.PathLike], overrides: tuple[str, ...] = ()
         7
     """
     tree = _read_yaml(source)
-    for override in overrides:
-        _apply_override(tree, override)
-    return make_config(tree, str(source))
+    keys = [_apply_override(tree, override) for override in overrides]
+    return _validated(tree, str(source), keys)
 
 
 def make_config(tree: Any, source: str = "config") -> Config:
     """Validates a nested dict. Raises `ConfigError` naming `source` and every wrong key."""
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise ConfigError(f"{source}: {problems}") from None
+    return _validated(tree, source)
 
 
 def save_config(config: Config, path: Union[str, os.PathLike]) -> None:
@@ -74,7 +71,25 @@ def _read_yaml(source) -> dict:
     return tree or {}
 
 
-def _apply_override(tree: dict, override: str) -> None:
+def _validated(tree: Any, source: str, set_keys: Sequence[str] = ()) -> Config:
+    """As `make_config`; what is wrong with `set_keys`, which overrides have set, is said of --set instead."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = error.errors()
+    sentences = {"--set": [], source: []}
+    for problem in problems:
+        sentences["--set" if _is_of(_key(problem), set_keys) else source].append(_describe(problem))
+    raise ConfigError("; ".join(f"{origin}: {'; '.join(said)}" for origin, said in sentences.items() if said))
+
+
+def _is_of(key: str, set_keys: Sequence[str]) -> bool:
+    """Whether a key, or something in its group, has been set, or is part of a value that has."""
+    return any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in set_keys)
+
+
+def _apply_override(tree: dict, override: str) -> str:
+    """Sets one value in the tree; returns its key."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: write it as key=value, for example train.rpn.epochs=3")
@@ -87,10 +102,24 @@ def _apply_override(tree: dict, override: str) -> None:
         tree[leaf] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from None
+    return key.strip()
+
+
+def _key(problem: dict) -> str:
+    return ".".join(str(part) for part in problem["loc"]) or "settings"
 
 
 def _describe(problem: dict) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "settings"
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key}"
-    return f"{key}: {problem['msg']} (got {problem['input']!r})"
+        return f"unknown key {_key(problem)}{_suggestion(problem['loc'])}"
+    return f"{_key(problem)}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _suggestion(location: tuple) -> str:
+    """The key of the same group that is spelled most like an unknown one, as a question."""
+    *parents, leaf = location
+    group = Config().model_dump()
+    for parent in parents:
+        group = group[parent]
+    nearest = difflib.get_close_matches(str(leaf), list(group), n=1)
+    return f", did you mean {'.'.join([*parents, *nearest])}?" if nearest else ""

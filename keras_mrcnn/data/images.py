@@ -43,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if not path.is_file():
-        raise ImageError(f"image file {path} does not exist; put it there or take it out of the annotations")
+        raise ImageError(f"image file {path} does not exist; check the path, or leave the file out")
     try:
         content = path.read_bytes()
     except OSError as error:

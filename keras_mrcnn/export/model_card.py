@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from keras_mrcnn import __version__
@@ -27,6 +28,7 @@ SAVED_MODEL_INPUTS = """\
 | signature | input |
 |---|---|
 | `serving_default` | `images`: string [B], encoded JPEG or PNG; sizes may differ; EXIF orientation is not looked at |
+| `serving_compact` | the same; masks come as `masks_png_bytes`: string [B], all of an image in one grey PNG, a column |
 | `detect` | `images`: uint8 [B, H, W, 3], RGB, 0..255 |
 | `detect_padded` | the same, and `sizes`: int32 [B, 2], height and width of each image in a larger array |
 """
@@ -144,10 +146,23 @@ def _network(model):
         ("neck", f"FPN, {neck.channels} channels" if neck.kind == "fpn" else "C4"),
         ("anchors", f"sides {anchors}; height / width {', '.join(f'{r:g}' for r in config.rpn.aspect_ratios)}"),
         ("input size", f"short side {config.min_size}, long side at most {config.max_size} pixels"),
-        ("parameters", f"{model.count_params():,}"),
+        ("parameters", f"{_count_parameters(model):,}"),
         ("detections", f"at most {config.box_head.max_detections}, score above {config.box_head.score_threshold:g}"),
     ]
     return _table(("part", "setting"), rows)
+
+
+def _count_parameters(model):
+    """What torch counts as parameters, as `weights inspect` does: no statistics, and nothing of a frozen batch norm."""
+    count = 0
+    for name in ("backbone", "neck", "rpn", "box_head", "mask_head"):
+        frozen = getattr(getattr(model.config, name), "norm", None) == "frozen_bn"
+        constants = ("moving_mean", "moving_variance", *(("gamma", "beta") if frozen else ()))
+        for weight in getattr(model, name).weights:
+            # Keras 2 has conv/norm/gamma:0 where Keras 3 has gamma.
+            own_name = weight.name.rpartition("/")[2].partition(":")[0]
+            count += 0 if own_name in constants else int(np.prod(weight.shape))
+    return count
 
 
 def _scores(metrics):

@@ -105,7 +105,9 @@ def test_the_card_names_the_outputs_that_there_are(exported):
     for name, value in outputs.items():
         sizes = ", ".join("B" if size is None else str(size) for size in value.shape)
         assert found[name] == f"{value.dtype.name} [{sizes}]"
-    assert {name for name in found if name not in outputs} == {"serving_default", "detect", "detect_padded"}
+    assert {name for name in found if name not in outputs} == {
+        "serving_default", "serving_compact", "detect", "detect_padded",
+    }
 
 
 def test_scores_and_training(model):
