@@ -23,7 +23,7 @@ from keras_mrcnn.detection_outputs import to_detections
 from keras_mrcnn.export.detector import Detector
 from keras_mrcnn.structures import Detections
 from keras_mrcnn.video.background import ctrl_c_sets, in_background
-from keras_mrcnn.video.frames import Frame, VideoError
+from keras_mrcnn.video.frame import Frame, VideoError
 from keras_mrcnn.video.tracks import ColourTracks
 from keras_mrcnn.video.writer import VideoWriter, check_target
 from keras_mrcnn.visualize import PALETTE, draw_detections

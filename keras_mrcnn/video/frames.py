@@ -13,10 +13,11 @@ import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from keras_mrcnn.video.frame import Frame, VideoError
+from keras_mrcnn.video.image_sequence import ImageSequence, is_pattern
 from keras_mrcnn.video.orientation import AS_STORED, display_matrix, is_turned, upright
 from keras_mrcnn.video.pyav import load_pyav
 
@@ -27,18 +28,6 @@ CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
 KNOWS_LENGTH = ("mov", "matroska")
 UNSPECIFIED_COLOURS, BT709 = 2, 1  # FFmpeg's AVColorSpace
 LARGEST_SD_HEIGHT = 576  # players take untagged videos with more rows for BT.709, the colours of HD
-
-
-class VideoError(ValueError):
-    """A video that cannot be read, as a whole or to its end; the message is one sentence that names it."""
-
-
-class Frame(NamedTuple):
-    """One frame: uint8 [H, W, 3] RGB; when it is shown and for how long (0: unknown), in ticks of the source."""
-
-    image: np.ndarray
-    time: int
-    duration: int
 
 
 def open_frames(source: str | Path, fps: float | None = None):
@@ -59,8 +48,6 @@ def open_frames(source: str | Path, fps: float | None = None):
         >>> for frame in open_frames("in.mp4"):  # doctest: +SKIP
         ...     print(frame.image.shape, frame.time)
     """
-    from keras_mrcnn.video.image_sequence import ImageSequence, is_pattern
-
     name, path = str(source), Path(source)
     camera = re.fullmatch(r"camera:(\d+)", name)
     if not path.exists() and is_pattern(name):

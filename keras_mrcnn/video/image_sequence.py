@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from keras_mrcnn.data.images import ImageError, read_image
-from keras_mrcnn.video.frames import Frame, VideoError
+from keras_mrcnn.video.frame import Frame, VideoError
 
 NUMBER = re.compile(r"%(?:0(\d+))?d")
 

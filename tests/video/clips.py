@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from keras_mrcnn.video.frames import Frame
+from keras_mrcnn.video.frame import Frame
 
 MILLISECOND = Fraction(1, 1000)
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 200, 20), (20, 20, 230), (250, 250, 250)

@@ -11,7 +11,8 @@ from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_cli
 from keras_mrcnn.structures import Detections
 from keras_mrcnn.video import annotate
 from keras_mrcnn.video.annotate import annotate_video, batches, draw_tracked
-from keras_mrcnn.video.frames import Frame, VideoError, open_frames
+from keras_mrcnn.video.frame import Frame, VideoError
+from keras_mrcnn.video.frames import open_frames
 from keras_mrcnn.video.tracks import ColourTracks
 from keras_mrcnn.visualize import PALETTE
 

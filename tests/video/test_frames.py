@@ -11,7 +11,8 @@ import pytest
 from video.clips import UNEVEN, corner_names, corners, cut_off, noise_clip, write_clip
 
 from keras_mrcnn.video import frames as frames_module
-from keras_mrcnn.video.frames import VideoError, open_camera, open_frames
+from keras_mrcnn.video.frame import VideoError
+from keras_mrcnn.video.frames import open_camera, open_frames
 
 
 def read(path, **options):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mrcnn.video.frames import VideoError, open_frames
+from keras_mrcnn.video.frame import VideoError
+from keras_mrcnn.video.frames import open_frames
 from keras_mrcnn.video.image_sequence import find_images, is_pattern
 
 
