@@ -237,7 +237,7 @@ def started(monkeypatch):
     class Trainer:
         workers = types.SimpleNamespace(is_chief=True)
 
-        def __init__(self, config, folder, resume):
+        def __init__(self, config, folder, resume, verbose):
             configs.append(config)
 
         def fit(self):
