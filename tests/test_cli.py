@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from keras_mrcnn.cli import main, predict
-from keras_mrcnn.cli.locations import PRESET_NAMES
+from keras_mrcnn.cli.locations import PRESET_NAMES, split_files
 from keras_mrcnn.cli.train import _data_settings
 from keras_mrcnn.config import PRESETS, load_config, make_config, save_config
 from keras_mrcnn.data.scenes import generate_scenes
@@ -285,6 +285,16 @@ def test_train_says_what_is_missing(settings_file, tmp_path, arguments, message)
 def test_train_wants_a_data_folder_of_the_known_form(tmp_path):
     result = run("train", "--preset", "scenes-small", "--run", tmp_path / "run", "--data", tmp_path)
     assert "has no annotations/train.json" in usage_error(result)
+
+
+def test_train_takes_annotations_with_the_names_of_coco(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "annotations" / f"instances_{split}.json").touch()
+        files = tmp_path / "annotations" / f"instances_{split}.json", tmp_path / "images" / split
+        assert split_files(tmp_path, split) == files
+    (tmp_path / "annotations" / "val.json").touch()
+    assert split_files(tmp_path, "val")[0].name == "val.json"
 
 
 def test_data_folder_may_have_any_name(tmp_path):

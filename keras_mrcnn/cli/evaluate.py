@@ -10,9 +10,9 @@ from keras_mrcnn.cli.locations import (
     EXISTING_FOLDER,
     FILE,
     WEIGHTS,
-    find_annotations,
     load_model,
     run_config,
+    split_files,
     write_results,
 )
 
@@ -83,10 +83,11 @@ def _data_files(weights, data, annotations, images):
     if data is not None and (annotations or images):
         raise click.UsageError("give either --data, or --annotations and --images")
     if data is not None:
-        if (found := find_annotations(data, "val")) is None:
+        found = split_files(data, "val")
+        if not found[0].is_file():
             raise click.UsageError(f"{data}: has no annotations/val.json; name the files with --annotations FILE "
                                    "--images FOLDER")
-        return found, data / "images" / "val"
+        return found
     if annotations and images:
         return annotations, images
     if annotations or images:

@@ -39,8 +39,9 @@ def weights_file(weights: Path) -> Path:
 
 
 def split_files(folder: Path, split: str) -> tuple[Path, Path]:
-    """Annotation file and image folder of a split in a data-set folder: annotations/SPLIT.json and images/SPLIT."""
-    return folder / "annotations" / f"{split}.json", folder / "images" / split
+    """Annotation file and image folder of a split in a data-set folder; neither need be there."""
+    annotations = find_annotations(folder, split) or folder / "annotations" / f"{split}.json"
+    return annotations, folder / "images" / split
 
 
 def find_annotations(folder: Path, split: str) -> Path | None:

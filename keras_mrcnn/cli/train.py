@@ -25,7 +25,8 @@ from keras_mrcnn.cli.locations import (
 @click.option(
     "--data",
     type=EXISTING_FOLDER,
-    help="Folder with annotations/train.json, images/train, annotations/val.json and images/val.",
+    help="Folder with annotations/train.json, images/train, annotations/val.json and images/val; the annotations may "
+    "have COCO's names, instances_train.json and instances_val.json.",
 )
 @click.option("--run", type=FOLDER, required=True, help="Folder for all that the training writes.")
 @click.option(
