@@ -28,7 +28,7 @@ def written_whole(path: str | os.PathLike, only_writer: bool = False) -> Iterato
         the format by the suffix must be told the format.
 
     Raises:
-        OSError: the file cannot be written; the error names `path`.
+        OSError: the file cannot be written; the error names `path`, or what lies in the temporary folder.
 
     Example:
         >>> import tempfile

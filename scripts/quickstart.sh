@@ -29,9 +29,9 @@ step() { printf '\n== %s (%d s since the install)\n' "$1" "$((SECONDS - installe
 stamp=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; pwd; cat "$REQUIREMENTS" setup.cfg; } | sha256sum)
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
     echo "== installing $REQUIREMENTS into .venv"
-    rm -rf .venv
-    mkdir .venv
-    echo "not finished" >.venv/stamp  # after an interrupted install the folder is known to be ours
+    mkdir -p .venv
+    echo "not finished" >.venv/stamp  # so that after an interruption the folder is known to be ours
+    find .venv -mindepth 1 -maxdepth 1 ! -name stamp -exec rm -rf {} +
     "$PYTHON" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

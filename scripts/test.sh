@@ -109,7 +109,7 @@ run_tests() {
     local options=(--durations=15 --cov=keras_mrcnn --cov-report=term)
     # A part of the tests cannot reach the threshold, so it holds only for all of them.
     [ $# -gt 0 ] || options+=(--cov-fail-under="$MIN_COVERAGE")
-    COVERAGE_FILE="$PWD/.coverage.$stack" timeout --foreground --kill-after=30s "${LONGEST_MINUTES}m" \
+    COVERAGE_FILE="$PWD/.coverage.$stack" timeout --kill-after=30s "${LONGEST_MINUTES}m" \
         ".venvs/$stack/bin/python" -m pytest "${options[@]}" "$@"
 }
 

@@ -64,8 +64,10 @@ def evaluate(
     from keras_mrcnn.evaluation.error_tables import format_errors
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
-    model, config = load_model(weights), run_config(weights)
-    batch_size = batch_size or (config.data.eval_batch_size if config else BATCH_SIZE)
+    if batch_size is None:
+        config = run_config(weights)
+        batch_size = config.data.eval_batch_size if config else BATCH_SIZE
+    model = load_model(weights)
     dataset = open_dataset(annotations, images, model.config.class_names)
     scores, results = run_evaluation(model, dataset, stages, batch_size)
     click.echo(format_table(scores))

@@ -113,27 +113,34 @@ class GrpcModel:
     def _strings(self, name, tensor):
         """A TensorProto as a list of strings; servers write them as bytes or, by default, one by one."""
         sizes = [dim.size for dim in tensor.tensor_shape.dim]
-        if tensor.dtype != _DT_STRING or len(sizes) != 1:
-            raise self.spec.strange(f"has an output {name} that is not one string for each image")
-        return _unpacked(tensor.tensor_content, sizes[0]) if tensor.tensor_content else list(tensor.string_val)
+        try:
+            if tensor.dtype != _DT_STRING or len(sizes) != 1:
+                raise ValueError("another shape or dtype")
+            return _unpacked(tensor.tensor_content, sizes[0]) if tensor.tensor_content else list(tensor.string_val)
+        except ValueError as error:
+            raise self.spec.strange(f"has an output {name} that is not one string for each image") from error
 
 
 def _unpacked(content, count):
-    """Strings out of a `tensor_content`: their lengths as varints, then all of them; short where the content is."""
+    """Strings out of a `tensor_content`: their lengths as varints, then all of them."""
     stream = io.BytesIO(content)
     lengths = [_varint(stream) for _ in range(count)]
+    if stream.tell() + sum(lengths) != len(content):
+        raise ValueError("the lengths are not those of the strings")
     return [stream.read(length) for length in lengths]
 
 
 def _varint(stream):
     """A number of as many bytes as it needs: seven bits each, low ones first, the eighth says that more come."""
-    value = shift = 0
-    while True:
-        byte = int.from_bytes(stream.read(1), "little")
-        value |= (byte & 127) << shift
-        if byte < 128:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = stream.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
             return value
-        shift += 7
+    raise ValueError("a length without an end")
 
 
 def _packages():

@@ -62,7 +62,7 @@ class RestModel:
         try:
             outputs = {name: np.array([row[name] for row in rows], dtype) for name, dtype in OUTPUT_DTYPES.items()}
             files = [base64.b64decode(row[MASKS_PNG]["b64"], validate=True) for row in rows]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise self.spec.strange(f"has values of other kinds than our models give ({one_line(error)})") from error
         return self.spec.rows(outputs, files, len(encoded))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.whole_files import written_whole
@@ -61,14 +61,13 @@ def value_of(variable):
 def write_safetensors(path, tensors, metadata):
     """Writes a dict of arrays and a dict of strings; the file appears whole or not at all."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # These are large and written again and again: what a killed training has left must not pile up.
-    with written_whole(path, only_writer=True) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata)
-        os.chmod(temporary, mode)  # safetensors leaves files that nobody but their owner may read
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
+    # Not by safetensors itself: its files are for their owner's eyes alone, and a killed process leaves them behind
+    # under random names. These are large and written again and again, so what is left must not pile up.
+    content = save(tensors, metadata)
+    with written_whole(path, only_writer=True) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
 
 
 def read_safetensors(path):

@@ -56,6 +56,75 @@ def test_garbage_is_collected_meanwhile_in_a_thread_of_its_own(quick):
     assert wait_until(gc.isenabled)
 
 
+def test_much_garbage_does_not_pile_up(quick):
+    alive = weakref.WeakSet()
+    garbage.begin_call()
+    for _ in range(40):
+        for _ in range(500):
+            node = Node()
+            node.itself = node
+            alive.add(node)
+        time.sleep(0.02)
+    most = len(alive)
+    garbage.end_call()
+    assert most < 10_000  # of 20,000
+    assert wait_until(gc.isenabled)
+
+
+@pytest.mark.parametrize(
+    ("counts", "due"),
+    [
+        ((700, 0, 0), None),
+        ((701, 9, 10), 0),
+        ((701, 10, 9), 1),  # with this one generation 0 has been collected eleven times, which is above its limit
+        ((701, 10, 10), 2),
+        ((11 * 701 - 1, 0, 9), 0),
+        ((11 * 701, 0, 9), 1),
+        ((701 * 121, 0, 0), 2),
+        ((701 * 120, 0, 0), 1),
+    ],
+)
+def test_generations_are_due_as_often_as_in_python(counts, due):
+    assert garbage._generation_due(counts, (700, 10, 10)) == due
+    assert garbage._generation_due(counts, (0, 10, 10)) is None
+
+
+def test_collection_that_is_turned_on_meanwhile_is_turned_off_by_the_next_call(quick):
+    garbage.begin_call()
+    gc.enable()
+    garbage.begin_call()
+    assert not gc.isenabled()
+    garbage.end_call()
+    garbage.end_call()
+    assert wait_until(gc.isenabled)
+
+
+def test_without_another_thread_python_goes_on_collecting(quick, monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        garbage.begin_call()
+        garbage.end_call()
+        assert gc.isenabled() and garbage._thread is None
+    garbage.begin_call()
+    assert not gc.isenabled()
+    garbage.end_call()
+    assert wait_until(gc.isenabled)
+
+
+def test_a_forked_process_collects_by_itself(quick):
+    garbage.begin_call()
+    # What a child does first, without the fork: TensorFlow's threads do not survive one.
+    thread = garbage._thread
+    garbage._start_anew()
+    assert gc.isenabled() and garbage._thread is None
+    garbage._ending.set()  # for the thread of the parent, which this process is, too
+    thread.join()
+    garbage._ending.clear()
+
+
 def test_collection_that_the_user_has_turned_off_stays_off(quick):
     gc.disable()
     try:

@@ -53,7 +53,11 @@ def test_strings_as_bytes_are_those_of_tensorflow(lengths):
     tensor = predict_response({"s": np.array(strings, object)}, as_tensor_content=True).outputs["s"]
     assert tf.io.parse_tensor(tensor.SerializeToString(), tf.string).numpy().tolist() == strings
     assert grpc_channel._unpacked(tensor.tensor_content, len(lengths)) == strings
-    assert grpc_channel._unpacked(tensor.tensor_content[:-1], len(lengths))[-1] == strings[-1][:-1]
+    for damaged in (tensor.tensor_content[:-1], tensor.tensor_content + b"x", b"", b"\xff" * 200):
+        with pytest.raises(ValueError, match="length"):
+            grpc_channel._unpacked(damaged, len(lengths))
+    with pytest.raises(ValueError, match="length"):
+        grpc_channel._unpacked(tensor.tensor_content, 2**40)
 
 
 def test_grpc_takes_answers_of_more_than_four_megabytes():

@@ -22,7 +22,6 @@ from keras_mrcnn.training import cache_files
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
-from keras_mrcnn.weights import native
 
 # Where the child can die by its own hand; "timed" is up to the parent.
 PLACES = ("half written", "before rename", "after rename", "removing")
@@ -35,8 +34,8 @@ def arm(aim, report):
         aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
         report: called with a line for the parent before the end.
     """
-    number, save_file, savez, replace, rmtree = (
-        itertools.count(1), native.save_file, cache_files.np.savez, os.replace, shutil.rmtree
+    number, fsync, savez, replace, rmtree = (
+        itertools.count(1), os.fsync, cache_files.np.savez, os.replace, shutil.rmtree
     )  # fmt: skip
 
     def reached(how, path):
@@ -47,14 +46,11 @@ def arm(aim, report):
         report("killed")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def cut(path):
-        os.truncate(path, os.path.getsize(path) // 2)
-        die()
-
-    def half_saved(tensors, path, metadata):
-        save_file(tensors, path, metadata)
-        if reached("half written", path):
-            cut(path)
+    def half_saved(descriptor):
+        if reached("half written", os.readlink(f"/proc/self/fd/{descriptor}")):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            die()
+        fsync(descriptor)
 
     def half_cached(file, **arrays):
         savez(file, **arrays)
@@ -76,7 +72,7 @@ def arm(aim, report):
             die()
         rmtree(folder, *args, **settings)
 
-    native.save_file, cache_files.np.savez, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
+    os.fsync, cache_files.np.savez, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
 
 
 def train(config, folder, aim, report):

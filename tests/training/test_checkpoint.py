@@ -107,12 +107,11 @@ def test_a_failed_write_leaves_the_checkpoint_before_it(stage, tmp_path, monkeyp
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, stage, "box", 1)
 
-    def fail(tensors, temporary, metadata):
-        with open(temporary, "wb") as file:
-            file.write(b"half of it")
+    def fail(descriptor):
+        os.ftruncate(descriptor, 10)
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("keras_mrcnn.weights.native.save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, stage, "box", 2)
     assert read_progress(path) == Progress("box", 1)

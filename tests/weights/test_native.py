@@ -47,14 +47,14 @@ def test_may_be_read_by_whom_the_umask_says(tmp_path, mask):
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    def fail(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def fail(descriptor):
+        os.ftruncate(descriptor, 4)
         raise OSError("disk full")
 
     path = tmp_path / "a.safetensors"
     native.write_safetensors(path, TENSORS, {})
     content = path.read_bytes()
-    monkeypatch.setattr(native, "save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         native.write_safetensors(path, {}, {})
     assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
