@@ -48,6 +48,16 @@ def end_call() -> None:
         _last_call = time.monotonic()
 
 
+def is_quiet(seconds: float) -> bool:
+    """Whether no call is under way, and none has been for so long."""
+    with _lock:
+        return _is_quiet(seconds)
+
+
+def _is_quiet(seconds: float) -> bool:
+    return not _under_way and time.monotonic() - _last_call > seconds
+
+
 def leave_to_python() -> None:
     """Ends the thread, for the interpreter is about to end."""
     _ending.set()
@@ -82,7 +92,7 @@ def _collect_while_called() -> None:
         if oldest == 2:
             next_full = time.monotonic() + (time.monotonic() - start) / _LARGEST_SHARE
         with _lock:
-            if _ending.is_set() or (not _under_way and time.monotonic() - _last_call > _QUIET_SECONDS):
+            if _ending.is_set() or _is_quiet(_QUIET_SECONDS):
                 _thread = None
                 gc.enable()  # last: a collection in here, with the lock, would be what this file is against
                 return

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -29,7 +28,7 @@ _guards: weakref.WeakSet[LoadingGuard] = weakref.WeakSet()
 
 
 class LoadingGuard:
-    """Lets tf.data call a function, counts the calls under way, and waits for them when the program ends.
+    """Lets tf.data call a function, and waits for the calls under way when the program ends.
 
     Args:
         function: what the pipeline calls.
@@ -44,38 +43,31 @@ class LoadingGuard:
         functools.update_wrapper(self, function)
         self._function = function
         self._substitute = substitute
-        self._lock = threading.Lock()
-        self._under_way = 0
-        self._last_call = float("-inf")
         self._ending = False
         _guards.add(self)
 
     def __call__(self, *args: Any) -> Any:
         garbage.begin_call()
-        with self._lock:
-            self._under_way += 1
-            self._last_call = time.monotonic()
         try:
             return self._substitute() if self._ending else self._function(*args)
         finally:
-            with self._lock:
-                self._under_way -= 1
-                self._last_call = time.monotonic()
             garbage.end_call()
 
     def wait(self) -> None:
-        """Returns when the function has not been called for a moment; from now on its calls are empty."""
+        """From now on calls are empty. Returns when no guarded function has been called for a moment."""
         self._ending = True
-        give_up = time.monotonic() + _LONGEST_WAIT_SECONDS
-        while time.monotonic() < give_up:
-            with self._lock:
-                if not self._under_way and time.monotonic() - self._last_call > _QUIET_SECONDS:
-                    return
-            time.sleep(_QUIET_SECONDS / 10)
+        _wait_until_quiet()
+
+
+def _wait_until_quiet() -> None:
+    give_up = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while time.monotonic() < give_up and not garbage.is_quiet(_QUIET_SECONDS):
+        time.sleep(_QUIET_SECONDS / 10)
 
 
 @atexit.register
 def _wait_for_all() -> None:
     for guard in list(_guards):
-        guard.wait()
+        guard._ending = True
+    _wait_until_quiet()
     garbage.leave_to_python()
