@@ -94,12 +94,13 @@ def greatest_difference(first, second):
     return max(float(np.abs(first[name] - second[name]).max()) for name in first)
 
 
-def small_run(scenes, *, box=None, mask=None, rpn=None, data=None, validate=True, seed=0, **model):
+def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, validate=True, seed=0, **model):
     """A `Config` for `StagedTrainer` on `GeneratedScenes`: two epochs of two steps a stage, unless told otherwise.
 
     Args:
         scenes: `GeneratedScenes`.
         rpn, box, mask: settings of a stage.
+        joint: settings of the joint stage, which is left out without.
         data: settings of the data.
         validate: whether the stages are scored.
         seed: of the run.
@@ -114,5 +115,5 @@ def small_run(scenes, *, box=None, mask=None, rpn=None, data=None, validate=True
         model=network,
         data={"batch_size": 2, "mask_size": 28, **{key: str(value) for key, value in files.items()}, **(data or {})},
         train={"rpn": {**stage, **(rpn or {})}, "box": {**stage, **(box or {})}, "mask": {**stage, **(mask or {})},
-               "seed": seed},
+               "joint": {**stage, **(joint or {"epochs": 0})}, "seed": seed},
     )  # fmt: skip

@@ -20,6 +20,7 @@ STAGES = {
     "rpn": {"epochs": 3, "steps_per_epoch": 1},
     "box": {"epochs": 6, "steps_per_epoch": 2, "optimizer": "adamw"},
     "mask": {"epochs": 6, "steps_per_epoch": 2, "schedule": "cosine"},
+    "joint": {"epochs": 5, "steps_per_epoch": 2, "average": 0.9},
 }
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,15 @@ def make_aims():
         aimed("half written", f"{CHECKPOINT}.tmp"),
         aimed("after rename", CHECKPOINT),
         timed("step mask", 2),
+        aimed("half written", "mask.safetensors.tmp"),
+        aimed("before rename", "metrics.json"),
+        timed("stage joint", longest=2.0),
+        timed("step joint"),
+        aimed("half written", f"{CHECKPOINT}.tmp"),
+        timed("step joint", 2),
+        aimed("after rename", CHECKPOINT),
+        timed("step joint", 2),
+        aimed("before rename", CHECKPOINT),
         aimed("half written", "model.safetensors.tmp"),
         aimed("before rename", "metrics.json"),
         aimed("removing", "cache"),
@@ -92,16 +102,16 @@ def test_kills_hit_every_stage_and_what_is_written(log):
     by_stage = collections.Counter(kill["stage"] for kill in kills)
     assert all(by_stage[stage] >= 3 for stage in STAGES), by_stage
     files = {kill["file"].replace(".tmp", "") for kill in kills if kill["how"] == "half written"}
-    assert files >= {CHECKPOINT, "rpn.safetensors", "box.safetensors", "model.safetensors", "*"}
+    assert files >= {CHECKPOINT, "rpn.safetensors", "box.safetensors", "mask.safetensors", "model.safetensors", "*"}
     assert sum(kill["how"] == "timed" for kill in kills) >= 5
 
 
 def test_the_last_good_checkpoint_is_never_lost(log):
     progress = [tuple(kill["progress"]) for kill in log["kills"]]
-    assert progress == sorted(progress) and progress[0] == (-1, 0) and progress[-1] == (2, 6)
+    assert progress == sorted(progress) and progress[0] == (-1, 0) and progress[-1] == (3, 5)
 
 
-@pytest.mark.parametrize("file", ["rpn.safetensors", "box.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("file", ["rpn.safetensors", "box.safetensors", "mask.safetensors", "model.safetensors"])
 def test_weights_are_those_of_a_run_without_kills(folder, file):
     whole, killed = (snapshot(load_weights(None, folder / run / file)) for run in ("whole", "killed"))
     assert changed(whole, killed) == set()
@@ -109,7 +119,7 @@ def test_weights_are_those_of_a_run_without_kills(folder, file):
 
 def test_checkpoints_are_the_same_with_the_state_of_the_optimizer(folder):
     whole, killed = (folder / run / CHECKPOINT for run in ("whole", "killed"))
-    assert read_progress(whole) == read_progress(killed) == ("mask", 6)
+    assert read_progress(whole) == read_progress(killed) == ("joint", 5)
     contents = [read_safetensors(path)[0] for path in (whole, killed)]
     assert contents[0].keys() == contents[1].keys() and changed(*contents) == set()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_training import changed, greatest_difference, small_run, snapshot
+from small_training import changed, small_run, snapshot
 
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.training import trainer as trainer_module
@@ -11,7 +11,6 @@ from keras_mrcnn.training.trainer import StagedTrainer
 from keras_mrcnn.weights import load_weights
 
 NOTHING = {"epochs": 0}
-JOINT = {"epochs": 2, "steps_per_epoch": 2, "learning_rate": 1e-3, "warmup_steps": 1, "average": 0.9}
 
 
 def with_training(config, **settings):
@@ -22,7 +21,7 @@ def with_training(config, **settings):
 @pytest.fixture(scope="module")
 def joint_run(scenes, tmp_path_factory):
     """A run that ends with an averaged joint stage; the others do nothing."""
-    config = with_training(small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING), joint=JOINT)
+    config = small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": 0.9})
     trainer = StagedTrainer(config, tmp_path_factory.mktemp("joint") / "run", verbose=0)
     return config, trainer, snapshot(trainer.fit())
 
@@ -53,14 +52,6 @@ def interrupted(monkeypatch, config, folder, stage, save):
             StagedTrainer(config, folder, verbose=0).fit()
 
 
-def test_joint_stage_goes_on_where_it_was(joint_run, tmp_path, monkeypatch):
-    config, _, weights = joint_run
-    interrupted(monkeypatch, config, tmp_path, "joint", save=True)
-    resumed = snapshot(StagedTrainer(config, tmp_path, resume=True, verbose=0).fit())
-    # The gradient of RoIAlign adds up in any order, so without train.deterministic the last bits differ.
-    assert greatest_difference(weights, resumed) < 1e-4
-
-
 @pytest.mark.parametrize(("stage", "save"), [("box", True), ("mask", False)])
 def test_average_survives_an_interruption(scenes, tmp_path, monkeypatch, stage, save):
     """In its own stage, and in the next one before that has a checkpoint."""
@@ -71,7 +62,7 @@ def test_average_survives_an_interruption(scenes, tmp_path, monkeypatch, stage, 
 
 
 def test_average_differs_from_the_last_weights(scenes, joint_run, tmp_path):
-    config = with_training(joint_run[0], joint={**JOINT, "average": None})
+    config = small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": None})
     plain = snapshot(StagedTrainer(config, tmp_path, verbose=0).fit())
     names = changed(plain, joint_run[2])
     assert names and all(np.abs(plain[name] - joint_run[2][name]).max() < 0.1 for name in names)
