@@ -48,7 +48,7 @@ def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
     scenes = generate_scenes(
         folder / "scenes", num_train=40, num_val=1, seed=3, height_range=(96, 160), width_range=(96, 160), workers=1
     )
-    epochs, counts = 10, {name: steps if name in stages else 0 for name in ("rpn", "box", "mask")}
+    epochs, counts = 10, {name: steps if name in stages else 0 for name in ("rpn", "box", "mask", "joint")}
     overrides = [
         f"data.train_annotations={scenes.annotation_files['train']}",
         f"data.train_images={scenes.image_folders['train']}",
@@ -94,7 +94,7 @@ def show(stages: str, cache: str, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="of each stage, at least 100")
-    parser.add_argument("--stages", help="rpn, box, mask, or several with commas between; by default three cases")
+    parser.add_argument("--stages", help="rpn, box, mask, joint, or some with commas between; by default three cases")
     parser.add_argument("--cache", choices=("on", "off"), default="on", help="of the case that --stages names")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
