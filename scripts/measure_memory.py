@@ -48,7 +48,7 @@ def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
     scenes = generate_scenes(
         folder / "scenes", num_train=40, num_val=1, seed=3, height_range=(96, 160), width_range=(96, 160), workers=1
     )
-    epochs, counts = 10, {name: steps if name in stages else 0 for name in ("rpn", "box", "mask", "joint")}
+    epochs, counts = 10, {name: steps if name in stages else 0 for name in trainer.STAGES}
     overrides = [
         f"data.train_annotations={scenes.annotation_files['train']}",
         f"data.train_images={scenes.image_folders['train']}",

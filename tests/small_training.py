@@ -117,3 +117,8 @@ def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, v
         train={"rpn": {**stage, **(rpn or {})}, "box": {**stage, **(box or {})}, "mask": {**stage, **(mask or {})},
                "joint": {**stage, **(joint or {"epochs": 0})}, "seed": seed},
     )  # fmt: skip
+
+
+def with_training(config, **settings):
+    """The config with settings of `train` changed."""
+    return type(config).model_validate({**config.model_dump(), "train": {**config.train.model_dump(), **settings}})

@@ -135,7 +135,7 @@ def progress_of(folder):
     if not path.is_file():
         return [-1, 0]
     stage, epoch = read_progress(path)
-    return [("rpn", "box", "mask", "joint").index(stage), epoch]
+    return [list(trainer_module.STAGES).index(stage), epoch]
 
 
 def main(plan, folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from child_programs import run_child
-from small_training import changed, small_run, snapshot
+from small_training import changed, small_run, snapshot, with_training
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.evaluation.tables import read_json
@@ -81,8 +81,7 @@ def folder(scenes, tmp_path_factory):
     """The folder with the runs `whole` and `killed`, and the log of the kills."""
     folder = tmp_path_factory.mktemp("kills")
     config = small_run(scenes, validate=False, norm="bn", **STAGES)
-    train = config.train.model_copy(update={"deterministic": True, "cache_features": "on"})
-    config = config.model_copy(update={"train": train})
+    config = with_training(config, deterministic=True, cache_features="on")
     (folder / "plan.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "aims": make_aims()}))
     program = Path(__file__).with_name("killed_training.py")
     done = run_child(program, folder / "plan.json", folder, timeout=1800)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_training import changed, small_run, snapshot
+from small_training import changed, small_run, snapshot, with_training
 
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.training import trainer as trainer_module
@@ -11,11 +11,6 @@ from keras_mrcnn.training.trainer import StagedTrainer
 from keras_mrcnn.weights import load_weights
 
 NOTHING = {"epochs": 0}
-
-
-def with_training(config, **settings):
-    """The config with settings of `train` changed."""
-    return type(config).model_validate({**config.model_dump(), "train": {**config.train.model_dump(), **settings}})
 
 
 @pytest.fixture(scope="module")
