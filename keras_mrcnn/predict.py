@@ -6,7 +6,6 @@ Shapes: H W of an image.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from keras_mrcnn.data.images import ImageError, read_image
 from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.transforms import normalise, pad_to_multiple, resize_to, resized_size
 from keras_mrcnn.evaluation.evaluator import split_batch
+from keras_mrcnn.silent_pillow import silent_pillow
 from keras_mrcnn.structures import Detections
 
 _EXIF_ORIENTATION = 0x0112
@@ -106,10 +106,8 @@ def _batches(
 
 def _upright_size(path: Path) -> tuple[int, int]:
     """(h, w) from the header of an image file; (1, 1) where there is none, for reading it will tell what is wrong."""
-    with suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    with suppress(Exception), silent_pillow(), Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
         return (width, height) if turned else (height, width)
     return 1, 1

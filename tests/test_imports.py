@@ -15,6 +15,7 @@ ANYTHING = None
 # A part is the first name below keras_mrcnn; a dotted name allows that one module of a part.
 ALLOWED: dict[str, set[str] | None] = {
     "whole_files": set(),  # which every part may import
+    "silent_pillow": set(),
     "config": set(),
     "pasting": set(),
     "structures": {"pasting"},
@@ -22,7 +23,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "compat": set(),
     "addons": set(),
     "ops": set(),
-    "data": {"config", "structures", "ops"},
+    "data": {"config", "structures", "ops", "silent_pillow"},
     "layers": {"ops", "compat"},
     "models": {"layers", "config", "compat"},
     "targets": {"ops"},
@@ -40,20 +41,20 @@ ALLOWED: dict[str, set[str] | None] = {
     "weights": {"models", "config"},
     "export": {"models", "layers", "structures", "detection_outputs", "data.transforms"},
     "export.model_card": {"config", "evaluation.tables"},
-    "serving": {"structures", "detection_outputs"},
+    "serving": {"structures", "detection_outputs", "silent_pillow"},
     "visualize": {"structures", "evaluation"},
     "stage_views": {
         "data.transforms", "detection_outputs", "layers", "models", "ops", "structures", "targets", "visualize",
     },
     "video": {"structures", "detection_outputs", "export.detector", "visualize", "data.images"},
     "report": {"config", "data", "structures", "evaluation", "visualize", "layers.anchors"},
-    "predict": {"config", "data", "models", "evaluation", "structures"},
+    "predict": {"config", "data", "models", "evaluation", "structures", "silent_pillow"},
     "cli": ANYTHING,
     "__init__": ANYTHING,
     "__main__": ANYTHING,
 }
 # Serving runs where TensorFlow is not installed, and so must what it imports.
-WITHOUT_TENSORFLOW = ("serving", "structures", "pasting", "detection_outputs", "whole_files")
+WITHOUT_TENSORFLOW = ("serving", "structures", "pasting", "detection_outputs", "whole_files", "silent_pillow")
 MAY_SKIP_BY_KERAS_VERSION = {"test_compat.py", "test_addons.py"}
 
 

@@ -17,7 +17,16 @@ from typing import Any
 
 from keras_mrcnn.data.coco import load_annotations
 from keras_mrcnn.data.images import ImageError, read_image
-from keras_mrcnn.data.records import box_faults, field_fault, is_box, is_id, is_name, is_side
+from keras_mrcnn.data.records import (
+    FAULT_OF,
+    annotation_fault,
+    box_faults,
+    category_fault,
+    image_fault,
+    is_id,
+    is_name,
+    shortened,
+)
 from keras_mrcnn.data.segmentations import segmentation_fault
 
 ProgressCallback = Callable[[int, int], None]
@@ -97,7 +106,7 @@ def drop_bad(
         "annotation of a dropped image".
 
     Raises:
-        DataError: a problem lies in the file as a whole, or nothing is left.
+        DataError: a problem lies in the file as a whole, the file is not the one that was checked, or nothing is left.
     """
     fatal = [problem for problem in problems if problem.record is None]
     if fatal:
@@ -109,6 +118,8 @@ def drop_bad(
         name: [record for row, record in enumerate(content[name]) if (name, row) not in reasons]
         for name in ("images", "annotations", "categories")
     }
+    if any(FAULT_OF[name](record) for name, records in kept.items() for record in records):
+        raise DataError(f"{annotation_file} has malformed records that the problems do not name; check it again")
     counts = Counter(reasons.values())
     image_ids = {image["id"] for image in kept["images"]}
     orphans = [annotation for annotation in kept["annotations"] if annotation["image_id"] not in image_ids]
@@ -140,7 +151,7 @@ class _Checker:
         names: set[str] = set()
         for row, record in enumerate(self.content["categories"]):
             where = (self.annotation_file, None)
-            fault = field_fault(record, {"id": is_id, "name": is_name})
+            fault = category_fault(record)
             if fault:
                 yield Problem("malformed record", *where, f"category {row + 1} {fault}", ("categories", row))
             elif record["id"] in self.category_ids:
@@ -155,11 +166,10 @@ class _Checker:
                 self.category_ids.add(record["id"])
 
     def image_records(self) -> Iterator[Problem]:
-        fields = {"id": is_id, "file_name": is_name, "height": is_side, "width": is_side}
         for row, record in enumerate(self.content["images"]):
             named = isinstance(record, dict) and is_name(record.get("file_name"))
             name = record["file_name"] if named else self.annotation_file
-            fault = field_fault(record, fields)
+            fault = image_fault(record)
             if fault:
                 yield Problem("malformed record", name, None, f"image {row + 1} {fault}", ("images", row))
                 if isinstance(record, dict) and is_id(record.get("id")):
@@ -186,7 +196,7 @@ class _Checker:
     def _image_file(self, record: dict) -> tuple[str, str] | None:
         """Kind and message of what is wrong with an image file, or None."""
         path = self.image_folder / record["file_name"]
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, without an error for a name that no file can have
             return "missing file", f"{path} does not exist; put it there or take the image out"
         try:
             height, width = read_image(path).shape[:2]
@@ -203,8 +213,7 @@ class _Checker:
     def annotations(self) -> Iterator[Problem]:
         seen: set[int] = set()
         for row, record in enumerate(self.content["annotations"]):
-            fields = {"id": is_id, "image_id": is_id, "category_id": is_id, "bbox": is_box}
-            fault = field_fault(record, fields)
+            fault = annotation_fault(record)
             name, annotation_id = self._place(record)
             if fault:
                 faults = [("malformed record", fault if isinstance(record, dict) else f"annotation {row + 1} {fault}")]
@@ -220,11 +229,13 @@ class _Checker:
         """File name and id to report for an annotation of any form."""
         if not isinstance(record, dict):
             return self.annotation_file, None
-        image_id = record.get("image_id")
+        image_id, annotation_id = record.get("image_id"), record.get("id")
+        if annotation_id is not None and not is_id(annotation_id):
+            annotation_id = shortened(annotation_id)
         if not is_id(image_id):
-            return self.annotation_file, record.get("id")
+            return self.annotation_file, annotation_id
         known = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
-        return known, record.get("id")
+        return known, annotation_id
 
     def _annotation_faults(self, record: dict) -> Iterator[tuple[str, str]]:
         """Kinds and messages for an annotation whose fields are well-formed, up to its segmentation."""

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -18,10 +19,13 @@ from pycocotools.coco import COCO
 
 from keras_mrcnn.data.compact_masks import compact_mask
 from keras_mrcnn.data.images import read_image
+from keras_mrcnn.data.records import FAULT_OF, clipped_box
+from keras_mrcnn.data.segmentations import malformed_segmentation
 from keras_mrcnn.structures import GroundTruth
 
 # `compact_masks` has the figures behind it.
 DEFAULT_MASK_SIZE = 56
+_ADVICE = "correct it; `keras-mrcnn data check` lists everything that is wrong, and --skip-bad leaves it out"
 
 
 class CocoDataset:
@@ -33,7 +37,8 @@ class CocoDataset:
         class_names: names of the classes to use, in any order; None uses all. Objects of other classes are left out.
 
     Raises:
-        ValueError: the file is not COCO JSON, or a class name is not in it; one sentence says which.
+        ValueError: the file is not COCO JSON, a record of it is malformed, or a class name is not in it; one sentence
+            says which.
 
     Example:
         >>> content = {
@@ -51,6 +56,7 @@ class CocoDataset:
         self, annotation_file: str | Path | dict, image_folder: str | Path, class_names: Sequence[str] | None = None
     ):
         content = annotation_file if isinstance(annotation_file, dict) else load_annotations(annotation_file)
+        _check_lists(content, "the content that was given")
         self.image_folder = Path(image_folder)
         self.coco = index_annotations(content)
         categories = _choose_categories(self.coco, class_names)
@@ -58,10 +64,7 @@ class CocoDataset:
         self.class_names = tuple(category["name"] for category in categories)
         self._labels = {category_id: label for label, category_id in enumerate(self.category_ids, start=1)}
         self.image_ids = sorted(self.coco.imgs)
-        try:
-            sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
-        except KeyError as error:
-            raise ValueError(f"an image of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
+        sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
         self.image_sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
     def __len__(self) -> int:
@@ -107,7 +110,7 @@ class CocoDataset:
             in 1..K, masks uint8 [G, S, S]; G is 0 for an image without objects.
 
         Raises:
-            ValueError: a box has no area inside the image, or a mask cannot be decoded; names image and annotation.
+            ValueError: a box has no area inside the image, or an object has no mask; names image and annotation.
         """
         record = self.coco.imgs[image_id]
         annotations = self.annotations(image_id)
@@ -133,19 +136,12 @@ class CocoDataset:
 
     def _full_mask(self, annotation: dict, record: dict) -> np.ndarray:
         """uint8 [H, W] of 0 and 1."""
-        try:
-            mask = self.coco.annToMask(annotation)
-        except Exception as error:  # pycocotools raises whatever its C code trips over
+        if not annotation.get("segmentation"):
             raise ValueError(
-                f"the segmentation of annotation {annotation['id']} of image {record['file_name']} cannot be decoded; "
-                "correct it, or leave it out with --skip-bad"
-            ) from error
-        if mask.shape != (record["height"], record["width"]):
-            raise ValueError(
-                f"the segmentation of annotation {annotation['id']} has another size than the image "
-                f"{record['file_name']}; correct it, or leave it out with --skip-bad"
+                f"annotation {annotation['id']} of image {record['file_name']} has no segmentation; add it, or leave "
+                "the annotation out with --skip-bad"
             )
-        return mask
+        return self.coco.annToMask(annotation)
 
 
 def load_annotations(path: str | Path) -> dict:
@@ -161,34 +157,66 @@ def load_annotations(path: str | Path) -> dict:
         raise ValueError(f"annotation file {path} does not exist; check the path") from error
     except OSError as error:
         raise ValueError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, an integer too long to parse, nested too deep
         raise ValueError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"annotation file {path} is not a COCO file; its top level must be an object with the lists 'images', "
-            "'annotations' and 'categories'"
-        )
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            raise ValueError(f"annotation file {path} has no list '{key}'; it must be in the COCO instances format")
+    _check_lists(content, f"annotation file {path}")
     return content
 
 
+def _check_lists(content: Any, name: str) -> None:
+    """Raises ValueError, which calls the content by `name`, where it is not an object with the three lists."""
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{name} is not a COCO file; its top level must be an object with the lists 'images', 'annotations' and "
+            "'categories'"
+        )
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise ValueError(f"{name} has no list '{key}'; it must be in the COCO instances format")
+
+
 def index_annotations(content: dict) -> COCO:
-    """Makes a pycocotools COCO object from the content of a COCO file, without its prints."""
+    """Makes a pycocotools COCO object from the content of a COCO file, without its prints.
+
+    Each annotation gets what COCOeval needs: `iscrowd`, an id that is not 0, and `area`.
+
+    Raises:
+        ValueError: a record is malformed, or has a segmentation that pycocotools cannot be given; names the record.
+    """
+    for name, fault_of in FAULT_OF.items():
+        for row, record in enumerate(content[name], start=1):
+            fault = fault_of(record)
+            if fault:
+                raise ValueError(f"entry {row} of '{name}' in the annotations {fault}; {_ADVICE}")
     coco = COCO()
-    try:
-        coco.dataset = {**content, "annotations": _complete(content["annotations"])}
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
-            for annotation in coco.dataset["annotations"]:
-                if "area" not in annotation:
-                    annotation["area"] = float(mask_api.area(coco.annToRLE(annotation)))
-    except KeyError as error:
-        raise ValueError(f"a record of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
-    except Exception as error:  # records of a wrong type, or what pycocotools' C code trips over
-        raise ValueError(f"the annotation file is malformed ({error}); run `keras-mrcnn data check`") from error
+    coco.dataset = {**content, "annotations": _complete(content["annotations"])}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    for annotation in coco.dataset["annotations"]:
+        _check_segmentation(annotation, coco.imgs)
+        if "area" not in annotation:
+            annotation["area"] = _area(coco, annotation)
     return coco
+
+
+def _check_segmentation(annotation: dict, images: dict[int, dict]) -> None:
+    """Raises ValueError where there is a segmentation that pycocotools cannot be given."""
+    image, segmentation = images.get(annotation["image_id"]), annotation.get("segmentation")
+    if segmentation is None or segmentation == [] or image is None:  # boxes alone; or never asked for
+        return
+    fault = malformed_segmentation(segmentation, image["height"], image["width"])
+    if fault:
+        raise ValueError(
+            f"the segmentation of annotation {annotation['id']} of image {image['file_name']} cannot be used "
+            f"({fault}); {_ADVICE}"
+        )
+
+
+def _area(coco: COCO, annotation: dict) -> float:
+    """Pixels of the mask, or of the box of an annotation that has no mask."""
+    if annotation.get("segmentation") and annotation["image_id"] in coco.imgs:
+        return float(mask_api.area(coco.annToRLE(annotation)))
+    return float(annotation["bbox"][2] * annotation["bbox"][3])
 
 
 def _complete(annotations: list[dict]) -> list[dict]:
@@ -200,13 +228,6 @@ def _complete(annotations: list[dict]) -> list[dict]:
             # COCOeval marks "no match" by 0, and would count an object of that id as missed.
             annotation["id"] = max(free_id, 1)
     return completed
-
-
-def clipped_box(box_xywh: Sequence[float], height: int, width: int) -> np.ndarray:
-    """COCO's [x, y, width, height] -> float32 [4], xyxy pixels, clipped to the image."""
-    x, y, w, h = (float(value) for value in box_xywh)
-    corners = np.array([x, y, x + w, y + h])
-    return corners.clip(0, [width, height, width, height]).astype(np.float32)
 
 
 def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[dict]:

@@ -8,11 +8,13 @@ and float grey is brought to 8 bits.
 from __future__ import annotations
 
 import io
-import warnings
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from keras_mrcnn.silent_pillow import silent_pillow
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -42,7 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
         (2, 3, 3)
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, without an error for a name that no file can have
         raise ImageError(f"image file {path} does not exist; check the path, or leave the file out")
     try:
         content = path.read_bytes()
@@ -64,19 +66,16 @@ def decode_image(content: bytes, name: str = "image") -> np.ndarray:
     Raises:
         ImageError: the bytes are not an image, or end too early.
     """
-    with warnings.catch_warnings():
-        # Pillow warns about odd metadata and palette transparency; neither changes the pixels that we return.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
-        except Image.DecompressionBombError as error:
-            raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
-        except Image.UnidentifiedImageError as error:
-            raise ImageError(f"{name} is not an image that Pillow knows; replace or remove it") from error
-        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
-            raise ImageError(f"{name} is damaged ({_one_line(error)}); replace or remove it") from error
+    try:
+        with silent_pillow(), Image.open(io.BytesIO(content)) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that Pillow knows; replace or remove it") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
+        raise ImageError(f"{name} is damaged ({_one_line(error)}); replace or remove it") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

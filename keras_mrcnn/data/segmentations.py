@@ -1,16 +1,22 @@
 """Whether a COCO segmentation can be used: polygons, run-length codes, compressed run-length codes.
 
-pycocotools hands these to C code that trusts them, so they are checked beforehand, in Python.
+pycocotools hands these to C code that trusts them and reads and writes beyond its memory where they are malformed. So
+nothing reaches it that `malformed_segmentation` does not let through.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from math import isfinite
 from typing import Any
 
 from pycocotools import mask as mask_api
 
+from keras_mrcnn.data.records import shortened
+
 FARTHEST = 10  # image sides; pycocotools walks along each edge of a polygon, and crashes where that is very long
+LONGEST_OUTLINE = 2**24  # pixels, for the same reason: it takes 40 bytes for each
+MOST_GROUPS = 7  # of 5 bits, in a compressed count; pycocotools writes counts of 32 bits
 
 
 def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None:
@@ -27,12 +33,22 @@ def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None
         >>> segmentation_fault([[0, 0, 2, 0]], 4, 4)
         'polygon 1 has 4 numbers; it needs x and y of at least 3 points'
     """
+    fault = malformed_segmentation(segmentation, height, width)
+    if fault:
+        return fault
     if isinstance(segmentation, list):
-        fault = _polygons_fault(segmentation, FARTHEST * max(height, width))
-        if fault:
-            return fault
         code = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
         return None if mask_api.area(code) else "the polygons cover no pixel of the image"
+    return None if any(_counts(segmentation)[1::2]) else "the run-length code marks no pixel"
+
+
+def malformed_segmentation(segmentation: Any, height: int, width: int) -> str | None:
+    """Says why pycocotools cannot be given a segmentation, or returns None; quicker than `segmentation_fault`.
+
+    Arguments are those of `segmentation_fault`.
+    """
+    if isinstance(segmentation, list):
+        return _polygons_fault(segmentation, FARTHEST * max(height, width))
     if isinstance(segmentation, dict):
         return _run_length_fault(segmentation, height, width)
     return "there is no segmentation; it must be a list of polygons or a run-length code"
@@ -42,32 +58,55 @@ def _polygons_fault(polygons: list, limit: float) -> str | None:
     if not polygons:
         return "the list of polygons is empty"
     for number, polygon in enumerate(polygons, start=1):
-        if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
+        if not isinstance(polygon, list) or not set(map(type, polygon)) <= {int, float}:
             return f"polygon {number} is not a list of numbers"
         if len(polygon) < 6 or len(polygon) % 2:
             return f"polygon {number} has {len(polygon)} numbers; it needs x and y of at least 3 points"
-        if not all(isfinite(value) for value in polygon):
-            return f"polygon {number} has a coordinate that is not a finite number"
-        if not all(-limit <= value <= limit for value in polygon):
-            return f"polygon {number} has a coordinate far outside the image"
+        # min and max pass over a NaN that is not first; the sum does not.
+        if not (-limit <= min(polygon) and max(polygon) <= limit and isfinite(sum(polygon))):
+            return _coordinate_fault(number, polygon)
+        if _is_long(polygon):
+            return f"polygon {number} has an outline of more than {LONGEST_OUTLINE} pixels"
     return None
 
 
+def _coordinate_fault(number: int, polygon: list) -> str:
+    finite = all(isinstance(value, int) or isfinite(value) for value in polygon)
+    return f"polygon {number} has a coordinate {'far outside the image' if finite else 'that is not a finite number'}"
+
+
+def _is_long(polygon: list) -> bool:
+    """Whether an outline is longer than `LONGEST_OUTLINE`, by the longer of its steps in x and y."""
+    if len(polygon) * (max(polygon) - min(polygon)) <= LONGEST_OUTLINE:
+        return False  # as almost always, without a look at each edge
+    xs, ys = polygon[::2], polygon[1::2]
+    edges = zip(xs, ys, chain(xs[1:], xs), chain(ys[1:], ys))
+    return sum(max(abs(x1 - x0), abs(y1 - y0)) for x0, y0, x1, y1 in edges) > LONGEST_OUTLINE
+
+
 def _run_length_fault(code: dict, height: int, width: int) -> str | None:
-    if code.get("size") != [height, width]:
-        return f"the run-length code has size {code.get('size')}, the image [{height}, {width}]"
-    counts = code.get("counts")
-    if isinstance(counts, str):
-        counts = _uncompress(counts)
-        if counts is None:
-            return "the compressed run-length code is malformed"
-    elif not isinstance(counts, list) or not all(isinstance(c, int) and not isinstance(c, bool) for c in counts):
-        return "the run-length code has no counts"
+    size = code.get("size")
+    if size != [height, width] or set(map(type, size)) != {int}:
+        return f"the run-length code has size {shortened(size)}, the image [{height}, {width}]"
+    counts = _counts(code)
+    if counts is None:
+        compressed = isinstance(code.get("counts"), (str, bytes))
+        return "the compressed run-length code is malformed" if compressed else "the run-length code has no counts"
     if any(count < 0 for count in counts):
         return "the run-length code has a negative count"
     if sum(counts) != height * width:
-        return f"the run-length code covers {sum(counts)} pixels, the image has {height * width}"
-    return None if sum(counts[1::2]) else "the run-length code marks no pixel"
+        return f"the run-length code covers {shortened(sum(counts))} pixels, the image has {height * width}"
+    return None
+
+
+def _counts(code: dict) -> list[int] | None:
+    """Returns the counts of a run-length code of either form, or None where they are malformed."""
+    counts = code.get("counts")
+    if isinstance(counts, bytes):  # as pycocotools returns them
+        counts = counts.decode("latin-1")
+    if isinstance(counts, str):
+        return _uncompress(counts)
+    return counts if isinstance(counts, list) and set(map(type, counts)) <= {int} else None
 
 
 def _uncompress(text: str) -> list[int] | None:
@@ -76,7 +115,7 @@ def _uncompress(text: str) -> list[int] | None:
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64:
+        if not 0 <= bits < 64 or shift == 5 * MOST_GROUPS:
             return None
         value |= (bits & 31) << shift
         shift += 5
@@ -87,7 +126,3 @@ def _uncompress(text: str) -> list[int] | None:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
     return None if shift else counts
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -157,9 +157,12 @@ def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], i
 
 
 def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
-    """Raises ValueError for an unknown `iou_type` or the first result that cannot be scored."""
+    """Raises ValueError for an unknown `iou_type`, annotations without masks to score, or the first bad result."""
     if iou_type not in RESULT_FIELDS:
         raise ValueError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
+    for annotation in coco_gt.anns.values() if iou_type == "segm" else ():
+        if not annotation.get("segmentation"):
+            raise ValueError(f"Annotation {annotation['id']} has no segmentation, which scoring by 'segm' needs.")
     needed = ("image_id", "category_id", "score", RESULT_FIELDS[iou_type])
     for number, result in enumerate(results):
         for key in needed:

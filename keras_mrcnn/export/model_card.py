@@ -20,8 +20,8 @@ SCORED = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
 # Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.
 METRICS_FILE, EVALUATION_FILE = "metrics.json", "evaluation.json"
 VARIANTS = {
-    "float32": "computes in float32",
-    "bfloat16": "computes in bfloat16, boxes and scores in float32; weights are stored in float32",
+    "float32": "computes in float32 and stores its weights in float32",
+    "bfloat16": "computes in bfloat16, boxes and scores in float32, and stores its weights in bfloat16",
     "int8": "has convolutions quantised to int8 after training, so scores and boxes differ a little from float32",
 }
 SAVED_MODEL_INPUTS = """\

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from pathlib import Path
 from typing import BinaryIO, Union
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from keras_mrcnn.silent_pillow import silent_pillow
 
 Picture = Union[str, os.PathLike, np.ndarray, Image.Image]
 
@@ -67,20 +68,18 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray:
 
 def _decoded(source: BinaryIO | Image.Image, name: str) -> np.ndarray:
     """Returns the upright pixels of an image or a file of one: uint8 [H, W, 3]."""
-    with warnings.catch_warnings():
-        # Pillow warns about odd metadata and palette transparency; neither changes the pixels.
-        warnings.simplefilter("ignore")
-        try:
+    try:
+        with silent_pillow():
             image = source if isinstance(source, Image.Image) else Image.open(source)
             image.load()
             return _to_8_bits(ImageOps.exif_transpose(image))
-        except Image.DecompressionBombError as error:
-            raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
-        except Image.UnidentifiedImageError as error:
-            raise ImageError(f"{name} is not an image that Pillow knows; give another file") from error
-        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ImageError(f"{name} is damaged ({reason}); give another one") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that Pillow knows; give another file") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name} is damaged ({reason}); give another one") from error
 
 
 def _to_8_bits(image: Image.Image) -> np.ndarray:

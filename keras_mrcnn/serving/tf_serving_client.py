@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from keras_mrcnn.serving.grpc_channel import GrpcModel
 from keras_mrcnn.serving.images import ImageError, to_rgb
 from keras_mrcnn.serving.rest import RestModel
 from keras_mrcnn.serving.served_model import ModelSpec, ServingError, one_line
+from keras_mrcnn.silent_pillow import silent_pillow
 from keras_mrcnn.structures import Detections
 
 _PROTOCOLS = {"rest": RestModel, "grpc": GrpcModel}
@@ -181,25 +181,22 @@ def encode_image(image, name: str = "image") -> tuple[bytes, tuple[int, int]]:
 
 
 def _opened(content, name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    try:
+        with silent_pillow():
             return Image.open(io.BytesIO(content))
-        except (OSError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{name} is not an image that Pillow knows ({one_line(error)})") from error
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name} is not an image that Pillow knows ({one_line(error)})") from error
 
 
 def _size_if_sent_as_it_is(content):
     """(h, w) of a file that the server understands as it is, else None."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                is_turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
-                as_it_is = (image.format, image.mode) in _SENT_AS_IT_IS and not is_turned
-                return (image.height, image.width) if as_it_is else None
-        except Exception:  # the reader of the whole file says what is wrong
-            return None
+    try:
+        with silent_pillow(), Image.open(io.BytesIO(content)) as image:
+            is_turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+            as_it_is = (image.format, image.mode) in _SENT_AS_IT_IS and not is_turned
+            return (image.height, image.width) if as_it_is else None
+    except Exception:  # the reader of the whole file says what is wrong
+        return None
 
 
 def _read_names(folder, version):

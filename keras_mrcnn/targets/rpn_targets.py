@@ -30,7 +30,6 @@ def label_anchors(anchors, gt_boxes, gt_labels, *, positive_iou, negative_iou):
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.2.
     """
 
-    # An image at a time: N x G IoUs of a batch of crowded large images would fill the memory.
     def label_image(inputs):
         return matching.match(
             anchors,
@@ -41,7 +40,10 @@ def label_anchors(anchors, gt_boxes, gt_labels, *, positive_iou, negative_iou):
             best_for_gt=True,
         )
 
-    return tf.map_fn(label_image, (gt_boxes, gt_labels), fn_output_signature=(tf.int32, tf.int32))
+    # One after the other: the N x G IoUs of several crowded large images would fill the memory.
+    return tf.map_fn(
+        label_image, (gt_boxes, gt_labels), fn_output_signature=(tf.int32, tf.int32), parallel_iterations=1
+    )
 
 
 def sample_anchors(anchors, batch, *, positive_iou, negative_iou, samples, positive_fraction):

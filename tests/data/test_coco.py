@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import tiny_content
 
-from keras_mrcnn.data.coco import CocoDataset, clipped_box, load_annotations
+from keras_mrcnn.data.coco import CocoDataset, load_annotations
 
 
 def test_tables_of_a_data_set(tiny_coco):
@@ -80,8 +80,14 @@ def test_fields_that_evaluation_needs_are_filled_in(tmp_path):
     assert content == before
 
 
-def test_boxes_are_clipped():
-    assert clipped_box([-0.5, 2, 5, 100], 10, 20).tolist() == [0, 2, 4.5, 10]
+def test_boxes_need_no_segmentation(tmp_path):
+    content = tiny_content()
+    for annotation in content["annotations"]:
+        annotation.update(segmentation=[])
+        del annotation["area"]
+    dataset = CocoDataset(content, tmp_path)
+    assert dataset.ground_truth(3, mask_size=0).boxes.tolist() == [[10, 10, 30, 30], [40, 5, 50, 15]]
+    assert [annotation["area"] for annotation in dataset.annotations(3)] == [400, 100]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +95,9 @@ def test_boxes_are_clipped():
     [
         ({"bbox": [10, 10, 0, 5]}, "the box of annotation 1 has no area inside the image image3.png"),
         ({"bbox": [100, 10, 5, 5]}, "the box of annotation 1 has no area inside the image image3.png"),
-        ({"segmentation": [[]]}, "the segmentation of annotation 1 of image image3.png cannot be decoded"),
-        ({"segmentation": {"size": [5, 5], "counts": [5, 20]}}, "has another size than the image image3.png"),
+        ({"segmentation": [[]]}, "annotation 1 of image image3.png cannot be used \\(polygon 1"),
+        ({"segmentation": []}, "annotation 1 of image image3.png has no segmentation"),
+        ({"segmentation": {"size": [5, 5], "counts": [5, 20]}}, r"image3.png .*has size \[5, 5\], the image \["),
     ],
 )
 def test_bad_annotation_is_named(tmp_path, change, message):

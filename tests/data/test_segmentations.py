@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from keras_mrcnn.data.segmentations import segmentation_fault
+from keras_mrcnn.data.segmentations import malformed_segmentation, segmentation_fault
 
 TRIANGLE = [0, 0, 3, 0, 3, 3]
 
@@ -30,6 +30,9 @@ def test_good_segmentations():
         ([TRIANGLE[:5] + [float("nan")]], "polygon 1 has a coordinate that is not a finite number"),
         ([TRIANGLE[:5] + [float("inf")]], "polygon 1 has a coordinate that is not a finite number"),
         ([TRIANGLE[:5] + [1e10]], "polygon 1 has a coordinate far outside the image"),  # pycocotools would crash
+        ([TRIANGLE[:5] + [10**400]], "polygon 1 has a coordinate far outside the image"),
+        ([[float("nan")] * 5 + [10**400]], "polygon 1 has a coordinate that is not a finite number"),
+        ([TRIANGLE[:5] + [True]], "polygon 1 is not a list of numbers"),
         ([TRIANGLE[:5] + ["3"]], "polygon 1 is not a list of numbers"),
         (TRIANGLE, "polygon 1 is not a list of numbers"),
         ([[1, 1, 1, 1, 1, 1]], "the polygons cover no pixel"),
@@ -42,11 +45,20 @@ def test_good_segmentations():
         ({"size": [2, 3], "counts": [6]}, "the run-length code marks no pixel"),
         ({"size": [2, 3], "counts": "\n\t"}, "the compressed run-length code is malformed"),
         ({"size": [2, 3], "counts": "P"}, "the compressed run-length code is malformed"),
+        ({"size": [2, 3], "counts": "PPPPPPPPPPPP1"}, "the compressed run-length code is malformed"),
+        ({"size": [2, 3], "counts": [10**400]}, "the run-length code covers"),
+        ({"size": [2.0, 3.0], "counts": [1, 5]}, "the run-length code has size"),
         ({"size": [2, 3], "counts": ""}, "the run-length code covers 0 pixels"),
     ],
 )
 def test_faults(segmentation, fault):
     assert re.match(fault, segmentation_fault(segmentation, 2, 3))
+
+
+def test_outline_that_goes_to_and_fro():
+    assert malformed_segmentation([[3000, 0, -3000, 3] * 1000], 200, 300) is None
+    fault = malformed_segmentation([[3000, 0, -3000, 3] * 2000], 200, 300)
+    assert fault == "polygon 1 has an outline of more than 16777216 pixels"
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 1))

@@ -4,12 +4,14 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from command_line import run
 from small_models import small_config
 
 import keras_mrcnn
 from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card, read_metrics
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights import save_weights
@@ -137,6 +139,12 @@ def test_one_stage_alone(model):
 
 def test_the_same_text_each_time(model):
     assert model_card(model, name="m", metrics=METRICS) == model_card(model, name="m", metrics=METRICS)
+
+
+@pytest.mark.parametrize("variant", ["float32", "bfloat16"])
+def test_says_what_the_weights_are_stored_in(model, variant):
+    (stored,) = {tf.as_dtype(weight.dtype).name for weight in fold_norms(model, variant).weights}
+    assert f"stores its weights in {stored}. " in model_card(model, name="m", variant=variant)
 
 
 def test_refuses_a_variant(model):

@@ -26,6 +26,14 @@ def test_labels_of_every_anchor():
     assert matched.numpy()[0, [1, 3]].tolist() == [0, 1]
 
 
+def test_images_are_labelled_one_after_the_other():
+    traced = tf.function(lambda boxes, labels: label_anchors(ANCHORS, boxes, labels, **IOUS))
+    operations = traced.get_concrete_function(BATCH["gt_boxes"], BATCH["gt_labels"]).graph.get_operations()
+    loops = [operation for operation in operations if operation.type in ("While", "StatelessWhile")]
+    # More at once would hold an N x G matrix of IoUs for each of them.
+    assert [loop.get_attr("parallel_iterations") for loop in loops] == [1]
+
+
 def test_samples():
     targets = sample_anchors(ANCHORS, BATCH, **IOUS, samples=4, positive_fraction=0.5)
     assert targets.labels.numpy().tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
