@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_mrcnn.data import transforms
-from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.base.image_files import read_image
+from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.layers.detections import BoxDetections
 from keras_mrcnn.layers.proposals import Proposals
-from keras_mrcnn.models.mask_rcnn import MASK_POOL, MaskRCNN
+from keras_mrcnn.layers.roi_align import MASK_POOL
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.ops.masks import crop_mask_targets
-from keras_mrcnn.structures import Detections, GroundTruth
 from keras_mrcnn.targets.roi_targets import RoITargets, sample_rois
 from keras_mrcnn.targets.rpn_targets import label_anchors
 from keras_mrcnn.visualize.views import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
@@ -27,7 +28,7 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
 
     Args:
         model: `MaskRCNN`.
-        image: uint8 [H, W, 3], RGB, of any size.
+        image: uint8 [H, W, C] of any size, a path of an image file, or a Pillow image.
         ground_truth: its objects, as `CocoDataset.ground_truth` reads them; without it there are no targets.
         seed: of the choice of RoIs.
 
@@ -35,7 +36,8 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
         `StageViews` of NumPy arrays, everything in pixels of this image.
 
     Raises:
-        ValueError: the image is not uint8 [H, W, 3], or the ground truth is of another size or other classes.
+        ImageError: the image cannot be read or has another dtype or shape.
+        ValueError: the ground truth is of another size or other classes.
 
     Example:
         >>> views = look(model, dataset.load_image(7), dataset.ground_truth(7))
@@ -43,9 +45,9 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
 
     Reference: He et al., Mask R-CNN, 2017, section 3.
     """
-    image = _checked_image(image)
+    image = read_image(image, channels=model.config.channels).copy()  # nobody else can change what the record holds
     class_names = tuple(model.config.class_names)
-    frame = _Frame(image, model.config.min_size, model.config.max_size)
+    frame = _Frame(model, image)
     truth = None if ground_truth is None else _batch_of(ground_truth, class_names, frame, seed)
     features = model.extract_features(frame.images)
     objectness, deltas, anchors = model.score_anchors(features, frame.images)
@@ -72,28 +74,21 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
 
 
 class _Frame:
-    """The image as the model sees it: resized and padded, a batch of one; and the way back."""
+    """The image as the network takes it: resized and padded, a batch of one; and the way back for boxes."""
 
-    def __init__(self, image, min_size, max_size):
+    def __init__(self, model: MaskRCNN, image: np.ndarray):
         self.original_size = image.shape[:2]
-        self.size = transforms.resized_size(*self.original_size, min_size, max_size)
-        self.sizes = self.size[None]
-        self.images = transforms.pad_to_multiple(transforms.resize_to(transforms.normalise(image[None]), self.size))
+        inputs = model.preprocess(tf.constant(image[None]))
+        self.images, self.sizes = inputs["images"], inputs["image_sizes"]
+        self.size = self.sizes[0]
 
     def to_original(self, boxes):
         """Boxes [..., 4] in pixels of the original image."""
-        return transforms.scale_boxes(boxes, self.size, self.original_size).numpy()
+        return scale_boxes(boxes, self.size, self.original_size).numpy()
 
     def from_original(self, boxes):
         """Boxes [..., 4] in pixels of the padded input."""
-        return transforms.scale_boxes(tf.constant(boxes), self.original_size, self.size)
-
-
-def _checked_image(image):
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"The image is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3]; convert it first.")
-    return image.copy()  # nobody else can change what the record holds
+        return scale_boxes(tf.constant(boxes), self.original_size, self.size)
 
 
 def _batch_of(ground_truth, class_names, frame, seed):
@@ -188,14 +183,8 @@ def _mask_views(model, features, rois, truth):
 
 
 def _final(model, frame, detections: BoxDetections, masks) -> Detections:
-    """The result as `Detector` gives it."""
-    category_ids = np.array([0, *model.config.category_ids], np.int32)
-    found = {
-        "boxes": frame.to_original(detections.boxes[0]),
-        "scores": detections.scores[0].numpy(),
-        "category_ids": category_ids[detections.labels[0].numpy()],
-        "valid": detections.valid[0].numpy(),
-        "masks": np.round(masks[0].numpy() * 255).astype(np.uint8),
-    }
+    """The result as `MaskRCNN.predict` gives it."""
+    outputs = model.postprocess({**detections._asdict(), "masks": masks}, frame.size, frame.original_size)
+    arrays = {name: value[0].numpy() for name, value in outputs.items()}
     names = dict(zip(model.config.category_ids, model.config.class_names))
-    return to_detections(found, names, frame.original_size)
+    return Detections.from_outputs(arrays, names, frame.original_size)

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 from benchmark_infer import measure_inference
 
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.base.atomic_files import atomic_write
 
 PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
@@ -83,7 +83,7 @@ def _stage_seconds(precision, steps):
 
     from keras_mrcnn.config import load_config
     from keras_mrcnn.data.coco import CocoDataset
-    from keras_mrcnn.models.mask_rcnn import MaskRCNN
+    from keras_mrcnn.mask_rcnn.model import MaskRCNN
     from keras_mrcnn.training.batches import StageBatches
     from keras_mrcnn.training.optimizers import SGD
     from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
@@ -168,7 +168,7 @@ def _report(rows, json_file):
     for line in shown:
         click.echo("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]))
     if json_file:
-        with written_whole(json_file) as temporary:
+        with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(rows, indent=2))
 
 

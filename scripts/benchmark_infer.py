@@ -84,8 +84,8 @@ def random_model():
     import tensorflow as tf
 
     from keras_mrcnn.config import load_config
-    from keras_mrcnn.data.transforms import normalise
-    from keras_mrcnn.models.mask_rcnn import MaskRCNN
+    from keras_mrcnn.mask_rcnn.model import MaskRCNN
+    from keras_mrcnn.ops.images import normalise
 
     keras.utils.set_random_seed(0)
     config = load_config("coco-r50-fpn", ("model.backbone.stride_in=3x3",)).model
@@ -104,7 +104,7 @@ def _pasting(peer_python, peers, rounds):
     """Median seconds of ours and torchvision's for the same boxes, with sides of 40 to 400 pixels."""
     import numpy as np
 
-    from keras_mrcnn.structures import Detections
+    from keras_mrcnn.base.records import Detections
 
     random, count = np.random.default_rng(0), 100
     sides = random.uniform(40, 400, (count, 2))

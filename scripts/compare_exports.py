@@ -143,18 +143,18 @@ def python_model(model):
     """A function of an image, uint8 [H, W, 3], to what the Python model finds, its masks as probabilities."""
     import tensorflow as tf
 
-    from keras_mrcnn.data import transforms
+    from keras_mrcnn.ops import images as image_ops
 
     config = model.config
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def find(image):
         original = tf.shape(image)[:2]
-        size = transforms.resized_size(original[0], original[1], config.min_size, config.max_size)
-        inputs = transforms.pad_to_multiple(transforms.resize_to(transforms.normalise(image), size))
+        size = image_ops.resized_size(original[0], original[1], config.min_size, config.max_size)
+        inputs = image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise(image), size))
         found = {name: value[0] for name, value in model({"images": inputs[None], "image_sizes": size[None]}).items()}
         return {
-            "boxes": transforms.scale_boxes(found["boxes"], size, original),
+            "boxes": image_ops.scale_boxes(found["boxes"], size, original),
             "scores": found["scores"],
             "category_ids": tf.gather(tf.constant([0, *config.category_ids]), found["labels"]),
             "valid": found["valid"],

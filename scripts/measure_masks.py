@@ -14,10 +14,10 @@ import argparse
 
 import numpy as np
 
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.compact_masks import area_average
 from keras_mrcnn.ops.masks import crop_mask_targets
-from keras_mrcnn.structures import Detections
 
 TARGET_SIZE = 28
 ROIS_PER_OBJECT = 4

@@ -41,8 +41,8 @@ def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
     import keras
 
     from keras_mrcnn.config import load_config
-    from keras_mrcnn.data.scenes import generate_scenes
     from keras_mrcnn.evaluation.tables import read_json
+    from keras_mrcnn.scenes.generator import generate_scenes
     from keras_mrcnn.training import trainer
 
     scenes = generate_scenes(

@@ -27,8 +27,8 @@ def main(precision):
     import tensorflow as tf
     from benchmark_infer import random_model
 
-    from keras_mrcnn.data import transforms
     from keras_mrcnn.export.folding import fold_norms
+    from keras_mrcnn.ops import images as image_ops
 
     model = fold_norms(random_model(), precision)
     picture = tf.constant(np.random.default_rng(0).integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8))
@@ -46,7 +46,7 @@ def main(precision):
         return outputs
 
     def resize(images):
-        return transforms.resize_to(transforms.normalise(images), sizes[0])
+        return image_ops.resize_to(image_ops.normalise(images), sizes[0])
 
     images = part("normalise, resize", 0, resize, picture)
     maps = part("backbone", _backbone(model), lambda x: model.backbone(x), images)

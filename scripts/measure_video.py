@@ -32,7 +32,7 @@ def resident_mb() -> float:
 
 def make_video(path: Path, num_frames: int) -> None:
     """Writes a pan over a scene, there and back, as 720p."""
-    from keras_mrcnn.data.scenes import draw_scene
+    from keras_mrcnn.scenes.generator import draw_scene
     from keras_mrcnn.video.writer import VideoWriter
 
     margin = 160

@@ -22,7 +22,7 @@ def draw(run, scenes, pictures):
     from skimage.io import imsave
 
     from keras_mrcnn import CocoDataset, load_weights
-    from keras_mrcnn.data.images import read_image
+    from keras_mrcnn.base.image_files import read_image
     from keras_mrcnn.predict import predict_files
     from keras_mrcnn.stage_views import look
     from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels

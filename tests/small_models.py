@@ -9,7 +9,7 @@ import tensorflow as tf
 from golden_inputs import uniform
 
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights.names import named_weights
 
 SMALL = {

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.config import Config, ModelConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.weights.native import value_of
 

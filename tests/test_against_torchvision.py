@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 from golden_inputs import IMAGE_SIZES, PASTE_SIZE, TRANSFORM_MAX, TRANSFORM_MIN, golden, paste_case, picture
+from resizing import resize_image
 
-from keras_mrcnn.data import transforms
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.base.records import Detections
+from keras_mrcnn.ops import images as image_ops
 
 
 def test_sizes_after_the_resize():
-    sizes = [transforms.resized_size(height, width, 800, 1333).numpy().tolist() for height, width in IMAGE_SIZES]
+    sizes = [image_ops.resized_size(height, width, 800, 1333).numpy().tolist() for height, width in IMAGE_SIZES]
     assert sizes == golden("transform")["full sizes"].tolist()
 
 
 def test_resized_normalised_padded_batch():
     expected = golden("transform")
-    images = [transforms.normalise(picture(*size)) for size in ((37, 61), (90, 70))]
-    resized = [transforms.resize_image(image, TRANSFORM_MIN, TRANSFORM_MAX) for image in images]
+    images = [image_ops.normalise(picture(*size)) for size in ((37, 61), (90, 70))]
+    resized = [resize_image(image, TRANSFORM_MIN, TRANSFORM_MAX) for image in images]
     assert [list(image.shape[:2]) for image in resized] == expected["sizes"].tolist()
     height, width = expected["shape"][1:3]
     assert (height, width) == tuple(max(-(-image.shape[axis] // 32) * 32 for image in resized) for axis in (0, 1))
@@ -29,8 +30,8 @@ def test_resized_normalised_padded_batch():
 
 def test_normalising_after_the_resize_is_the_same():
     image = picture(37, 61)
-    before = transforms.resize_image(transforms.normalise(image), TRANSFORM_MIN, TRANSFORM_MAX)
-    after = transforms.normalise(transforms.resize_image(image, TRANSFORM_MIN, TRANSFORM_MAX))
+    before = resize_image(image_ops.normalise(image), TRANSFORM_MIN, TRANSFORM_MAX)
+    after = image_ops.normalise(resize_image(image, TRANSFORM_MIN, TRANSFORM_MAX))
     np.testing.assert_allclose(before, after, atol=1e-4)
 
 

@@ -20,8 +20,8 @@ from keras_mrcnn.cli import main, predict
 from keras_mrcnn.cli.locations import PRESET_NAMES, split_files
 from keras_mrcnn.cli.train import _data_settings
 from keras_mrcnn.config import PRESETS, load_config, make_config, save_config
-from keras_mrcnn.data.scenes import generate_scenes
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.training import trainer
 from keras_mrcnn.training.callbacks import NonFiniteLossError
 from keras_mrcnn.training.checkpoint import Progress, read_progress

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from keras_mrcnn.cli import main
-from keras_mrcnn.data.scenes import generate_scenes
+from keras_mrcnn.scenes.generator import generate_scenes
 
 EVERYTHING = (
     "data.rotation=15", "data.crop=true", "data.scale_jitter=[0.5, 1.8]", "data.colour_jitter=0.4", "data.copy_paste=1",

@@ -12,10 +12,10 @@ from small_models import small_config
 
 from keras_mrcnn.cli import main
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.scenes import generate_scenes
 from keras_mrcnn.evaluation.error_tables import format_errors
 from keras_mrcnn.evaluation.errors import KINDS, analyse_errors
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.weights import save_weights
 
 

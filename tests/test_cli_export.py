@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from PIL import Image
 from small_models import small_config
 
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.cli import export_accuracy, main
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.export import detector, onnx, saved_model
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.serving.onnx_predictor import OnnxPredictor
-from keras_mrcnn.structures import Detections
 from keras_mrcnn.weights import save_weights
 
 BOX = (10.0, 5.0, 30.0, 25.0)

@@ -18,7 +18,7 @@ from small_models import fill, small_config
 from keras_mrcnn.cli import main
 from keras_mrcnn.cli.torchvision_code import code_lines, function_name, lacking_settings
 from keras_mrcnn.config import ModelConfig, load_config
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training import trainer
 from keras_mrcnn.weights import load_weights, save_weights
 from keras_mrcnn.weights.names import named_weights

@@ -15,7 +15,7 @@ from export.models import confident_model, noise_image
 from PIL import Image
 
 import keras_mrcnn
-from keras_mrcnn.export.detector import Detector
+from keras_mrcnn.mask_rcnn.detector import Detector
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 THRESHOLD, NMS_IOU = 0.05, 0.5

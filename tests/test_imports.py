@@ -1,4 +1,4 @@
-"""The import rules of the package, read from the source: which part may import which, and who may ask for Keras."""
+"""The import rules of the package, read from the source: which part stands on which, and who may ask for Keras."""
 
 from __future__ import annotations
 
@@ -9,52 +9,27 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "keras_mrcnn"
-ANYTHING = None
 
-# Data flows one way: config -> data -> layers and models -> targets and losses -> training -> ... -> serving.
-# A part is the first name below keras_mrcnn; a dotted name allows that one module of a part.
-ALLOWED: dict[str, set[str] | None] = {
-    "whole_files": set(),  # which every part may import
-    "silent_pillow": set(),
-    "config": set(),
-    "pasting": set(),
-    "structures": {"pasting"},
-    "detection_outputs": {"structures"},
-    "compat": set(),
-    "addons": set(),
-    "ops": set(),
-    "data": {"config", "structures", "ops", "silent_pillow"},
-    "layers": {"ops", "compat"},
-    "models": {"layers", "config", "compat"},
-    "targets": {"ops"},
-    "losses": {"ops"},
-    "training": {"config", "structures", "compat", "addons", "ops", "layers", "models", "targets", "losses"},
-    "training.checkpoint": {"weights"},  # on top of what training may import
-    "training.cache_key": {"weights"},
-    "training.frozen_part": {"data.transforms"},
-    "training.feature_cache": {"data"},
-    "training.distribution": {"data.sharing"},
-    "training.batches": {"data"},
-    "training.run_start": {"data", "weights"},
-    "training.trainer": {"data", "evaluation", "weights"},
-    "evaluation": {"structures", "ops", "targets"},
-    "weights": {"models", "config"},
-    "export": {"models", "layers", "structures", "detection_outputs", "data.transforms"},
-    "export.model_card": {"config", "evaluation.tables"},
-    "serving": {"structures", "detection_outputs", "silent_pillow"},
-    "visualize": {"structures", "evaluation"},
-    "stage_views": {
-        "data.transforms", "detection_outputs", "layers", "models", "ops", "structures", "targets", "visualize",
-    },
-    "video": {"structures", "detection_outputs", "export.detector", "visualize", "data.images"},
-    "report": {"config", "data", "structures", "evaluation", "visualize", "layers.anchors"},
-    "predict": {"config", "data", "models", "evaluation", "structures", "silent_pillow"},
-    "cli": ANYTHING,
-    "__init__": ANYTHING,
-    "__main__": ANYTHING,
+# Data flows one way: a part imports from its own floor and from those below it, never from a higher one.
+FLOORS = {
+    "base": 1,
+    "ops": 2, "config": 2, "compat": 2, "addons": 2,
+    "layers": 3, "models": 3, "targets": 3, "losses": 3, "data": 3, "scenes": 3, "weights": 3,
+    "mask_rcnn": 4,
+    "export": 5, "evaluation": 5, "visualize": 5, "stage_views": 5,
+    "training": 6, "report": 6, "video": 6, "predict": 6,
+    "cli": 7, "__init__": 7, "__main__": 7,
+}  # fmt: skip
+# What needs no higher floor must not use one: clients of an exported model import the lowest alone, and the parts of
+# the network know neither the data nor the settings.
+STANDS_ON = {
+    "serving": {"base"},
+    "ops": {"base"},
+    "layers": {"base", "ops", "compat"},
+    "targets": {"base", "ops"},
+    "losses": {"base", "ops"},
+    "scenes": {"base"},
 }
-# Serving runs where TensorFlow is not installed, and so must what it imports.
-WITHOUT_TENSORFLOW = ("serving", "structures", "pasting", "detection_outputs", "whole_files", "silent_pillow")
 MAY_SKIP_BY_KERAS_VERSION = {"test_compat.py", "test_addons.py"}
 
 
@@ -85,15 +60,18 @@ def imported_names(tree: ast.AST, package: str = "") -> set[str]:
 def forbidden_imports(source: str, module: str, is_package: bool = False) -> list[str]:
     """The imports of ours in `source` that the module (dotted, below keras_mrcnn) must not have."""
     part = module.split(".")[0]
-    allowed = ALLOWED[part]
-    if allowed is ANYTHING:
-        return []
-    allowed = allowed | ALLOWED.get(module, set()) | {part, "__version__", "whole_files"}
     here = f"keras_mrcnn.{module}" if is_package else f"keras_mrcnn.{module}".rpartition(".")[0]
-    ours = {name for name in imported_names(ast.parse(source), here) if name.split(".")[0] == "keras_mrcnn"}
-    # An import of the package itself reaches for its public names, so for everything.
-    below = {name: name.partition(".")[2] for name in ours}
-    return sorted(name for name, rest in below.items() if not any(f"{rest}.".startswith(f"{ok}.") for ok in allowed))
+    names = {name for name in imported_names(ast.parse(source), here) if name.split(".")[0] == "keras_mrcnn"}
+    return sorted(name for name in names if not may_import(part, name.partition(".")[2].partition(".")[0]))
+
+
+def may_import(part: str, other: str) -> bool:
+    """Whether a part may import from another; an import of the package itself reaches for its public names."""
+    if other in (part, "__version__"):
+        return True
+    if part in STANDS_ON:
+        return other in STANDS_ON[part]
+    return FLOORS.get(other, 1 if other in STANDS_ON else FLOORS["__init__"]) <= FLOORS[part]
 
 
 def dotted(node: ast.AST) -> str:
@@ -146,11 +124,11 @@ def relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_module_imports_only_what_its_part_may(path):
+def test_module_imports_from_no_higher_floor(path):
     module = module_name(path)
-    assert module.split(".")[0] in ALLOWED, f"{relative(path)} is of no part that the import rules name"
-    found = forbidden_imports(path.read_text("utf-8"), module, path.name == "__init__.py")
-    assert found == [], f"{relative(path)} must not import {', '.join(found)}"
+    assert module.split(".")[0] in {*FLOORS, *STANDS_ON}, f"{relative(path)} is on no floor"
+    imports = forbidden_imports(path.read_text("utf-8"), module, path.name == "__init__.py")
+    assert imports == [], f"{relative(path)} must not import {', '.join(imports)}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
@@ -169,22 +147,17 @@ def test_tests_run_on_both_stacks(path):
     assert path.name in MAY_SKIP_BY_KERAS_VERSION or not skips_by_keras_version(path.read_text("utf-8"))
 
 
-def test_serving_needs_no_tensorflow():
-    paths = [path for path in MODULES if module_name(path).split(".")[0] in WITHOUT_TENSORFLOW]
-    assert PACKAGE / "structures.py" in paths
+def test_lowest_floor_and_clients_need_no_tensorflow():
+    paths = [path for path in MODULES if module_name(path).split(".")[0] in ("base", "serving")]
+    assert PACKAGE / "base" / "records.py" in paths
     for path in paths:
         names = {name.split(".")[0] for name in imported_names(ast.parse(path.read_text("utf-8")))}
         assert not names & {"tensorflow", "keras", "tensorflow_addons"}, relative(path)
 
 
-def test_config_is_read_only_by_the_model_that_wires_and_by_the_trainer():
-    readers = set()
-    for path in MODULES:
-        names = imported_names(ast.parse(path.read_text("utf-8")), "keras_mrcnn")
-        if any(f"{name}.".startswith("keras_mrcnn.config.") for name in names):
-            readers.add(module_name(path))
-    parts = {name for name in readers if name.split(".")[0] in {"models", "training"}}
-    assert parts <= {"models.mask_rcnn", "training.trainer"}
+def test_ops_need_no_keras():
+    for path in (PACKAGE / "ops").glob("*.py"):
+        assert "keras" not in {name.split(".")[0] for name in imported_names(ast.parse(path.read_text("utf-8")))}
 
 
 def test_compat_is_short():
@@ -195,17 +168,16 @@ def test_compat_is_short():
     ("source", "module", "expected"),
     [
         ("import numpy\nfrom keras_mrcnn.ops import boxes", "data.coco", []),
-        ("from keras_mrcnn.models import fpn", "data.coco", ["keras_mrcnn.models.fpn"]),
+        ("from keras_mrcnn.training import stages", "data.coco", ["keras_mrcnn.training.stages"]),
         ("from ..models.fpn import FPN", "layers.anchors", ["keras_mrcnn.models.fpn.FPN"]),
         ("from .. import compat", "layers.anchors", []),
-        ("from . import fpn", "models.mask_rcnn", []),
+        ("from . import detector", "mask_rcnn.model", []),
         ("def f():\n    import keras_mrcnn.cli", "ops.boxes", ["keras_mrcnn.cli"]),
         ("from keras_mrcnn import MaskRCNN", "training.stages", ["keras_mrcnn.MaskRCNN"]),
         ("from keras_mrcnn.data import pipeline", "training.trainer", []),
-        ("from keras_mrcnn.data import pipeline", "training.stages", ["keras_mrcnn.data.pipeline"]),
-        ("from keras_mrcnn.data import transforms", "export.onnx", []),
-        ("from keras_mrcnn.data import pipeline", "export.onnx", ["keras_mrcnn.data.pipeline"]),
-        ("from keras_mrcnn.data import transforms_extra", "export.onnx", ["keras_mrcnn.data.transforms_extra"]),
+        ("from keras_mrcnn import mask_rcnn", "weights.names", ["keras_mrcnn.mask_rcnn"]),
+        ("from keras_mrcnn.base import records", "serving.rest", []),
+        ("from keras_mrcnn.ops import images", "serving.rest", ["keras_mrcnn.ops.images"]),
         ("from keras_mrcnn import __version__", "export.saved_model", []),
         ("import keras_mrcnn.serving, keras_mrcnn.report", "cli", []),
     ],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from keras_mrcnn.config import load_config
-from keras_mrcnn.data.scenes import generate_scenes
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.scenes.generator import generate_scenes
 
 PEERS = Path(__file__).resolve().parents[1] / "scripts" / "peers"
 TORCH_PYTHON = os.environ.get("TORCH_PYTHON", sys.executable)

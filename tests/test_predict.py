@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.config import make_config
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.images import ImageError
-from keras_mrcnn.data.pipeline import evaluation_dataset
 from keras_mrcnn.evaluation.evaluator import evaluate_model
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
-from keras_mrcnn.predict import _upright_size, predict_files
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.predict import predict_files
 
 SETTINGS = {
     "class_names": ["cat", "dog"],
@@ -54,8 +53,8 @@ def test_any_mixture_of_sizes_and_formats_in_one_call(model, tmp_path):
         save_image(tmp_path / "turned.jpg", 40, 70, exif=rotated_exif()),
         save_image(tmp_path / "small.bmp", 5, 3),
     ]
-    found = dict(predict_files(model, paths, batch_size=2))
-    assert set(found) == set(paths)
+    found = {path: detections for path, _, detections in predict_files(model, paths, batch_size=2)}
+    assert list(found) == paths
     sizes = {path.name: detections.image_size for path, detections in found.items()}
     assert sizes == {
         "wide.jpg": (40, 90), "tall.png": (90, 40), "grey.png": (50, 50), "turned.jpg": (70, 40), "small.bmp": (5, 3),
@@ -78,9 +77,8 @@ def test_gives_what_evaluation_gives(model, tmp_path):
     one = {"id": 1, "image_id": 0, "category_id": 3, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
     one["segmentation"] = [[1, 1, 10, 1, 10, 10, 1, 10]]
     dataset = CocoDataset({"images": images, "annotations": [one], "categories": categories}, tmp_path)
-    batches = evaluation_dataset(dataset, batch_size=2, min_size=64, max_size=96)
-    _, expected = evaluate_model(model, dataset, batches, ("box", "mask"), progress=False)
-    found = dict(predict_files(model, paths, batch_size=2))
+    _, expected = evaluate_model(model, dataset, ("box", "mask"), progress=False)
+    found = {path: detections for path, _, detections in predict_files(model, paths, batch_size=2)}
     for number, path in enumerate(paths):
         detections = found[path]
         wanted = [result for result in expected if result["image_id"] == number]
@@ -96,7 +94,7 @@ def test_no_files_give_nothing(model):
 
 def test_one_path_need_not_be_a_list(model, tmp_path):
     path = save_image(tmp_path / "one.png", 20, 30)
-    assert [given for given, _ in predict_files(model, str(path))] == [path]
+    assert [given for given, *_ in predict_files(model, str(path))] == [path]
 
 
 def test_unreadable_files_are_named_after_all_others(model, tmp_path):
@@ -107,9 +105,9 @@ def test_unreadable_files_are_named_after_all_others(model, tmp_path):
     bad = [tmp_path / name for name in ("text.jpg", "torn.jpg", "missing.png")]
     found = []
     with pytest.raises(ImageError) as caught:
-        for path, _ in predict_files(model, [bad[0], good[0], bad[1], good[1], bad[2], good[2]]):
+        for path, *_ in predict_files(model, [bad[0], good[0], bad[1], good[1], bad[2], good[2]]):
             found.append(path)
-    assert sorted(found) == good
+    assert found == good
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert all(str(path) in line for path, line in zip(bad, lines))
@@ -127,12 +125,13 @@ def test_batch_size_must_be_positive(model, tmp_path):
 
 def test_category_ids_count_from_one_where_the_model_has_none(tmp_path):
     plain = MaskRCNN(make_config({"model": {**SETTINGS, "category_ids": []}}).model)
-    ((_, detections),) = predict_files(plain, [save_image(tmp_path / "a.png", 30, 40)])
+    ((_, _, detections),) = predict_files(plain, [save_image(tmp_path / "a.png", 30, 40)])
     assert set(zip(detections.class_names, detections.category_ids.tolist())) <= {("cat", 1), ("dog", 2)}
     assert len(detections)
 
 
-def test_upright_size_is_of_the_header(tmp_path):
-    assert _upright_size(save_image(tmp_path / "a.jpg", 20, 30)) == (20, 30)
-    assert _upright_size(save_image(tmp_path / "b.jpg", 20, 30, exif=rotated_exif())) == (30, 20)
-    assert _upright_size(tmp_path / "missing.jpg") == (1, 1)
+def test_pixels_come_with_the_detections(model, tmp_path):
+    path = save_image(tmp_path / "turned.jpg", 20, 30, exif=rotated_exif())
+    ((_, image, detections),) = predict_files(model, [path])
+    assert image.shape == (30, 20, 3) and detections.image_size == (30, 20)
+    np.testing.assert_array_equal(image, read_image(path))

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from export.models import confident_model, noise_image
 
-from keras_mrcnn.export.detector import Detector
+from keras_mrcnn.base.records import GroundTruth
+from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.stage_views import look
-from keras_mrcnn.structures import GroundTruth
 from keras_mrcnn.visualize import stage_panels
 
 SIZE = (97, 131)  # the model sees 128 x 172, padded to 128 x 192

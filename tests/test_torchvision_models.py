@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.compat import KERAS_3
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.predict import predict_files
-from keras_mrcnn.structures import Detections
 from keras_mrcnn.weights import load_weights, save_weights
 
 PROGRAM = Path(__file__).with_name("torchvision_models.py")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -17,7 +18,6 @@ from keras_mrcnn.cli.locations import (
     find_annotations,
     images_of,
 )
-from keras_mrcnn.whole_files import written_whole
 
 
 def _png(ctx, param, value):
@@ -44,7 +44,7 @@ def scenes(folder, num_train, num_val, seed, overwrite):
     """
     from tqdm import tqdm
 
-    from keras_mrcnn.data.scenes import generate_scenes
+    from keras_mrcnn.scenes.generator import generate_scenes
 
     with tqdm(total=num_train + num_val, desc="scenes", unit="scene", leave=False, disable=None) as bar:
         made = generate_scenes(
@@ -142,7 +142,7 @@ def show(path, out, split, images, count, seed, config, preset, settings):
         objects += num_objects
         dropped += num_dropped
     out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         Image.fromarray(contact_sheet(pictures, columns=4)).save(temporary, format="PNG")
     click.echo(f"Drew {len(pictures)} images with {objects} objects ({dropped} dropped) into {out}.")
 
@@ -158,10 +158,10 @@ def _augmented(dataset, config, seed):
     """Gives each image of the training stream, drawn, with the numbers of its objects and of those dropped."""
     import tensorflow as tf
 
-    from keras_mrcnn.data import transforms
+    from keras_mrcnn.base.records import GroundTruth
     from keras_mrcnn.data.augmentation import augmentation_settings
     from keras_mrcnn.data.pipeline import reading_error, training_dataset
-    from keras_mrcnn.structures import GroundTruth
+    from keras_mrcnn.ops.images import denormalise
     from keras_mrcnn.visualize import draw_ground_truth
 
     settings = augmentation_settings(config.data, config.model)
@@ -173,7 +173,7 @@ def _augmented(dataset, config, seed):
             boxes, labels, masks = (batch[name][0][valid] for name in ("gt_boxes", "gt_labels", "gt_masks"))
             names = tuple(dataset.class_names[label - 1] for label in labels)
             truth = GroundTruth(boxes, labels, masks, names, (height, width))
-            image = transforms.denormalise(batch["images"][0, :height, :width]).numpy()
+            image = denormalise(batch["images"][0, :height, :width]).numpy()
             yield draw_ground_truth(image, truth), len(truth), int(batch["dropped"][0])
     except tf.errors.OpError as error:
         sentence = reading_error(error)

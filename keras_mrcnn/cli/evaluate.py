@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from keras_mrcnn.cli.locations import (
-    BATCH_SIZE,
     EXISTING_FILE,
     EXISTING_FOLDER,
     FILE,
@@ -40,8 +39,8 @@ def _stages(ctx, param, value):
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Images that go through the network at once. Scores depend on it a little, for images are padded to the "
-    f"largest of their batch.  [default: data.eval_batch_size of a run folder, {BATCH_SIZE} for a weight file]",
+    help="The most images of one size that go through the network at once; scores do not depend on it.  "
+    "[default: data.eval_batch_size of a run folder, 1 for a weight file]",
 )
 def evaluate(
     weights, weights_option, data, annotations, images, stages, metrics_file, results_file, errors, batch_size
@@ -66,7 +65,7 @@ def evaluate(
 
     if batch_size is None:
         config = run_config(weights)
-        batch_size = config.data.eval_batch_size if config else BATCH_SIZE
+        batch_size = config.data.eval_batch_size if config else 1
     model = load_model(weights)
     dataset = open_dataset(annotations, images, model.config.class_names)
     scores, results = run_evaluation(model, dataset, stages, batch_size)
@@ -104,13 +103,11 @@ def run_evaluation(model, dataset, stages, batch_size):
     """What `evaluate_model` returns."""
     import tensorflow as tf
 
-    from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
+    from keras_mrcnn.data.pipeline import reading_error
     from keras_mrcnn.evaluation.evaluator import evaluate_model
 
-    config = model.config
-    batches = evaluation_dataset(dataset, batch_size=batch_size, min_size=config.min_size, max_size=config.max_size)
     try:
-        return evaluate_model(model, dataset, batches, stages)
+        return evaluate_model(model, dataset, stages, batch_size=batch_size)
     except tf.errors.OpError as error:
         sentence = reading_error(error)
         if sentence is None:

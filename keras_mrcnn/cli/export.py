@@ -110,8 +110,6 @@ def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val
 
 def _print_bfloat16_loss(model, path, val, score_images):
     from keras_mrcnn.cli.export_accuracy import print_loss, saved_model_detector
-    from keras_mrcnn.export.detector import Detector
 
-    reference = Detector(model)
-    variant = saved_model_detector(path, reference.category_ids, reference.class_names)
-    print_loss(val, score_images, "bfloat16", lambda image: reference([image])[0], variant)
+    variant = saved_model_detector(path, model.config.category_ids, model.config.class_names)
+    print_loss(val, score_images, "bfloat16", lambda image: model.predict([image])[0], variant)

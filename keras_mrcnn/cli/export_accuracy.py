@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
-import numpy as np
 from tqdm import tqdm
 
 from keras_mrcnn.cli.evaluate import open_dataset
@@ -30,13 +27,14 @@ def saved_model_detector(path, category_ids, class_names):
     """A function from an image, uint8 [H, W, 3], to its `Detections`, that runs a SavedModel of ours."""
     import tensorflow as tf
 
-    from keras_mrcnn.detection_outputs import to_detections
+    from keras_mrcnn.base.records import Detections
 
     loaded, names = tf.saved_model.load(str(path)), dict(zip(category_ids, class_names))
 
     def detect(image):
-        found = loaded.signatures["detect"](images=tf.constant(image[None]))
-        return to_detections({name: value[0].numpy() for name, value in found.items()}, names, image.shape[:2])
+        outputs = loaded.signatures["detect"](images=tf.constant(image[None]))
+        arrays = {name: value[0].numpy() for name, value in outputs.items()}
+        return Detections.from_outputs(arrays, names, image.shape[:2])
 
     return detect
 
@@ -58,18 +56,14 @@ def print_loss(dataset, count, name, reference, variant):
 
 def find(dataset, image_ids, detectors):
     """For each detector a list of COCO results, with the data set's category ids, of the classes that it has."""
+    from keras_mrcnn.evaluation.evaluator import with_ids_of
+
     ids, results = dict(zip(dataset.class_names, dataset.category_ids)), [[] for _ in detectors]
     for image_id in tqdm(image_ids, "score", unit="image", disable=None, leave=False):
         image = dataset.load_image(image_id)
         for detect, found in zip(detectors, results):
-            found.extend(_renumbered(detect(image), ids).to_coco(image_id))
+            found.extend(with_ids_of(ids, detect(image)).to_coco(image_id))
     return results
-
-
-def _renumbered(detections, ids):
-    """Detections of classes in `ids`, a dict of name to category id, with those category ids."""
-    known = detections[np.array([name in ids for name in detections.class_names], bool)]
-    return dataclasses.replace(known, category_ids=np.array([ids[name] for name in known.class_names], np.int32))
 
 
 def score(dataset, image_ids, results):

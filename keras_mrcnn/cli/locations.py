@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.base.atomic_files import atomic_write
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
@@ -76,5 +76,5 @@ def images_of(annotations: Path) -> Path:
 def write_results(path: Path, results) -> None:
     """Writes COCO results, or their list of images, as compact JSON; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(results), encoding="utf-8")

@@ -31,7 +31,7 @@ class Job(NamedTuple):
 @click.option("--out", type=FOLDER, required=True, help="Folder for detections.json, images.json and the pictures.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.5, help="Draw detections from this score on.")
-@click.option("--batch-size", type=click.IntRange(1), default=2, help="Images that go through the network at once.")
+@click.option("--batch-size", type=click.IntRange(1), default=1, help="Images of one size in the network at once.")
 def predict(weights, images, out, annotations, min_score, batch_size):
     """Find the objects in IMAGES (files, or folders with all below them).
 
@@ -43,7 +43,7 @@ def predict(weights, images, out, annotations, min_score, batch_size):
 
     from tqdm import tqdm
 
-    from keras_mrcnn.data.images import ImageError
+    from keras_mrcnn.base.image_files import ImageError
     from keras_mrcnn.predict import predict_files
 
     model = load_model(weights)
@@ -51,10 +51,10 @@ def predict(weights, images, out, annotations, min_score, batch_size):
     sizes, results, failure = {}, {}, None
     try:
         with tqdm(total=len(jobs), desc="predict", unit="image", leave=False, disable=None) as bar:
-            for path, detections in predict_files(model, by_path, batch_size):
+            for path, image, detections in predict_files(model, by_path, batch_size):
                 job = by_path[path]
                 sizes[job.image_id], results[job.image_id] = detections.image_size, detections.to_coco(job.image_id)
-                _draw(job, detections, min_score, model.config.class_names)
+                _draw(job, image, detections, min_score, model.config.class_names)
                 bar.update()
     except ImageError as error:
         failure = error
@@ -152,12 +152,11 @@ def _image_list(jobs, sizes, config):
     return {"images": images, "annotations": [], "categories": categories}
 
 
-def _draw(job, detections, min_score, class_names):
+def _draw(job, image, detections, min_score, class_names):
     from PIL import Image
 
-    from keras_mrcnn.data.images import read_image
     from keras_mrcnn.visualize import draw_detections
 
-    picture = draw_detections(read_image(job.path), detections, min_score, class_names=class_names)
+    picture = draw_detections(image, detections, min_score, class_names=class_names)
     job.picture.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(job.picture, **({} if job.picture.suffix.lower() == ".png" else {"quality": 92}))

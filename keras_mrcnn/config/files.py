@@ -12,8 +12,8 @@ from typing import Any, Union
 import yaml
 from pydantic import ValidationError
 
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.config.run import Config
-from keras_mrcnn.whole_files import written_whole
 
 PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
 
@@ -51,7 +51,7 @@ def make_config(tree: Any, source: str = "config") -> Config:
 
 def save_config(config: Config, path: Union[str, os.PathLike]) -> None:
     """Writes the resolved settings as YAML that `load_config` reads back to an equal `Config`."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 

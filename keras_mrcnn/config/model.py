@@ -99,6 +99,7 @@ class ModelConfig(Settings):
     category_ids: tuple[int, ...] = ()
     min_size: PositiveInt = Field(800, description="pixels, short side of the network's input")
     max_size: PositiveInt = Field(1333, description="pixels, upper bound of the long side")
+    channels: Literal[1, 3, 4] = Field(3, description="of the pictures: grey, RGB, RGB with alpha")
     roi_canonical_side: PositiveFloat = Field(224.0, description="pixels; RoIs of this side are pooled from P4")
     backbone: BackboneConfig = BackboneConfig()
     neck: NeckConfig = NeckConfig()

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_mrcnn.base.image_size import resized_size
 
-def resized_size(image_size: tuple[int, int], min_size: int, max_size: int, jitter: float = 1.0) -> tuple[int, int]:
-    """What `transforms.resized_size` gives, in plain numbers.
+
+def jittered_size(image_size: tuple[int, int], min_size: int, max_size: int, jitter: float) -> tuple[int, int]:
+    """Returns the size (h, w) of an image after a resize to both limits times `jitter`, each rounded to whole pixels.
 
     Example:
-        >>> resized_size((480, 640), 800, 1333), resized_size((161, 200), 800, 1333)
-        ((800, 1066), (799, 993))
+        >>> jittered_size((480, 640), 800, 1333, 1.0), jittered_size((480, 640), 800, 1333, 0.5)
+        ((800, 1066), (400, 533))
     """
-    scale = min(min_size / min(image_size), max_size / max(image_size)) * jitter
-    return max(int(image_size[0] * scale), 1), max(int(image_size[1] * scale), 1)
+    limits = (max(round(limit * jitter), 1) for limit in (min_size, max_size))
+    height, width = resized_size(*image_size, *limits)
+    return int(height), int(width)
 
 
 def placed_map(

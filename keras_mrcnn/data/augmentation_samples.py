@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.data.augmentation import View
-from keras_mrcnn.data.augmentation_maps import inverse_map, placed_map, resized_size
+from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_map
 from keras_mrcnn.data.augmentation_objects import (
     LEAST_VISIBLE,
     Silhouette,
@@ -27,7 +27,7 @@ from keras_mrcnn.data.coco import CocoDataset
 
 # What of a sample comes out of NumPy; None stands for a size that differs, "S" for that of the compact masks.
 FIELDS: dict[str, tuple[tf.DType, list]] = {
-    "image": (tf.uint8, [None, None, 3]),
+    "image": (tf.uint8, [None, None, "C"]),
     "size": (tf.int32, [2]),  # (h, w) that the image gets
     "source_map": (tf.float64, [2, 3]),  # pixels of the sample -> pixels of the image
     "colours": (tf.float32, [3]),
@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[tf.DType, list]] = {
     "image_id": (tf.int64, []),
     "seeds": (tf.int32, [2]),
     "flip": (tf.bool, []),
-    "pasted_image": (tf.uint8, [None, None, 3]),
+    "pasted_image": (tf.uint8, [None, None, "C"]),
     "pasted_map": (tf.float64, [2, 3]),
     "pasted_colours": (tf.float32, [3]),
     "covered": (tf.bool, [None, None]),  # pixels of the sample that show the pasted image; [0, 0] for none
@@ -53,10 +53,10 @@ def shown_size(dataset: CocoDataset, view: View, max_size: int, crop: bool = Fal
         dataset, view, max_size, crop: as for `resized_sample` and `mapped_sample`.
     """
     size = dataset.image_sizes[view.index].tolist()
-    jittered = resized_size(size, view.min_size, max_size, view.jitter)
+    jittered = jittered_size(size, view.min_size, max_size, view.jitter)
     if not crop:
         return jittered
-    height, width = map(min, jittered, resized_size(size, view.min_size, max_size))
+    height, width = map(min, jittered, jittered_size(size, view.min_size, max_size, 1.0))
     return height, width
 
 
@@ -131,11 +131,16 @@ def mapped_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: in
     )
 
 
-def empty_sample(mask_size: int) -> dict[str, np.ndarray]:
-    """The smallest thing with the types of `FIELDS`, for a pipeline that is being shut down."""
+def field_shape(name: str, channels: int, mask_size: int) -> list[int | None]:
+    """Returns the shape of one of `FIELDS` for pictures with so many channels and masks of that side."""
+    return [{"C": channels, "S": mask_size}.get(side, side) for side in FIELDS[name][1]]
+
+
+def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
+    """Makes the smallest thing with the types of `FIELDS`, for a pipeline that is being shut down."""
     return {
-        name: np.ones([mask_size if side == "S" else side or 1 for side in shape], dtype.as_numpy_dtype)
-        for name, (dtype, shape) in FIELDS.items()
+        name: np.ones([side or 1 for side in field_shape(name, channels, mask_size)], dtype.as_numpy_dtype)
+        for name, (dtype, _) in FIELDS.items()
     }
 
 
@@ -154,7 +159,7 @@ def _lay(dataset: CocoDataset, view: View, max_size: int, canvas: tuple[int, int
     truth = dataset.ground_truth(image_id, mask_size=0)
     image = dataset.load_image(image_id)
     size = image.shape[:2]
-    new_size = resized_size(size, view.min_size, max_size, view.jitter)
+    new_size = jittered_size(size, view.min_size, max_size, view.jitter)
     # The sample as a whole is mirrored in the end.
     matrix = placed_map(size, new_size, canvas, view.place, view.angle, mirrored=pasted and view.flip)
     chosen = _choose(len(truth), view.seeds) if pasted else range(len(truth))
@@ -207,7 +212,7 @@ def _sample(dataset, view, image, size, source_map, boxes, labels, masks, droppe
         "image_id": np.int64(dataset.image_ids[view.index]),
         "seeds": view.seeds,
         "flip": np.bool_(view.flip),
-        "pasted_image": np.zeros((1, 1, 3), np.uint8),
+        "pasted_image": np.zeros((1, 1, dataset.channels), np.uint8),
         "pasted_map": _NOWHERE,
         "pasted_colours": np.ones(3, np.float32),
         "covered": np.zeros((0, 0), bool),

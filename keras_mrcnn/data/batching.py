@@ -94,8 +94,8 @@ class BatchPlan:
         self._starts.append(self._starts[-1] + len(full))
 
 
-def evaluation_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
-    """Every image once, ordered by aspect ratio so that a batch's images are alike; only the last may be partial.
+def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
+    """Puts every image into a batch with others of like aspect ratio; only the last batch may be partial.
 
     Args:
         image_sizes: int [n, 2], (h, w) of each image.
@@ -105,7 +105,7 @@ def evaluation_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
         rows of the data set, in batches.
 
     Example:
-        >>> evaluation_batches(np.array([[10, 20], [20, 10], [10, 30]]), 2)
+        >>> aspect_ratio_batches(np.array([[10, 20], [20, 10], [10, 30]]), 2)
         [[1, 0], [2]]
     """
     if batch_size < 1:
@@ -113,6 +113,32 @@ def evaluation_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
     image_sizes = np.asarray(image_sizes).reshape(-1, 2)
     order = np.argsort(image_sizes[:, 1] / image_sizes[:, 0], kind="stable").tolist()
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
+    """Puts every image into a batch with others of exactly its size, so that none is padded for another.
+
+    Args:
+        image_sizes: int [n, 2], (h, w) of each image.
+        batch_size: the most images in a batch.
+
+    Returns:
+        rows of the data set, in batches, ordered by size.
+
+    Example:
+        >>> equal_size_batches(np.array([[10, 20], [20, 10], [10, 20], [10, 20]]), 2)
+        [[0, 2], [3], [1]]
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for row, size in enumerate(np.asarray(image_sizes).reshape(-1, 2).tolist()):
+        rows.setdefault(tuple(size), []).append(row)
+    return [
+        same[start : start + batch_size]
+        for _, same in sorted(rows.items())
+        for start in range(0, len(same), batch_size)
+    ]
 
 
 class SampleDraws(NamedTuple):

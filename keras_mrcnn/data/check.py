@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.data.coco import load_annotations
-from keras_mrcnn.data.images import ImageError, read_image
 from keras_mrcnn.data.records import (
     FAULT_OF,
     annotation_fault,

@@ -17,11 +17,11 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from keras_mrcnn.base.image_files import read_image
+from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.compact_masks import compact_mask
-from keras_mrcnn.data.images import read_image
 from keras_mrcnn.data.records import FAULT_OF, clipped_box
 from keras_mrcnn.data.segmentations import malformed_segmentation
-from keras_mrcnn.structures import GroundTruth
 
 # `compact_masks` has the figures behind it.
 DEFAULT_MASK_SIZE = 56
@@ -35,6 +35,7 @@ class CocoDataset:
         annotation_file: COCO JSON file, or its content as a dict (as `data.check.drop_bad` returns it).
         image_folder: folder that the `file_name` of the images is relative to.
         class_names: names of the classes to use, in any order; None uses all. Objects of other classes are left out.
+        channels: of the pictures: 1 reads them as grey, 3 as RGB, 4 as RGB with alpha.
 
     Raises:
         ValueError: the file is not COCO JSON, a record of it is malformed, or a class name is not in it; one sentence
@@ -53,11 +54,16 @@ class CocoDataset:
     """
 
     def __init__(
-        self, annotation_file: str | Path | dict, image_folder: str | Path, class_names: Sequence[str] | None = None
+        self,
+        annotation_file: str | Path | dict,
+        image_folder: str | Path,
+        class_names: Sequence[str] | None = None,
+        channels: int = 3,
     ):
         content = annotation_file if isinstance(annotation_file, dict) else load_annotations(annotation_file)
         _check_lists(content, "the content that was given")
         self.image_folder = Path(image_folder)
+        self.channels = channels
         self.coco = index_annotations(content)
         categories = _choose_categories(self.coco, class_names)
         self.category_ids = tuple(category["id"] for category in categories)
@@ -75,12 +81,12 @@ class CocoDataset:
         return self.image_folder / self.coco.imgs[image_id]["file_name"]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """Reads an image: uint8 [H, W, 3], RGB, upright.
+        """Reads an image: uint8 [H, W, C], upright.
 
         Raises:
             ValueError: the file is missing or damaged, or has another size than the annotations say; it is named.
         """
-        image = read_image(self.image_path(image_id))
+        image = read_image(self.image_path(image_id), channels=self.channels)
         record = self.coco.imgs[image_id]
         expected = (record["height"], record["width"])
         if image.shape[:2] != expected:

@@ -1,6 +1,6 @@
-"""The tf.data pipelines for training and for evaluation.
+"""The tf.data pipelines for training, validation and evaluation.
 
-An element is one batch, a dict:
+An element of the first two is one batch, a dict:
 
     images          float32 [B, H, W, 3]  normalised; zero-padded right and bottom, H and W multiples of 32
     image_sizes     int32 [B, 2]          (h, w) of the image in it, after the resize
@@ -25,10 +25,11 @@ import tensorflow as tf
 
 from keras_mrcnn.data import batching, transforms
 from keras_mrcnn.data.augmentation import Augmentation, View
-from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, mapped_sample, resized_sample
+from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, field_shape, mapped_sample, resized_sample
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
+from keras_mrcnn.ops import images
 
 _PREFETCHED_BATCHES = 2
 
@@ -74,7 +75,7 @@ def training_dataset(
         dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **shown
     )
     positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
-    batches = _batched(positions, load, make, piece, mask_size, drop_remainder=True)
+    batches = _batched(positions, load, make, piece, dataset.channels, mask_size, drop_remainder=True)
     if piece == batch_size:
         return batches
     sizes = padded_sizes(dataset, plan.sample, batch_size, **shown)
@@ -102,26 +103,29 @@ def single_images(
         finite tf.data.Dataset in the order of `samples`.
     """
     load, make = _augmented(dataset, samples.__getitem__, min_size, max_size, mask_size, seed, **augmentation)
-    return _batched(tf.data.Dataset.range(len(samples)), load, make, 1, mask_size, drop_remainder=False)
+    positions = tf.data.Dataset.range(len(samples))
+    return _batched(positions, load, make, 1, dataset.channels, mask_size, drop_remainder=False)
 
 
-def evaluation_dataset(
+def validation_dataset(
     dataset: CocoDataset,
     *,
     batch_size: int,
     min_size: int,
     max_size: int,
-    mask_size: int = 0,
+    mask_size: int = DEFAULT_MASK_SIZE,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Every image once, without augmentation, in a fixed order that puts similar aspect ratios together.
+    """Gives every image once, without augmentation, for the validation losses of a stage.
+
+    The order is fixed and puts similar aspect ratios together.
 
     Args:
         dataset: images and annotations.
         batch_size: images in a batch; the last batch may have fewer.
         min_size: short side after the resize, pixels.
         max_size: limit of the long side, pixels.
-        mask_size: side of the compact masks, S; evaluation needs none.
+        mask_size: side of the compact masks, S; 0 for none.
         share: whose batches to give: processes take whole batches in turn, so that each is padded as it always is.
 
     Returns:
@@ -131,7 +135,7 @@ def evaluation_dataset(
         ValueError: a setting is out of its range.
     """
     _check_sizes((min_size,), max_size)
-    whole = batching.evaluation_batches(dataset.image_sizes, batch_size)
+    whole = batching.aspect_ratio_batches(dataset.image_sizes, batch_size)
     order = [index for batch in whole[share.index :: share.count] for index in batch]
 
     def load(position: int) -> dict[str, np.ndarray]:
@@ -141,7 +145,57 @@ def evaluation_dataset(
 
     positions = tf.data.Dataset.range(len(order))
     make = partial(_make_sample, augmentation=Augmentation(flip=0.0))
-    return _batched(positions, load, make, batch_size, mask_size, drop_remainder=False)
+    return _batched(positions, load, make, batch_size, dataset.channels, mask_size, drop_remainder=False)
+
+
+def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Share = WHOLE) -> tf.data.Dataset:
+    """Gives every picture once, as it is, for scoring a model.
+
+    Args:
+        dataset: images and annotations.
+        batch_size: the most pictures in a batch; all pictures of a batch have one size, so that none is padded for
+            another and no score depends on the batches.
+        share: whose batches to give; processes take whole batches in turn.
+
+    Returns:
+        finite tf.data.Dataset of known cardinality, of dicts:
+            images     uint8 [B, H, W, C]
+            image_ids  int64 [B]           COCO ids
+            gt_boxes   float32 [B, G, 4]   xyxy pixels of the image, zero-padded
+            gt_labels  int32 [B, G]        1..K, -1 for padding; G >= 1 always
+
+    Raises:
+        ValueError: the batch size is not positive.
+    """
+    batches = batching.equal_size_batches(dataset.image_sizes, batch_size)[share.index :: share.count]
+
+    def load(number: int) -> tuple[np.ndarray, ...]:
+        image_ids = [dataset.image_ids[row] for row in batches[int(number)]]
+        truths = [dataset.ground_truth(image_id, mask_size=0) for image_id in image_ids]
+        rows = max(1, *map(len, truths))
+        boxes = [np.pad(truth.boxes, [(0, rows - len(truth)), (0, 0)]) for truth in truths]
+        labels = [np.pad(truth.labels, (0, rows - len(truth)), constant_values=-1) for truth in truths]
+        images = np.stack([dataset.load_image(image_id) for image_id in image_ids])
+        return images, np.array(image_ids, np.int64), np.stack(boxes), np.stack(labels)
+
+    def nothing() -> tuple[np.ndarray, ...]:
+        shapes = ((1, 1, 1, dataset.channels), (1,), (1, 1, 4), (1, 1))
+        return tuple(np.zeros(shape, dtype.as_numpy_dtype) for shape, (dtype, _) in zip(shapes, fields.values()))
+
+    fields = {
+        "images": (tf.uint8, [None, None, None, dataset.channels]),
+        "image_ids": (tf.int64, [None]),
+        "gt_boxes": (tf.float32, [None, None, 4]),
+        "gt_labels": (tf.int32, [None, None]),
+    }
+    guarded = LoadingGuard(load, nothing)
+
+    def batch(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(guarded, [number], [dtype for dtype, _ in fields.values()])
+        return {name: tf.ensure_shape(value, fields[name][1]) for name, value in zip(fields, values)}
+
+    numbers = tf.data.Dataset.range(len(batches))
+    return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(_PREFETCHED_BATCHES)
 
 
 def reading_error(error: Exception) -> str | None:
@@ -192,19 +246,20 @@ def _batched(
     load: Callable[[int], dict[str, np.ndarray]],
     make: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
     batch_size: int,
+    channels: int,
     mask_size: int,
     drop_remainder: bool,
 ) -> tf.data.Dataset:
     """Places in the stream -> decoded and transformed samples, in parallel but in order -> padded batches."""
     guarded = LoadingGuard(
-        lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(mask_size).values())
+        lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(channels, mask_size).values())
     )
     types = [dtype for dtype, _ in FIELDS.values()]
 
     def sample(position: tf.Tensor) -> dict[str, tf.Tensor]:
         loaded = dict(zip(FIELDS, tf.numpy_function(guarded, [position], types)))
-        for name, (_, shape) in FIELDS.items():
-            loaded[name].set_shape([mask_size if side == "S" else side for side in shape])
+        for name in FIELDS:
+            loaded[name].set_shape(field_shape(name, channels, mask_size))
         return make(loaded)
 
     samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -237,10 +292,10 @@ def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> di
     def shown(image: tf.Tensor, source_map: tf.Tensor, colours: tf.Tensor) -> tf.Tensor:
         if augmentation.colour_jitter:
             image = transforms.change_colours(image, colours)
-        image = transforms.normalise(image)
+        image = images.normalise(image)
         if augmentation.moves_outlines:
             return transforms.warp(image, source_map, loaded["size"])
-        return transforms.resize_to(image, loaded["size"])
+        return images.resize_to(image, loaded["size"])
 
     def paste() -> tf.Tensor:
         pasted = shown(loaded["pasted_image"], loaded["pasted_map"], loaded["pasted_colours"])
@@ -257,7 +312,7 @@ def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> di
     # An image without objects has one row of padding, so that no tensor further on is empty.
     missing = tf.cast(tf.equal(tf.shape(boxes)[0], 0), tf.int32)
     return {
-        "images": transforms.pad_to_multiple(image),
+        "images": images.pad_to_multiple(image),
         "image_sizes": loaded["size"],
         "image_ids": loaded["image_id"],
         "original_sizes": tf.shape(loaded["image"])[:2],

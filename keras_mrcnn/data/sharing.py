@@ -14,7 +14,7 @@ from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
-from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 
 class Share(NamedTuple):

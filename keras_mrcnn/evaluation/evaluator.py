@@ -1,33 +1,53 @@
 """Runs a model over a data set and scores what each stage does.
 
-Shapes: B batch, R proposals, D detections.
+Shapes: B batch, N anchors, R proposals, D detections.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import functools
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
+from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.pipeline import evaluation_dataset
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
 from keras_mrcnn.evaluation.rpn_metrics import RPNMetrics
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.targets.rpn_targets import label_anchors
 
 STAGES = ("rpn", "box", "mask")
-UNKNOWN = -1  # stands for the category id that a class has not got; leaves with the detections of the class
+
+Batch = dict[str, np.ndarray]
 
 
-def evaluate_model(model, dataset, batches, stages=STAGES, progress=True, workers=None):
+def evaluate_model(
+    model: MaskRCNN,
+    dataset: CocoDataset,
+    stages: Sequence[str] = STAGES,
+    *,
+    batch_size: int = 1,
+    progress: bool = True,
+    workers: Any = None,
+) -> tuple[dict[str, dict], list[dict]]:
     """Scores the stages of a model on a data set. Devices and workers take whole batches in turn.
+
+    Pictures go the way that `MaskRCNN.predict` takes, so the scores are those of its detections, whoever asks.
 
     Args:
         model: `MaskRCNN`.
-        dataset: `CocoDataset`, whose classes the model knows by name. The model may know others: what it finds of these
-            is left out.
-        batches: `evaluation_dataset` of it; where several workers evaluate together, this one's share.
+        dataset: `CocoDataset`, whose classes the model knows by name. The model may know others: its detections of
+            these are left out.
         stages: which of "rpn", "box" and "mask" to score.
+        batch_size: the most pictures of one size that go through the network at once.
         progress: whether to show a progress bar.
         workers: `Workers` that evaluate together; by default this process alone, on the current strategy's devices.
 
@@ -42,14 +62,17 @@ def evaluate_model(model, dataset, batches, stages=STAGES, progress=True, worker
     _check(model, dataset, stages)
     strategy = tf.distribute.get_strategy() if workers is None else workers.strategy
     devices = strategy.num_replicas_in_sync if workers is None else workers.share.devices
-    outputs, total = _run(model, batches, stages, strategy, devices), int(batches.cardinality())
+    share = {} if workers is None else {"share": workers.share}
+    batches = evaluation_dataset(dataset, batch_size=batch_size, **share)
+    outputs = _run(model, batches, stages, strategy, devices)
+    total = int(batches.cardinality())
     bar = tqdm(outputs, "evaluate", total, unit="batch", disable=None if progress else True, leave=False)
-    found = _collect(bar, stages, model.config.class_names, dict(zip(dataset.class_names, dataset.category_ids)))
-    everything = [found] if workers is None else workers.exchange(found)
+    own = _collect(bar, stages, model, dict(zip(dataset.class_names, dataset.category_ids)))
+    every = [own] if workers is None else workers.exchange(own)
     rpn = RPNMetrics()
-    for part, _ in everything:
+    for part, _ in every:
         rpn.merge(part)
-    in_turn = itertools.zip_longest(*(of_batches for _, of_batches in everything), fillvalue=())
+    in_turn = itertools.zip_longest(*(of_batches for _, of_batches in every), fillvalue=())
     results = [result for of_batches in in_turn for of_batch in of_batches for result in of_batch]
     scores = {}
     if "rpn" in stages:
@@ -62,8 +85,14 @@ def evaluate_model(model, dataset, batches, stages=STAGES, progress=True, worker
     return scores, results
 
 
-def _run(model, batches, stages, strategy, devices):
-    """Each batch, and the outputs of `_run_step` for it, both in NumPy; the devices take one batch each at a time."""
+def _run(
+    model: MaskRCNN,
+    batches: tf.data.Dataset,
+    stages: Sequence[str],
+    strategy: tf.distribute.Strategy,
+    devices: int,
+) -> Iterator[tuple[Batch, Batch]]:
+    """Yields each batch and the outputs of `_run_step` for it, in NumPy; the devices take one batch each at a time."""
 
     @functools.partial(tf.function, input_signature=[[batches.element_spec] * devices])
     def step(group):
@@ -84,57 +113,40 @@ def _run(model, batches, stages, strategy, devices):
             yield tf.nest.map_structure(lambda x: x.numpy(), (batch, outputs))
 
 
-def _collect(outputs, stages, names, ids):
+def _collect(
+    outputs: Iterable[tuple[Batch, Batch]], stages: Sequence[str], model: MaskRCNN, data_ids: dict[str, int]
+) -> tuple[RPNMetrics, list[list[dict]]]:
     """What `_run` gives -> `RPNMetrics`, and for each batch a list of its detections in COCO's format."""
-    rpn, found = RPNMetrics(), []
-    ids_of_labels = [ids.get(name, UNKNOWN) for name in names]
+    rpn, results = RPNMetrics(), []
+    class_names = dict(zip(model.config.category_ids, model.config.class_names))
     for batch, output in outputs:
-        sizes, originals, image_ids = batch["image_sizes"], batch["original_sizes"], batch["image_ids"]
+        image_ids = batch["image_ids"]
         if "rpn" in stages:
-            boxes = output["proposals"] * _scale(sizes, originals)[:, None, :]
             rpn.update_anchors(output["anchor_labels"], output["objectness"])
-            rpn.update_proposals(image_ids, boxes, output["proposal_scores"], output["proposal_count"])
-        if "boxes" in output:
-            results = []
-            detected = split_batch(output, sizes, originals, names, ids_of_labels)
-            for image_id, detections in zip(image_ids.tolist(), detected):
-                known = [name in ids for name in detections.class_names]
-                results.extend(detections[known].to_coco(image_id))
-            found.append(results)
-    return rpn, found
-
-
-def split_batch(outputs, image_sizes, original_sizes, class_names, category_ids):
-    """One `Detections` for each image of a batch, in pixels of the original image.
-
-    Args:
-        outputs: dict of arrays as `MaskRCNN` returns them; masks may be missing.
-        image_sizes: int [B, 2], height and width in the network's input, pixels.
-        original_sizes: int [B, 2], height and width of the originals, pixels.
-        class_names, category_ids: of labels 1..K.
-    """
-    scale = _scale(image_sizes, original_sizes)
-    names, ids = np.array(["", *class_names], object), np.array([0, *category_ids], np.int32)
-    found = []
-    for row, count in enumerate(outputs["valid"]):
-        labels = outputs["labels"][row, :count]
-        masks = outputs["masks"][row, :count] if "masks" in outputs else None
-        found.append(
-            Detections(
-                boxes=outputs["boxes"][row, :count] * scale[row],
-                scores=outputs["scores"][row, :count],
-                category_ids=ids[labels],
-                class_names=tuple(names[labels]),
-                masks=masks,
-                image_size=tuple(int(side) for side in original_sizes[row]),
+            rpn.update_proposals(
+                image_ids, output["proposals"], output["proposal_scores"], output["proposal_count"]
             )
-        )
-    return found
+        if "boxes" in output:
+            of_batch = []
+            for row, image_id in enumerate(image_ids.tolist()):
+                arrays = {name: output[name][row] for name in OUTPUT_NAMES if name in output}
+                detections = Detections.from_outputs(arrays, class_names, batch["images"].shape[1:3])
+                of_batch.extend(with_ids_of(data_ids, detections).to_coco(image_id))
+            results.append(of_batch)
+    return rpn, results
 
 
-def _run_step(model, batch, stages):
-    """The model's steps one after the other, none computed twice."""
-    images, image_sizes, settings = batch["images"], batch["image_sizes"], model.config.rpn
+def with_ids_of(data_ids: dict[str, int], detections: Detections) -> Detections:
+    """Returns the detections of the classes in `data_ids`, a dict of name to category id, with those category ids."""
+    known = detections[np.array([name in data_ids for name in detections.class_names], bool)]
+    ids = np.array([data_ids[name] for name in known.class_names], np.int32)
+    return dataclasses.replace(known, category_ids=ids)
+
+
+def _run_step(model: MaskRCNN, batch: dict[str, tf.Tensor], stages: Sequence[str]) -> dict[str, tf.Tensor]:
+    """The model's steps one after the other, none computed twice; boxes in pixels of the pictures."""
+    inputs, settings = model.preprocess(batch["images"]), model.config.rpn
+    images, image_sizes, picture_size = inputs["images"], inputs["image_sizes"], tf.shape(batch["images"])[1:3]
     features = model.extract_features(images)
     objectness, deltas, anchors = model.score_anchors(features, images)
     proposals = model.proposals(objectness, deltas, anchors, image_sizes)
@@ -142,7 +154,7 @@ def _run_step(model, batch, stages):
     if "rpn" in stages:
         labels, _ = label_anchors(
             tf.concat(anchors, axis=0),
-            batch["gt_boxes"],
+            scale_boxes(batch["gt_boxes"], picture_size, image_sizes[0]),
             batch["gt_labels"],
             positive_iou=settings.positive_iou,
             negative_iou=settings.negative_iou,
@@ -150,25 +162,20 @@ def _run_step(model, batch, stages):
         outputs.update(
             anchor_labels=labels,
             objectness=tf.concat(objectness, axis=1),
-            proposals=proposals.boxes,
+            proposals=scale_boxes(proposals.boxes, image_sizes[0], picture_size),
             proposal_scores=proposals.scores,
             proposal_count=proposals.valid,
         )
     if {"box", "mask"} & set(stages):
         detections = model.predict_boxes(features, proposals, image_sizes)
-        outputs.update(detections._asdict())
+        final = detections._asdict()
         if "mask" in stages:
-            outputs["masks"] = model.predict_masks(features, detections)
+            final["masks"] = model.predict_masks(features, detections)
+        outputs.update(model.postprocess(final, image_sizes[0], picture_size))
     return outputs
 
 
-def _scale(image_sizes, original_sizes):
-    """Factors float32 [B, 4] that take xyxy boxes of the input to the original."""
-    ratio = np.asarray(original_sizes, np.float32) / np.asarray(image_sizes, np.float32)
-    return ratio[:, [1, 0, 1, 0]]
-
-
-def _check(model, dataset, stages):
+def _check(model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str]) -> None:
     unknown = set(stages) - set(STAGES)
     if unknown:
         raise ValueError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")

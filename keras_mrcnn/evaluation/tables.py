@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.base.atomic_files import atomic_write
 
 PER_CLASS = "per_class"
 STAGE_TITLES = {"rpn": "RPN"}
@@ -61,7 +61,7 @@ def write_json(path: str | os.PathLike, metrics: Mapping) -> None:
     path = Path(path)
     text = json.dumps(_plain(metrics), indent=2, allow_nan=False, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

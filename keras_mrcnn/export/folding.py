@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")
 
@@ -21,7 +21,7 @@ def fold_norms(model, precision="float32"):
 
     Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
     """
-    folded = MaskRCNN(_without_batch_norms(model.config), precision)
+    folded = MaskRCNN(_without_batch_norms(model.config), dtype=precision)
     for source, target in zip(_conv_norms(model), _conv_norms(folded)):
         if source.norm is not None and target.norm is None:
             _fill([target.conv.kernel, target.conv.bias], _folded(source))

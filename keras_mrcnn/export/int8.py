@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from keras_mrcnn.export.detector import ExportError
 from keras_mrcnn.export.onnx import write_model
+from keras_mrcnn.mask_rcnn.detector import ExportError
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 # What integers can go through between two products.

@@ -14,7 +14,7 @@ import yaml
 from keras_mrcnn import __version__
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
-from keras_mrcnn.models.mask_rcnn import MASK_POOL
+from keras_mrcnn.layers.roi_align import MASK_POOL
 
 SCORED = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
 # Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.

@@ -6,11 +6,11 @@ import logging
 import os
 from pathlib import Path
 
-from keras_mrcnn.export.detector import Detector, ExportError
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.mask_rcnn.detector import Detector, ExportError
 
 OPSET = 17
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
@@ -62,7 +62,7 @@ def write_model(proto, path, metadata):
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
 

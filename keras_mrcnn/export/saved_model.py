@@ -9,11 +9,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_mrcnn.export.detector import Detector, ExportError
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.warmup import usual_requests, write_warmup
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.mask_rcnn.detector import Detector, ExportError
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -60,7 +60,7 @@ def export_saved_model(model, folder, version=None, precision="float32", metrics
     if target.exists():
         raise ExportError(f"{target} exists: choose another version, or leave it out to get the next free one")
     # TensorFlow Serving looks for numbers, so it does not see the temporary folder.
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         card = model_card(model, name=folder.name, variant=precision, metrics=metrics)
         _save(model, temporary, precision, card)
         write_warmup(temporary, usual_requests(model.config.min_size, model.config.max_size), folder.name)

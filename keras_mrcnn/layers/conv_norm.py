@@ -47,6 +47,7 @@ class ConvNorm(keras.layers.Layer):
         )
         self.norm = None if norm is None else make_norm(norm, channels, epsilon, "norm")
         self.has_statistics = norm in ("bn", "sync_bn")
+        self.is_affine = norm in (None, "frozen_bn")  # one convolution with a bias then does it all
 
     def build(self, input_shape):
         # The padding counts: on a map of two rows a 3x3 kernel would not fit without it.
@@ -60,13 +61,29 @@ class ConvNorm(keras.layers.Layer):
             x = self.pad(x)
         if self.step > 1:
             x = x[:, :: self.step, :: self.step]
+        if self.is_affine:
+            kernel, bias = self.kernel_and_bias(x.dtype)
+            return tf.nn.bias_add(self.conv.convolution_op(x, kernel), bias)
         x = self.conv(x)
-        if self.norm is None:
-            return x
         return self.norm(x, training=training) if self.has_statistics else self.norm(x)
 
-    def interior(self, x):
-        """What `call` gives at the places of `x` whose whole neighbourhood is in `x`; for stride 1 and frozen norms.
+    def kernel_and_bias(self, dtype) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns kernel [k, k, in, out] and bias [out] with the frozen norm in them, rounded to `dtype`.
+
+        Scaling the kernel costs less than scaling the whole map, and gives the same gradients.
+
+        Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
+        """
+        kernel = tf.convert_to_tensor(self.conv.kernel)
+        if self.norm is None:
+            bias = tf.convert_to_tensor(self.conv.bias)
+        else:
+            scale, bias = self.norm.scale_and_offset()
+            kernel = tf.cast(kernel, scale.dtype) * scale
+        return tf.cast(kernel, dtype), tf.cast(bias, dtype)
+
+    def call_inside(self, x):
+        """Computes what `call` gives where the whole neighbourhood is in `x`; for stride 1 and frozen norms.
 
         Args:
             x: float [B, H, W, C].
@@ -74,8 +91,5 @@ class ConvNorm(keras.layers.Layer):
         Returns:
             float [B, H - k + 1, W - k + 1, channels] for a kernel of k x k.
         """
-        kernel = tf.cast(tf.convert_to_tensor(self.conv.kernel), x.dtype)
-        x = tf.nn.conv2d(x, kernel, 1, "VALID")
-        if self.norm is None:
-            return x + tf.cast(tf.convert_to_tensor(self.conv.bias), x.dtype)
-        return self.norm(x)
+        kernel, bias = self.kernel_and_bias(x.dtype)
+        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)

@@ -32,10 +32,14 @@ class FrozenBatchNormalization(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
+        scale, offset = self.scale_and_offset()
+        return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+
+    def scale_and_offset(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns what the layer multiplies each channel by and what it adds: float32 [C] each."""
         variance = tf.convert_to_tensor(self.moving_variance)
         scale = tf.convert_to_tensor(self.gamma) * tf.math.rsqrt(variance + tf.cast(self.epsilon, variance.dtype))
-        offset = tf.convert_to_tensor(self.beta) - tf.convert_to_tensor(self.moving_mean) * scale
-        return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+        return scale, tf.convert_to_tensor(self.beta) - tf.convert_to_tensor(self.moving_mean) * scale
 
     def compute_output_shape(self, input_shape):
         return input_shape

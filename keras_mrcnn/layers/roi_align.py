@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from keras_mrcnn.ops import boxes as box_ops
 
+# Sides of the maps that the box head and the mask head take.
+BOX_POOL, MASK_POOL = 7, 14
 SAMPLES = 2  # sampling points an axis in a bin
 CANONICAL_LEVEL = 4  # where an RoI of the canonical side belongs: P4
 

@@ -3,6 +3,8 @@
 Shapes: B batch, H W of the input.
 """
 
+import itertools
+
 import keras
 
 from keras_mrcnn.layers.conv_norm import ConvNorm
@@ -92,21 +94,27 @@ class ResNet(keras.Model):
         # After a ReLU nothing is below zero, so zero padding serves the maximum as well as minus infinity.
         self.pool_pad = keras.layers.ZeroPadding2D(1)
         self.pool = keras.layers.MaxPooling2D(3, strides=2)
-        self.stages = []
-        for stage, count in enumerate(counts[: stages - 1]):
-            blocks = [
-                ResidualBlock(
-                    base * 2**stage,
-                    stride=2 if stage > 0 and index == 0 else 1,
-                    bottleneck=bottleneck,
-                    project=index == 0 and (stage > 0 or bottleneck),
-                    stride_in=stride_in,
-                    name=f"stage{stage + 2}_block{index + 1}",
-                    **norms,
-                )
-                for index in range(count)
-            ]
-            self.stages.append(blocks)
+        self.counts = counts[: stages - 1]
+        # One flat list, for Keras saves no weights of lists in lists.
+        self.blocks = [
+            ResidualBlock(
+                base * 2**stage,
+                stride=2 if stage > 0 and index == 0 else 1,
+                bottleneck=bottleneck,
+                project=index == 0 and (stage > 0 or bottleneck),
+                stride_in=stride_in,
+                name=f"stage{stage + 2}_block{index + 1}",
+                **norms,
+            )
+            for stage, count in enumerate(self.counts)
+            for index in range(count)
+        ]
+
+    @property
+    def stages(self) -> list[list[ResidualBlock]]:
+        """The blocks of stage 2, of stage 3, and so on."""
+        ends = list(itertools.accumulate(self.counts))
+        return [list(self.blocks[end - count : end]) for count, end in zip(self.counts, ends)]
 
     def call(self, images, training=False):
         x = self.relu(self.stem(images, training=training))

@@ -65,9 +65,9 @@ def _score_level(layer, rpn, fmap, images, anchors):
     first_cells = tf.cast(images, tf.int32) * size[0] * size[1]
     flat = first_cells[:, None, None] + near_rows[:, :, None] * size[1] + near_columns[:, None, :]
     x = tf.gather(tf.reshape(fmap, [-1, fmap.shape[-1]]), flat) * inside
-    x = layer.interior(x)
+    x = layer.call_inside(x)
     for index, conv in enumerate(rpn.convs, start=1):
-        x = tf.nn.relu(conv.interior(x * inside[:, index:-index, index:-index]))
+        x = tf.nn.relu(conv.call_inside(x * inside[:, index:-index, index:-index]))
     logits = tf.cast(rpn.objectness(x), tf.float32)[:, 0, 0]
     deltas = tf.reshape(tf.cast(rpn.deltas(x), tf.float32), [-1, per_cell, 4])
     logits, deltas = (tf.gather(values, anchor_of_cell, batch_dims=1) for values in (logits, deltas))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_mrcnn.base.image_size import resized_size
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.data import transforms
 from keras_mrcnn.layers.anchors import cell_anchors
+from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 
 def best_anchor_ious(boxes: np.ndarray, image_sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
@@ -30,7 +31,7 @@ def best_anchor_ious(boxes: np.ndarray, image_sizes: np.ndarray, config: ModelCo
         return best
     sizes = resized_sizes(image_sizes, config)
     boxes = scale_boxes(boxes, image_sizes, sizes)
-    padded = -(-sizes // transforms.SIZE_MULTIPLE) * transforms.SIZE_MULTIPLE
+    padded = -(-sizes // SIZE_MULTIPLE) * SIZE_MULTIPLE
     for grid, level_sizes in zip(_grids(padded, config.neck.kind), config.anchor_sizes):
         for anchor in cell_anchors(level_sizes, config.rpn.aspect_ratios):
             best = np.maximum(best, _best_of_grid(boxes, anchor, grid, padded // grid))
@@ -40,7 +41,7 @@ def best_anchor_ious(boxes: np.ndarray, image_sizes: np.ndarray, config: ModelCo
 def resized_sizes(image_sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
     """Returns the size int [G, 2] at which the model sees images of these sizes, int [G, 2], before padding."""
     height, width = np.asarray(image_sizes, np.int32).T
-    return transforms.resized_size(height, width, config.min_size, config.max_size).numpy().T
+    return np.stack(resized_size(height, width, config.min_size, config.max_size), axis=-1)
 
 
 def scale_boxes(boxes: np.ndarray, old_sizes: np.ndarray, new_sizes: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import jinja2
 import yaml
 
 from keras_mrcnn import __version__
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.evaluation.curves import confusion_matrix, precision_recall_curves
 from keras_mrcnn.evaluation.errors import analyse_errors
 from keras_mrcnn.report import charts, data_section, score_sections, tables
@@ -18,7 +19,6 @@ from keras_mrcnn.report.panels import PictureViews
 from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
 from keras_mrcnn.report.statistics import DataStatistics
-from keras_mrcnn.whole_files import written_whole
 
 # The parts of the page in their order: name of its anchor, title.
 SECTIONS = {
@@ -158,6 +158,6 @@ def _environment() -> jinja2.Environment:
 
 def _write(out: Path, text: str) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return out

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_mrcnn.detection_outputs import OUTPUT_NAMES, to_detections
-from keras_mrcnn.serving.images import ImageError, Picture, to_rgb
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.base.image_files import ImageError, Picture, read_image
+from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 
 METADATA = ("class_names", "category_ids", "config", "version")
 INPUT_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
@@ -76,7 +75,7 @@ class OnnxPredictor:
         Raises:
             ImageError: the image cannot be read, or is an array of another kind; the message names it.
         """
-        (found,) = self._detect(to_rgb(image)[None])
+        (found,) = self._detect(read_image(image)[None])
         return found
 
     def batch(self, images: Iterable[Picture], batch_size: int = 8) -> list[Detections]:
@@ -98,7 +97,7 @@ class OnnxPredictor:
             raise ImageError("batch takes a list of images; for one image call the predictor itself")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
-        pixels = [to_rgb(image, f"images[{number}]") for number, image in enumerate(images)]
+        pixels = [read_image(image, f"images[{number}]") for number, image in enumerate(images)]
         by_size: dict[tuple[int, ...], list[int]] = {}
         for number, image in enumerate(pixels):
             by_size.setdefault(image.shape, []).append(number)
@@ -115,7 +114,8 @@ class OnnxPredictor:
         outputs = dict(zip(OUTPUT_NAMES, self._session.run(OUTPUT_NAMES, inputs)))
         names = dict(zip(self.category_ids, self.class_names))
         for row in range(len(images)):
-            yield to_detections({name: value[row] for name, value in outputs.items()}, names, images.shape[1:3])
+            arrays = {name: value[row] for name, value in outputs.items()}
+            yield Detections.from_outputs(arrays, names, images.shape[1:3])
 
 
 def _open(path, threads, providers):

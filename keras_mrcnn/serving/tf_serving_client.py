@@ -10,13 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.base.image_files import ImageError, read_image
+from keras_mrcnn.base.records import Detections
+from keras_mrcnn.base.silent_pillow import silent_pillow
 from keras_mrcnn.serving.grpc_channel import GrpcModel
-from keras_mrcnn.serving.images import ImageError, to_rgb
 from keras_mrcnn.serving.rest import RestModel
 from keras_mrcnn.serving.served_model import ModelSpec, ServingError, one_line
-from keras_mrcnn.silent_pillow import silent_pillow
-from keras_mrcnn.structures import Detections
 
 _PROTOCOLS = {"rest": RestModel, "grpc": GrpcModel}
 # What the server decodes to the same pixels as Pillow. Other kinds are decoded here and sent as PNG.
@@ -150,7 +149,7 @@ class TFServingClient:
                 f"class_names has {sorted(names)}; give the class names of that model"
             )
         try:
-            return to_detections(outputs, names, image_size)
+            return Detections.from_outputs(outputs, names, image_size)
         except ValueError as error:
             raise self._spec.strange(f"has other shapes than our models give ({one_line(error)})") from error
 
@@ -174,7 +173,7 @@ def encode_image(image, name: str = "image") -> tuple[bytes, tuple[int, int]]:
     size = None if content is None else _size_if_sent_as_it_is(content)
     if size:
         return content, size
-    pixels, file = to_rgb(_opened(image, name) if isinstance(image, bytes) else image, name), io.BytesIO()
+    pixels, file = read_image(_opened(image, name) if isinstance(image, bytes) else image, name), io.BytesIO()
     # The quickest level: a file a little larger costs less than the time to make it smaller.
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue(), pixels.shape[:2]

@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.base.atomic_files import atomic_write
 
 _HEADERS = threading.Lock()
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
@@ -37,7 +37,7 @@ def make_folder(folder):
 def write_arrays(path, arrays):
     """Writes a dict of arrays. Raises `CacheError`."""
     try:
-        with written_whole(path) as temporary, open(temporary, "wb") as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
     except OSError as error:
         raise CacheError(

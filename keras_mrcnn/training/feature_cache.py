@@ -20,7 +20,7 @@ from keras_mrcnn.data.batching import PlannedSample, draw_sample
 from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.pipeline import padded_batches, single_images
 from keras_mrcnn.data.sharing import WHOLE, pad_pieces, padded_sizes
-from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+from keras_mrcnn.ops.images import SIZE_MULTIPLE
 from keras_mrcnn.training.cache_files import CacheError, is_whole, make_folder, read_arrays, write_arrays
 from keras_mrcnn.training.frozen_part import frozen_outputs
 

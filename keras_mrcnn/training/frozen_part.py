@@ -8,8 +8,8 @@ Shapes: B batch, H W of the padded input, R proposals.
 
 import tensorflow as tf
 
-from keras_mrcnn.data.transforms import SIZE_MULTIPLE
 from keras_mrcnn.layers.proposals import Proposals
+from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 
 def frozen_outputs(model, images, image_sizes):

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from keras_mrcnn.config import save_config
 from keras_mrcnn.data.check import DataError
-from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error
+from keras_mrcnn.data.pipeline import reading_error
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.batches import StageBatches
 from keras_mrcnn.training.cache_files import CacheError, cache_reading_error
 from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss, addons_callbacks
@@ -83,7 +83,7 @@ class StagedTrainer:
             tf.config.experimental.enable_op_determinism()
         self.precision = resolve_precision(self.config.train.precision)
         with self.strategy.scope():
-            self.model = MaskRCNN(self.config.model, self.precision)
+            self.model = MaskRCNN(self.config.model, dtype=self.precision)
         if resume:
             restore_model(self.checkpoint, self.model)
         else:
@@ -199,16 +199,14 @@ class StagedTrainer:
     def _score(self, name, facts):
         self._facts()[name] = facts
         if self.val_data is not None:
-            batches = evaluation_dataset(
-                self.val_data,
-                batch_size=self.config.data.eval_batch_size,
-                min_size=self.config.model.min_size,
-                max_size=self.config.model.max_size,
-                share=self.workers.share,
-            )
             with reading_errors():
                 scores, _ = evaluate_model(
-                    self.model, self.val_data, batches, SCORED[name], bool(self.verbose), self.workers
+                    self.model,
+                    self.val_data,
+                    SCORED[name],
+                    batch_size=self.config.data.eval_batch_size,
+                    progress=bool(self.verbose),
+                    workers=self.workers,
                 )
             self.metrics.update(scores)
             self._say(format_table(scores))

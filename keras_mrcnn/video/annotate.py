@@ -17,12 +17,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from keras_mrcnn.detection_outputs import to_detections
-from keras_mrcnn.export.detector import Detector
-from keras_mrcnn.structures import Detections
-from keras_mrcnn.video.background import ctrl_c_sets, in_background
+from keras_mrcnn.base.background import ctrl_c_sets, in_background
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.video.frame import Frame, VideoError
 from keras_mrcnn.video.tracks import ColourTracks
 from keras_mrcnn.video.writer import VideoWriter, check_target
@@ -106,16 +103,10 @@ def draw_tracked(image: np.ndarray, detections: Detections, tracks: ColourTracks
 
 
 def _detect(model, frames, batch_size: int, stop: threading.Event) -> Generator[tuple[Frame, Detections], None, None]:
-    """Gives every frame with what is found in it."""
-    detector = Detector(model)
-    names = dict(zip(detector.category_ids, detector.class_names))
+    """Gives every frame with the detections in it."""
     with closing(in_background(iter(frames), 2 * batch_size, stop)) as decoded:
         for batch in batches(decoded, batch_size):
-            images = np.stack([frame.image for frame in batch])
-            found = {name: value.numpy() for name, value in detector.detect(tf.constant(images)).items()}
-            for row, frame in enumerate(batch):
-                record = {name: value[row] for name, value in found.items()}
-                yield frame, to_detections(record, names, images.shape[1:3])
+            yield from zip(batch, model.predict([frame.image for frame in batch], batch_size))
 
 
 def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:

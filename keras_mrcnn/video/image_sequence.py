@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from keras_mrcnn.data.images import ImageError, read_image
+from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.video.frame import Frame, VideoError
 
 NUMBER = re.compile(r"%(?:0(\d+))?d")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_mrcnn.structures import Detections, MaskPatch
+from keras_mrcnn.base.records import Detections, MaskPatch
 
 MIN_IOU = 0.3  # below this, two are not the same object
 OTHER_CLASS = 0.5  # weight of an IoU between two classes: the detector may change its mind, but seldom

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from skimage.measure import find_contours
 
-from keras_mrcnn.structures import MaskPatch
+from keras_mrcnn.base.records import MaskPatch
 from keras_mrcnn.visualize.labels import draw_labels
 from keras_mrcnn.visualize.palette import Colour
 

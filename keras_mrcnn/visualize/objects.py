@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.visualize.canvas import Pen, checked_image, draw_objects, pen_for
 from keras_mrcnn.visualize.figures import Panel, counted, panel_figure
 from keras_mrcnn.visualize.palette import choose_colours

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.visualize.canvas import Pen, checked_image
 from keras_mrcnn.visualize.figures import RASTER_DPI
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 
 
 @dataclass(frozen=True, eq=False, repr=False)

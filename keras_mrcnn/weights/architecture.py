@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.models.mask_rcnn import BOX_POOL
+from keras_mrcnn.layers.roi_align import BOX_POOL
 from keras_mrcnn.models.resnet import ARCHITECTURES
 from keras_mrcnn.weights.coco_classes import COCO_CLASS_NAMES
 

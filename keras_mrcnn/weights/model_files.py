@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights import architecture, keras_applications, torch_files
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (

@@ -7,8 +7,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.weights.names import named_weights
-from keras_mrcnn.whole_files import written_whole
 
 
 class WeightsError(ValueError):
@@ -64,7 +64,7 @@ def write_safetensors(path, tensors, metadata):
     # Not by safetensors itself: its files are for their owner's eyes alone, and a killed process leaves them behind
     # under random names. These are large and written again and again, so what is left must not pile up.
     content = save(tensors, metadata)
-    with written_whole(path, only_writer=True) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path, only_writer=True) as temporary, open(temporary, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())  # a name may outlive a power cut that its content does not

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.weights.native import WeightsError
-from keras_mrcnn.whole_files import written_whole
 
 OLDEST_TORCH = (2, 6)  # older ones can be made to run code by `weights_only` too (CVE-2025-32434)
 SUFFIXES = (".pth", ".pt")
@@ -80,7 +80,7 @@ def write_state_dict(path, tensors):
     state = collections.OrderedDict((name, torch.from_numpy(np.array(value))) for name, value in tensors.items())
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 

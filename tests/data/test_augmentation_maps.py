@@ -1,29 +1,25 @@
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_mrcnn.data.augmentation_maps import (
     corners_of,
     extent,
     inverse_map,
+    jittered_size,
     keeps_axes,
     map_points,
     placed_map,
-    resized_size,
 )
-from keras_mrcnn.data.transforms import resized_size as resized_size_in_tensorflow
 
 SIDE = st.integers(1, 2000)
 
 
-@settings(max_examples=100, deadline=None)
-@given(SIDE, SIDE, st.integers(32, 1000), st.integers(0, 1000), st.floats(0.1, 2.0))
-def test_sizes_are_those_of_the_tensorflow_function(height, width, min_size, more, jitter):
-    factor = tf.constant(jitter, tf.float64)
-    wanted = resized_size_in_tensorflow(height, width, min_size, min_size + more, factor).numpy().tolist()
-    assert list(resized_size((height, width), min_size, min_size + more, jitter)) == wanted
+def test_jitter_multiplies_both_limits():
+    assert jittered_size((100, 200), 100, 400, 1.5) == (150, 300)
+    assert jittered_size((161, 200), 800, 1333, 1.0) == (799, 993)
+    assert jittered_size((10, 4000), 8, 16, 0.01) == (1, 1)
 
 
 def test_resize_has_a_factor_for_each_axis():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_maps import placed_map
 from keras_mrcnn.data.augmentation_objects import (
@@ -14,7 +15,6 @@ from keras_mrcnn.data.augmentation_objects import (
 from keras_mrcnn.data.augmentation_samples import mapped_sample
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.structures import GroundTruth
 
 SIZE = (40, 60)
 SQUARE = [np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]])]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_mrcnn.data.batching import BatchPlan, PlannedSample, draw_sample, evaluation_batches
+from keras_mrcnn.data.batching import BatchPlan, PlannedSample, aspect_ratio_batches, draw_sample, equal_size_batches
 
 SIZES = st.lists(st.tuples(st.integers(1, 100), st.integers(1, 100)), min_size=1, max_size=25)
 BATCH = st.integers(1, 6)
@@ -77,24 +77,32 @@ def test_places_may_be_asked_in_any_order():
 def test_no_images(sizes):
     with pytest.raises(ValueError, match="no images to train on"):
         BatchPlan(sizes, 2, 0)
-    assert evaluation_batches(sizes, 2) == []
+    assert aspect_ratio_batches(sizes, 2) == []
 
 
 def test_bad_batch_size():
     with pytest.raises(ValueError, match="batch_size is 0"):
         BatchPlan(np.array([[1, 1]]), 0, 0)
     with pytest.raises(ValueError, match="batch_size is -1"):
-        evaluation_batches(np.array([[1, 1]]), -1)
+        aspect_ratio_batches(np.array([[1, 1]]), -1)
 
 
 @given(SIZES, BATCH)
-def test_evaluation_sees_every_image_once(sizes, batch_size):
-    batches = evaluation_batches(np.array(sizes), batch_size)
+def test_batches_by_aspect_ratio_hold_every_image_once(sizes, batch_size):
+    batches = aspect_ratio_batches(np.array(sizes), batch_size)
     order = [index for batch in batches for index in batch]
     assert sorted(order) == list(range(len(sizes)))
     assert all(len(batch) == batch_size for batch in batches[:-1])
     ratios = [sizes[index][1] / sizes[index][0] for index in order]
     assert ratios == sorted(ratios)
+
+
+@given(SIZES, BATCH)
+def test_batches_of_one_size_hold_every_image_once(sizes, batch_size):
+    batches = equal_size_batches(np.array(sizes), batch_size)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(sizes)))
+    assert all(len(batch) <= batch_size and len({tuple(sizes[index]) for index in batch}) == 1 for batch in batches)
+    assert equal_size_batches([], batch_size) == []
 
 
 def test_draws_depend_on_seed_epoch_and_image_only():

@@ -8,10 +8,10 @@ import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from keras_mrcnn.data import transforms
+from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset, reading_error, training_dataset
-from keras_mrcnn.structures import GroundTruth
+from keras_mrcnn.data.pipeline import reading_error, training_dataset, validation_dataset
+from keras_mrcnn.ops import images as image_ops
 
 SETTINGS = {"batch_size": 2, "min_size": 48, "max_size": 96, "mask_size": 8, "seed": 5}
 EVERYTHING = {
@@ -60,8 +60,8 @@ def test_element_spec(dataset):
     }
 
 
-def test_evaluation_batch_by_hand(dataset):
-    batches = evaluation_dataset(dataset, batch_size=3, min_size=80, max_size=200, mask_size=8)
+def test_validation_batch_by_hand(dataset):
+    batches = validation_dataset(dataset, batch_size=3, min_size=80, max_size=200, mask_size=8)
     assert batches.cardinality().numpy() == 2
     first, second = take(batches, 5)
     # By aspect ratio: image 5 (48 / 64), 9 (1), 3 and 8 (60 / 40).
@@ -82,7 +82,7 @@ def test_evaluation_batch_by_hand(dataset):
 
 
 def test_pixels_are_normalised_and_resized(dataset):
-    batches = evaluation_dataset(dataset, batch_size=1, min_size=40, max_size=200, mask_size=8)
+    batches = validation_dataset(dataset, batch_size=1, min_size=40, max_size=200, mask_size=8)
     (sample,) = by_image(take(batches, 4))[3]
     pixels = dataset.load_image(3) / 255.0
     wanted = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -90,7 +90,7 @@ def test_pixels_are_normalised_and_resized(dataset):
 
 
 def test_image_without_objects_has_one_row_of_padding(dataset):
-    (sample,) = by_image(take(evaluation_dataset(dataset, batch_size=1, min_size=48, max_size=96), 4))[9]
+    (sample,) = by_image(take(validation_dataset(dataset, batch_size=1, min_size=48, max_size=96), 4))[9]
     assert sample["gt_labels"].tolist() == [-1]
     assert sample["gt_boxes"].tolist() == [[0, 0, 0, 0]]
 
@@ -206,7 +206,7 @@ def test_objects_and_dropped_ones_are_those_that_there_were(dataset):
             np.testing.assert_array_equal((batch["gt_labels"] > 0).sum(axis=1) + batch["dropped"], objects)
             dropped += batch["dropped"].sum()
         assert dropped > 2
-    for batch in take(evaluation_dataset(dataset, batch_size=1, min_size=2, max_size=4), 4):
+    for batch in take(validation_dataset(dataset, batch_size=1, min_size=2, max_size=4), 4):
         assert batch["dropped"].tolist() == [0]
         assert (batch["gt_labels"] > 0).sum() == len(dataset.annotations(batch["image_ids"][0]))
 
@@ -254,7 +254,7 @@ def test_masks_lie_on_their_objects(coloured, settings):
     overlaps = []
     for batch in take(training_dataset(coloured, batch_size=1, min_size=180, max_size=240, seed=2, **settings), 12):
         height, width = batch["image_sizes"][0]
-        image = transforms.denormalise(batch["images"][0, :height, :width]).numpy().astype(int)
+        image = image_ops.denormalise(batch["images"][0, :height, :width]).numpy().astype(int)
         image[np.abs(image - [124, 116, 104]).max(axis=-1) <= 1] = 0  # where a turned image ends
         shown = np.abs(image[..., None, :] - COLOURS).sum(axis=-1).argmin(axis=-1)
         valid = batch["gt_labels"][0] > 0
@@ -308,7 +308,7 @@ def test_bad_file_met_while_reading_is_one_sentence_with_its_name(tiny_coco, dam
         content["images"][0]["height"] = 41
     else:
         content["annotations"][0]["bbox"] = [5, 5, 0, 5]
-    batches = evaluation_dataset(CocoDataset(content, folder), batch_size=4, min_size=48, max_size=96)
+    batches = validation_dataset(CocoDataset(content, folder), batch_size=4, min_size=48, max_size=96)
     with pytest.raises(tf.errors.OpError) as caught:
         take(batches, 4)
     sentence = reading_error(caught.value)
@@ -369,7 +369,7 @@ def test_real_photographs(coco_mini):
     folder = coco_mini / "images" / "val"
     dataset = CocoDataset(coco_mini / "annotations" / "instances_val.json", folder)
     seen = []
-    for batch in evaluation_dataset(dataset, batch_size=4, min_size=64, max_size=107, mask_size=28).as_numpy_iterator():
+    for batch in validation_dataset(dataset, batch_size=4, min_size=64, max_size=107, mask_size=28).as_numpy_iterator():
         seen += batch["image_ids"].tolist()
         valid = batch["gt_labels"] > 0
         limits = np.tile(batch["image_sizes"][:, None, ::-1], (1, 1, 2))

@@ -11,12 +11,12 @@ from small_training import CLASS_NAMES, small_config, small_model
 
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.pipeline import evaluation_dataset
-from keras_mrcnn.data.scenes import generate_scenes
-from keras_mrcnn.evaluation.evaluator import evaluate_model, split_batch
+from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json, write_json
 from keras_mrcnn.layers.detections import BoxDetections
 from keras_mrcnn.layers.proposals import Proposals
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.targets.rpn_targets import label_anchors
 
 MASK_SIDE = 28
@@ -24,9 +24,9 @@ MASK_SIDE = 28
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Three generated scenes, one of them without any object, category ids 7, 30 and 90."""
+    """Three generated scenes of one size, one of them without any object, category ids 7, 30 and 90."""
     folder = tmp_path_factory.mktemp("scenes")
-    sides = {"height_range": (160, 240), "width_range": (160, 240)}
+    sides = {"height_range": (200, 200), "width_range": (240, 240)}
     scenes = generate_scenes(folder, num_train=3, num_val=1, seed=11, workers=1, **sides)
     annotations = json.loads(scenes.annotation_files["train"].read_text())
     ids = {1: 7, 2: 30, 3: 90}
@@ -41,20 +41,30 @@ def dataset(tmp_path_factory):
     return CocoDataset(path, scenes.image_folders["train"])
 
 
-def batches_of(dataset, **settings):
-    """All images in one batch."""
-    defaults = {"batch_size": 3, "min_size": 320, "max_size": 400, "mask_size": 56}
-    return evaluation_dataset(dataset, **{**defaults, **settings})
+def only_batch(dataset):
+    """All pictures with their ground truth, masks too."""
+    (batch,) = evaluation_dataset(dataset, batch_size=3)
+    rows = batch["gt_labels"].shape[1]
+    masks = [dataset.ground_truth(image_id).masks for image_id in batch["image_ids"].numpy().tolist()]
+    return {**batch, "gt_masks": np.stack([np.pad(m, [(0, rows - len(m)), (0, 0), (0, 0)]) for m in masks])}
 
 
 class Oracle:
-    """Stands for a `MaskRCNN`: knows the ground truth of one batch, and finds `share` of the objects exactly."""
+    """Stands for a `MaskRCNN`: knows the ground truth of one batch, and finds `share` of the objects exactly.
+
+    Its network takes pictures as they are.
+    """
 
     def __init__(self, batch, share=1.0):
         self.config = small_config()
         self.batch = batch
         self.share = share
         self.count = tf.reduce_sum(tf.cast(batch["gt_labels"] > 0, tf.int32), axis=1)
+
+    postprocess = MaskRCNN.postprocess
+
+    def preprocess(self, pictures):
+        return {"images": pictures, "image_sizes": tf.tile(tf.shape(pictures)[None, 1:3], [3, 1])}
 
     def extract_features(self, images):
         return [images]
@@ -85,8 +95,7 @@ class Oracle:
 
 
 def evaluate_oracle(dataset, stages, share=1.0):
-    batches = batches_of(dataset)
-    return evaluate_model(Oracle(next(iter(batches)), share), dataset, batches, stages, progress=False)
+    return evaluate_model(Oracle(only_batch(dataset), share), dataset, stages, batch_size=3, progress=False)
 
 
 def test_perfect_model_scores_one(dataset):
@@ -126,8 +135,7 @@ def test_finding_nothing_scores_zero_and_is_written_as_json(dataset, tmp_path):
 def test_real_model_is_scored_in_every_stage(dataset):
     """A fresh model knows nothing, but its figures are figures; detections lie in the original images."""
     model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
-    batches = batches_of(dataset, min_size=64, max_size=96)
-    scores, results = evaluate_model(model, dataset, batches, progress=False)
+    scores, results = evaluate_model(model, dataset, progress=False)
     assert set(scores) == {"rpn", "box", "mask"}
     assert 0.0 <= scores["rpn"]["accuracy"] <= 1.0
     assert scores["box"]["AP50"] < 0.5
@@ -149,7 +157,6 @@ def config_with(*names):
 def test_classes_belong_together_by_name(dataset):
     """The model has more classes than the data, in another order, and one of its own ids is one of the data's."""
     names = ("N/A", "animal", "tree", "person", "N/A", "house", "vehicle")
-    batches = batches_of(dataset)
 
     class Other(Oracle):
         """Finds every object, and a tree at the same place with a higher score."""
@@ -162,9 +169,9 @@ def test_classes_belong_together_by_name(dataset):
             scores = tf.where(is_tree, 1.0, 0.5) * tf.repeat(scores, 2, axis=1)
             return BoxDetections(tf.repeat(boxes, 2, axis=1), scores, labels, valid * 2)
 
-    model = Other(next(iter(batches)))
+    model = Other(only_batch(dataset))
     model.config = config_with(*names)
-    scores, results = evaluate_model(model, dataset, batches, ("box",), progress=False)
+    scores, results = evaluate_model(model, dataset, ("box",), batch_size=3, progress=False)
     assert scores["box"]["AP"] == pytest.approx(1.0)
     assert set(scores["box"]["per_class"]) == set(CLASS_NAMES)
     assert len(results) == len(dataset.coco.anns)
@@ -173,12 +180,11 @@ def test_classes_belong_together_by_name(dataset):
 
 def test_objects_of_classes_that_were_not_chosen_are_not_missed(dataset):
     chosen = CocoDataset(dataset.coco.dataset, dataset.image_folder, ["person"])
-    batches = batches_of(chosen)
-    scores, results = evaluate_model(Oracle(next(iter(batches))), chosen, batches, ("box",), progress=False)
+    model = Oracle(only_batch(chosen))
+    scores, results = evaluate_model(model, chosen, ("box",), batch_size=3, progress=False)
     assert results == []  # the oracle calls label 1 vehicle
-    model = Oracle(next(iter(batches)))
     model.config = config_with("person", "cat")
-    scores, results = evaluate_model(model, chosen, batches, ("rpn", "box"), progress=False)
+    scores, results = evaluate_model(model, chosen, ("rpn", "box"), batch_size=3, progress=False)
     assert scores["box"]["AP"] == scores["rpn"]["AR100"] == pytest.approx(1.0)
     assert scores["box"]["per_class"].keys() == {"person"} and {found["category_id"] for found in results} == {30}
 
@@ -187,32 +193,40 @@ def test_objects_of_classes_that_were_not_chosen_are_not_missed(dataset):
 def test_other_classes_are_refused(dataset, names):
     model = types.SimpleNamespace(config=config_with(*names))
     with pytest.raises(ValueError, match="has the classes vehicle, person, animal, the model .*; evaluate on classes"):
-        evaluate_model(model, dataset, [], progress=False)
+        evaluate_model(model, dataset, progress=False)
 
 
 def test_classes_of_one_name_are_refused(dataset):
     content = {**dataset.coco.dataset, "categories": [{"id": number, "name": "person"} for number in (7, 30, 90)]}
     doubled = CocoDataset(content, dataset.image_folder)
     with pytest.raises(ValueError, match="several classes called person; rename all but one"):
-        evaluate_model(types.SimpleNamespace(config=small_config()), doubled, [], progress=False)
+        evaluate_model(types.SimpleNamespace(config=small_config()), doubled, progress=False)
 
 
 def test_unknown_stage_is_refused(dataset):
     with pytest.raises(ValueError, match="stages: unknown masks; known are rpn, box, mask"):
-        evaluate_model(types.SimpleNamespace(config=small_config()), dataset, [], ("box", "masks"), progress=False)
+        evaluate_model(types.SimpleNamespace(config=small_config()), dataset, ("box", "masks"), progress=False)
 
 
-def test_split_batch_takes_boxes_to_original_pixels_and_leaves_padding_out():
-    outputs = {
-        "boxes": np.array([[[10, 20, 30, 40], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 2], np.float32),
-        "scores": np.array([[0.9, 0.0], [0.0, 0.0]], np.float32),
-        "labels": np.array([[2, 0], [0, 0]], np.int32),
-        "valid": np.array([1, 0], np.int32),
-    }
-    # The first image was made half as high and a third as wide.
-    first, second = split_batch(outputs, [[50, 100], [60, 60]], [[100, 300], [60, 60]], ("a", "b"), (7, 9))
-    assert isinstance(first, Detections)
-    np.testing.assert_allclose(first.boxes, [[30, 40, 90, 80]], rtol=1e-6)
-    assert first.class_names == ("b",) and first.category_ids.tolist() == [9]
-    assert first.image_size == (100, 300) and first.masks is None
-    assert len(second) == 0 and second.image_size == (60, 60)
+def test_scores_do_not_depend_on_the_batches(dataset):
+    model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
+    _, one_by_one = evaluate_model(model, dataset, ("box", "mask"), progress=False)
+    _, together = evaluate_model(model, dataset, ("box", "mask"), batch_size=3, progress=False)
+    assert len(one_by_one) == len(together) > 0
+    for alone, in_batch in zip(one_by_one, together):
+        assert alone["image_id"] == in_batch["image_id"]
+        np.testing.assert_allclose(alone["bbox"], in_batch["bbox"], atol=0.01)
+        np.testing.assert_allclose(alone["score"], in_batch["score"], atol=1e-5)
+
+
+def test_scores_are_of_what_the_model_predicts(dataset):
+    model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
+    _, results = evaluate_model(model, dataset, ("box", "mask"), progress=False)
+    predicted = []
+    for image_id in dataset.image_ids:
+        [detections] = model.predict([dataset.load_image(image_id)])
+        predicted += detections.to_coco(image_id)
+    assert len(results) == len(predicted) > 0
+    for result, own in zip(sorted(results, key=lambda r: r["image_id"]), predicted):
+        assert result["segmentation"] == own["segmentation"]
+        np.testing.assert_allclose(result["bbox"], own["bbox"], atol=1e-3)

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from export.models import confident_model
 
-from keras_mrcnn.export.detector import Detector
 from keras_mrcnn.export.onnx import export_onnx
 from keras_mrcnn.export.saved_model import export_saved_model
+from keras_mrcnn.mask_rcnn.detector import Detector
 
 Exported = collections.namedtuple("Exported", "detector saved_model_path onnx_path run_saved_model run_onnx")
 

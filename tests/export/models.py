@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mrcnn.config import BackboneConfig, BoxHeadConfig, MaskHeadConfig, ModelConfig, NeckConfig, RPNConfig
-from keras_mrcnn.data import transforms
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.weights.names import named_weights
 
 COCO_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-mini" / "images" / "val"
@@ -49,7 +49,7 @@ def confident_model(neck="fpn"):
 
 def _spread_outputs(model):
     """Scales the last layer of each head so that its outputs for a picture have a trained model's spread."""
-    images = transforms.normalise(noise_image(128, 160, seed=9))[None]
+    images = image_ops.normalise(noise_image(128, 160, seed=9))[None]
     sizes = tf.constant([[128, 160]])
     features = model.extract_features(images)
     objectness, deltas, _ = model.score_anchors(features, images)

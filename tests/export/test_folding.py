@@ -8,9 +8,9 @@ import tensorflow as tf
 from export.models import noise_image, small_config
 
 from keras_mrcnn.config import BackboneConfig, BoxHeadConfig, MaskHeadConfig, NeckConfig
-from keras_mrcnn.data import transforms
 from keras_mrcnn.export.folding import fold_norms
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.weights.names import named_weights
 
 
@@ -35,7 +35,7 @@ def model_with(norm, head_norm, neck="fpn"):
 
 def steps(model):
     """What each part of a model makes of a picture."""
-    images = transforms.normalise(noise_image(64, 96))[None]
+    images = image_ops.normalise(noise_image(64, 96))[None]
     features = model.extract_features(images)
     rois = tf.constant([[[3.0, 4.0, 40.0, 30.0], [0.0, 0.0, 96.0, 64.0]]])
     objectness, deltas, _ = model.score_anchors(features, images)

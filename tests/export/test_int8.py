@@ -11,9 +11,9 @@ import pytest
 from export.models import blank_image, noise_image
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_mrcnn.export.detector import ExportError
 from keras_mrcnn.export.folding import _conv_norms
 from keras_mrcnn.export.int8 import nodes_to_quantize, quantize_onnx
+from keras_mrcnn.mask_rcnn.detector import ExportError
 
 IMAGES = [noise_image(20, 30, seed=seed) for seed in range(3)]
 

@@ -13,7 +13,7 @@ import keras_mrcnn
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card, read_metrics
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights import save_weights
 
 METRICS = {

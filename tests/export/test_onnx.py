@@ -9,7 +9,7 @@ from export.models import confident_model
 
 import keras_mrcnn
 from keras_mrcnn.export import onnx as export
-from keras_mrcnn.export.detector import ExportError
+from keras_mrcnn.mask_rcnn.detector import ExportError
 
 
 def operators(graph):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from base.test_image_size import size_in_float64
 from export.models import assert_same, blank_image, noise_image
-from export.test_exact_size import size_in_float64
 
-from keras_mrcnn.export import exact_size
+from keras_mrcnn.ops.images import resized_size
 
 openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install openvino")
 # By itself OpenVINO computes in bfloat16 where the processor can.
@@ -55,7 +55,7 @@ def test_whole_numbers_give_the_size():
     """OpenVINO divides and compares whole numbers in single precision: the size is right for all of them yet."""
     tf2onnx = pytest.importorskip("tf2onnx")
     side = tf.TensorSpec([None], tf.int32)
-    function = tf.function(lambda height, width: exact_size.resized_size(height, width, 800, 1333))
+    function = tf.function(lambda height, width: tf.transpose(resized_size(height, width, 800, 1333)))
     proto, _ = tf2onnx.convert.from_function(function, (side, side), opset=17)
     compiled = openvino.Core().compile_model(openvino.Core().read_model(proto.SerializeToString()), "CPU", FLOAT32)
     heights = np.arange(1, 2**15, dtype=np.int32)

@@ -12,8 +12,8 @@ from export.models import assert_same, blank_image, noise_image
 from PIL import Image
 
 from keras_mrcnn.export import saved_model
-from keras_mrcnn.export.detector import ExportError
 from keras_mrcnn.export.saved_model import export_saved_model
+from keras_mrcnn.mask_rcnn.detector import ExportError
 
 ANY = SimpleNamespace(config=SimpleNamespace(min_size=1, max_size=1))
 CLIENT = """

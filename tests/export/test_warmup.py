@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_mrcnn.data.transforms import resized_size
 from keras_mrcnn.export.warmup import (
     REQUESTS_FILE,
     _varint,
@@ -16,6 +15,7 @@ from keras_mrcnn.export.warmup import (
     warmup_picture,
     write_warmup,
 )
+from keras_mrcnn.ops.images import resized_size
 
 
 def records(path):

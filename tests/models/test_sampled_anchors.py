@@ -8,7 +8,7 @@ import tensorflow as tf
 from golden_inputs import uniform
 from small_models import fill, inputs, small_config
 
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.sampled_anchors import score_sampled_anchors
 
 
@@ -69,4 +69,4 @@ def test_interior_is_the_inside_of_the_whole():
     model = fill(MaskRCNN(small_config(neck={"norm": "frozen_bn"})))
     x = tf.constant(uniform("interior", (2, 6, 7, 8)))
     for layer in (model.neck.layer[0], model.rpn.convs[0]):
-        np.testing.assert_allclose(layer.interior(x), layer(x)[:, 1:-1, 1:-1], atol=1e-5)
+        np.testing.assert_allclose(layer.call_inside(x), layer(x)[:, 1:-1, 1:-1], atol=1e-5)

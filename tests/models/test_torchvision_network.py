@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from golden_inputs import golden, picture
+from resizing import resize_image
 from small_models import golden_model
 
 from keras_mrcnn import losses
-from keras_mrcnn.data import transforms
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.layers.detections import BOX_HEAD_WEIGHTS
 from keras_mrcnn.layers.proposals import Proposals
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.weights.names import named_weights
 
 
@@ -107,11 +108,11 @@ def test_detections_and_masks(steps, expected):
 
 def test_from_a_picture_to_pasted_masks(version, expected):
     image = picture(50, 71)
-    resized = transforms.normalise(transforms.resize_image(image, case.MIN_SIZE, case.MAX_SIZE))
+    resized = image_ops.normalise(resize_image(image, case.MIN_SIZE, case.MAX_SIZE))
     size = tf.shape(resized)[:2]
-    outputs = golden_model(version)({"images": transforms.pad_to_multiple(resized)[None], "image_sizes": size[None]})
+    outputs = golden_model(version)({"images": image_ops.pad_to_multiple(resized)[None], "image_sizes": size[None]})
     count = int(outputs["valid"][0])
-    boxes = transforms.scale_boxes(outputs["boxes"][0, :count], size, tf.constant([50, 71])).numpy()
+    boxes = image_ops.scale_boxes(outputs["boxes"][0, :count], size, tf.constant([50, 71])).numpy()
     scores, labels, masks = (outputs[name][0, :count].numpy() for name in ("scores", "labels", "masks"))
     wanted = [expected[f"whole {name}"] for name in ("boxes", "scores", "labels")]
     partner = assert_same_detections(boxes, scores, labels, *wanted)

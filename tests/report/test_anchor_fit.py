@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.data import transforms
 from keras_mrcnn.layers.anchors import AnchorGenerator
+from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.ops.boxes import pairwise_iou
 from keras_mrcnn.report.anchor_fit import best_anchor_ious
 
@@ -19,11 +19,11 @@ def make_config(neck="fpn", **rpn):
 
 def best_of_all_anchors(box, size, config):
     """The same by trying every anchor of the model."""
-    resized = transforms.resized_size(*size, config.min_size, config.max_size)
+    resized = image_ops.resized_size(*size, config.min_size, config.max_size)
     padded = (resized.numpy() + 31) // 32 * 32
     maps = [tf.zeros([1, *-(-padded // stride), 1]) for stride in GRIDS[config.neck.kind]]
     anchors = tf.concat(AnchorGenerator(config.anchor_sizes, config.rpn.aspect_ratios)(maps, padded), axis=0)
-    moved = transforms.scale_boxes(tf.constant(box[None], tf.float32), tf.constant(size), resized)
+    moved = image_ops.scale_boxes(tf.constant(box[None], tf.float32), tf.constant(size), resized)
     return float(tf.reduce_max(pairwise_iou(anchors, moved)))
 
 

@@ -12,9 +12,9 @@ from export.models import assert_same, blank_image, confident_model, noise_image
 from PIL import Image
 
 import keras_mrcnn
-from keras_mrcnn.export.detector import Detector
+from keras_mrcnn.base.image_files import ImageError
 from keras_mrcnn.export.onnx import export_onnx
-from keras_mrcnn.serving.images import ImageError
+from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.serving.onnx_predictor import ModelFileError, OnnxPredictor
 
 # Finds one object in every image that is not black: its box is the image, its score the mean value.

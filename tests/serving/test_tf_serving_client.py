@@ -13,9 +13,9 @@ from PIL import Image
 from serving.clients import PROTOCOLS, SERVERS, client_of, compact, error_of, png, quick, some_outputs
 from serving.fake_servers import FakeModel, FakeServing, Refusal, json_answer, predict_response
 
-from keras_mrcnn.export.detector import Detector
+from keras_mrcnn.base.image_files import ImageError
 from keras_mrcnn.export.saved_model import export_saved_model
-from keras_mrcnn.serving.images import ImageError
+from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.serving.served_model import ServingError
 from keras_mrcnn.serving.tf_serving_client import TFServingClient, encode_image
 

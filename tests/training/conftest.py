@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_mrcnn.data.scenes import generate_scenes
+from keras_mrcnn.scenes.generator import generate_scenes
 
 
 @pytest.fixture(scope="session")

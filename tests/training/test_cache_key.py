@@ -9,7 +9,7 @@ from mixed_data import write_mixed
 from small_training import small_config, small_model
 
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.cache_key import cache_key
 from keras_mrcnn.weights.names import named_weights
 

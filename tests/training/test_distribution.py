@@ -10,7 +10,7 @@ from child_programs import run_child
 from small_training import BOX_HEAD, changed, greatest_difference, small_run, snapshot
 
 from keras_mrcnn.config import load_config
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights import load_weights
 
 RATE, CLIP_NORM, STEPS = 0.1, 0.2, 3

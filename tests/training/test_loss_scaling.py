@@ -14,7 +14,7 @@ from one_weight import OneWeight, fit_one_weight
 from small_training import endless, make_batch, small_config
 
 from keras_mrcnn.config import StageConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.callbacks import NonFiniteLossError, StopOnNonFiniteLoss
 from keras_mrcnn.training.checkpoint import restore_model, restore_optimizer, save_checkpoint
 from keras_mrcnn.training.loss_scaling import hidden_variables, loss_scale, scale_losses

@@ -16,7 +16,6 @@ from small_training import changed, greatest_difference, small_run, snapshot
 
 from keras_mrcnn.config import load_config, save_config
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.training.checkpoint import read_progress
@@ -143,8 +142,7 @@ def test_workers_share_the_evaluation(together):
     """The scores of the last stage, found by two, are those that one process finds with the same weights."""
     config, model = load_config(together[0] / "config.yaml"), load_weights(None, together[0] / "model.safetensors")
     data = CocoDataset(config.data.val_annotations, config.data.val_images)
-    batches = evaluation_dataset(data, batch_size=1, min_size=config.model.min_size, max_size=config.model.max_size)
-    scores, results = evaluate_model(model, data, batches, ("box", "mask"), progress=False)
+    scores, results = evaluate_model(model, data, ("box", "mask"), progress=False)
     assert len({result["image_id"] for result in results}) == 2
     metrics = read_json(together[0] / "metrics.json")
     for stage in ("box", "mask"):

@@ -13,10 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.data.check import DataError
-from keras_mrcnn.data.pipeline import evaluation_dataset
-from keras_mrcnn.data.scenes import generate_scenes
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import NonFiniteLossError, SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
@@ -292,8 +291,7 @@ def test_two_images_are_learned_by_heart(tmp_path):
     config = small_run(scenes, validate=False, data={"flip": 0.0}, **stages, **network, box_head=box_head)
     trainer = StagedTrainer(config, tmp_path / "run", verbose=0)
     data = trainer.train_data
-    batches = evaluation_dataset(data, batch_size=2, min_size=128, max_size=160)
-    scores, results = evaluate_model(trainer.fit(), data, batches, progress=False)
+    scores, results = evaluate_model(trainer.fit(), data, progress=False)
     assert scores["rpn"]["accuracy"] > 0.95
     assert scores["box"]["AP50"] > 0.7
     likely = [result for result in results if result["score"] > 0.2]

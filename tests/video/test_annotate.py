@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_clip, read_clip, write_clip
 
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.video import annotate
 from keras_mrcnn.video.annotate import annotate_video, batches, draw_tracked
 from keras_mrcnn.video.frame import Frame, VideoError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_mrcnn.structures import Detections
+from keras_mrcnn.base.records import Detections
 from keras_mrcnn.video.tracks import ColourTracks, best_pairs, box_iou, mask_iou
 
 

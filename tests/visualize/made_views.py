@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.visualize import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
 
 NAMES = ("car", "dog")

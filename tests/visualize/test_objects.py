@@ -16,7 +16,7 @@ from visualize.made_views import (
     words_of,
 )
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.visualize import (
     PALETTE,
     draw_detections,

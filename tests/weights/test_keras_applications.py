@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from golden_inputs import picture, uniform
 
-from keras_mrcnn.data import transforms
 from keras_mrcnn.models.resnet import ResNet
+from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.weights.keras_applications import load_imagenet
 from keras_mrcnn.weights.native import WeightsError, value_of
 
@@ -43,7 +43,7 @@ def path(trained, tmp_path_factory):
 def test_maps_are_those_of_keras_applications(trained, path, norm):
     backbone = ResNet(50, stride_in="1x1", norm=norm, epsilon=1e-3)
     image = picture(64, 64)[None]
-    ours = transforms.normalise(tf.constant(image))
+    ours = image_ops.normalise(tf.constant(image))
     backbone(ours)
     load_imagenet(backbone, str(path))
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from small_models import fill, inputs, small_config
 from state_dicts import COUNTER, filled, mask_rcnn_shapes, old_spelling, resnet_shapes, without_counters
 
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights import WeightsError, convert_weights, load_backbone, load_weights, model_files, save_weights
 from keras_mrcnn.weights.model_files import read_weights

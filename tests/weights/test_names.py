@@ -10,7 +10,7 @@ from small_models import golden_model, small_config
 from state_dicts import FULL_SIZE, hollow, mask_rcnn_shapes, resnet_shapes, without_counters
 
 from keras_mrcnn.config import ModelConfig
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights.architecture import infer_config
 from keras_mrcnn.weights.names import backbone_weights, named_weights

@@ -12,7 +12,7 @@ import pytest
 from golden_inputs import uniform
 from small_models import fill, small_config
 
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights import native
 from keras_mrcnn.weights.names import named_weights
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike, only_writer: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike, only_writer: bool = False) -> Iterator[Path]:
     """Gives a block a temporary name for a file or a folder, which takes its own name when the block ends.
 
     Whoever reads meanwhile sees the old file or the new one. A block that ends by an exception, KeyboardInterrupt
@@ -33,7 +33,7 @@ def written_whole(path: str | os.PathLike, only_writer: bool = False) -> Iterato
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "notes.txt")
-        >>> with written_whole(path) as temporary:
+        >>> with atomic_write(path) as temporary:
         ...     _ = temporary.write_text("all of it")
         >>> path.read_text()
         'all of it'

@@ -1,4 +1,4 @@
-"""Tests of keras_mrcnn.pasting; what a pasted mask must look like is in test_structures.py."""
+"""Tests of keras_mrcnn.base.mask_pasting; what a pasted mask must look like is in test_structures.py."""
 
 from unittest import mock
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_mrcnn import pasting
+from keras_mrcnn.base import mask_pasting
 
 MASK = np.random.default_rng(5).random((1, 28, 28), np.float32)
 coordinates = st.floats(-60, 160, width=32)
@@ -15,7 +15,7 @@ sides = st.floats(0, 200, width=32)
 one_box = st.tuples(coordinates, coordinates, sides, sides).map(lambda xywh: (*xywh[:2], *np.add(xywh[:2], xywh[2:])))
 
 
-def grids(boxes, image_size, masks=MASK, make=pasting.detection_grids):
+def grids(boxes, image_size, masks=MASK, make=mask_pasting.detection_grids):
     boxes = np.float32(boxes).reshape(-1, 4)
     return make(np.repeat(masks, len(boxes), axis=0), boxes, image_size)
 
@@ -32,16 +32,16 @@ def test_grid_by_hand():
     np.testing.assert_allclose(grid.across, expected, atol=1e-6)
     soft = np.zeros((9, 9))
     soft[:5, :5] = np.array(expected) @ grid.values @ np.array(expected).T
-    ((y, x, patch),) = pasting.patches([grid], None)
+    ((y, x, patch),) = mask_pasting.patches([grid], None)
     np.testing.assert_allclose(patch, soft[:5, :5], atol=1e-6)
-    np.testing.assert_allclose(pasting.paste([grid], 1, (9, 9), None)[0], soft, atol=1e-6)
-    np.testing.assert_array_equal(pasting.paste([grid], 1, (9, 9), 1.2)[0], soft > 1.2)
+    np.testing.assert_allclose(mask_pasting.paste([grid], 1, (9, 9), None)[0], soft, atol=1e-6)
+    np.testing.assert_array_equal(mask_pasting.paste([grid], 1, (9, 9), 1.2)[0], soft > 1.2)
 
 
 def test_coverage_by_hand():
     # Pixels 1 and 2 have their centres in 0.75..2.75, at 0.75 and 1.75 from its start. The cells' centres are at 0.5
     # and 1.5: the first pixel is a quarter of the way to the second cell, the other one beyond it.
-    (grid,) = grids([[0.75, 0.75, 2.75, 2.75]], (4, 4), np.uint8([[[0, 255], [51, 0]]]), pasting.coverage_grids)
+    (grid,) = grids([[0.75, 0.75, 2.75, 2.75]], (4, 4), np.uint8([[[0, 255], [51, 0]]]), mask_pasting.coverage_grids)
     assert (grid.y, grid.x) == (1, 1)
     np.testing.assert_allclose(grid.down, [[0.75, 0.25], [0, 1]])
     np.testing.assert_allclose(grid.values, [[0, 1], [0.2, 0]], atol=1e-7)
@@ -50,18 +50,18 @@ def test_coverage_by_hand():
 @settings(max_examples=60, deadline=None)
 @given(
     box=one_box,
-    make=st.sampled_from([pasting.detection_grids, pasting.coverage_grids]),
-    at_once=st.sampled_from([1, 200, 2000, pasting.VALUES_AT_ONCE]),
+    make=st.sampled_from([mask_pasting.detection_grids, mask_pasting.coverage_grids]),
+    at_once=st.sampled_from([1, 200, 2000, mask_pasting.VALUES_AT_ONCE]),
 )
 def test_part_by_part_is_the_whole_product(box, make, at_once):
     """Parts of one row and of many, and cut boxes that start anywhere in the grid."""
     image_size = (100, 90)
-    masks = MASK if make is pasting.detection_grids else np.uint8(MASK * 255)
+    masks = MASK if make is mask_pasting.detection_grids else np.uint8(MASK * 255)
     (grid,) = grids([box], image_size, masks, make)
     whole = grid.down.astype(np.float64) @ grid.values @ grid.across.T.astype(np.float64)
-    with mock.patch.object(pasting, "VALUES_AT_ONCE", at_once):
-        ((y, x, soft),) = pasting.patches([grid], None)
-        ((_, _, hard),) = pasting.patches([grid], 0.5)
+    with mock.patch.object(mask_pasting, "VALUES_AT_ONCE", at_once):
+        ((y, x, soft),) = mask_pasting.patches([grid], None)
+        ((_, _, hard),) = mask_pasting.patches([grid], 0.5)
     assert soft.dtype == np.float32 and min(y, x) >= 0
     np.testing.assert_allclose(soft, whole, atol=1e-6)
     assert hard.dtype == bool
@@ -73,10 +73,10 @@ def test_part_by_part_is_the_whole_product(box, make, at_once):
 @given(boxes=st.lists(one_box, max_size=3), threshold=st.sampled_from([None, 0.25, 0.5]))
 def test_patches_are_what_is_pasted(boxes, threshold):
     image_size = (100, 90)
-    pasted = pasting.paste(grids(boxes, image_size), len(boxes), image_size, threshold)
+    pasted = mask_pasting.paste(grids(boxes, image_size), len(boxes), image_size, threshold)
     assert pasted.shape == (len(boxes), *image_size)
     assert pasted.dtype == (np.float32 if threshold is None else bool)
-    for image, (y, x, patch) in zip(pasted, pasting.patches(grids(boxes, image_size), threshold)):
+    for image, (y, x, patch) in zip(pasted, mask_pasting.patches(grids(boxes, image_size), threshold)):
         rest = image.copy()
         place = rest[y : y + patch.shape[0], x : x + patch.shape[1]]
         np.testing.assert_array_equal(place, patch)
@@ -84,32 +84,32 @@ def test_patches_are_what_is_pasted(boxes, threshold):
         assert not rest.any()
 
 
-@pytest.mark.parametrize("make", [pasting.detection_grids, pasting.coverage_grids])
+@pytest.mark.parametrize("make", [mask_pasting.detection_grids, mask_pasting.coverage_grids])
 @pytest.mark.parametrize("box", [[-30, -30, -20, -20], [60, 5, 90, 9], [5, 60, 9, 90], [900, 900, 901, 901]])
 def test_boxes_beside_the_image(box, make):
     image_size, ones = (40, 50), np.full((1, 28, 28), 255, np.uint8)
-    pasted = pasting.paste(grids([box], image_size, ones, make), 1, image_size, 0.5)
+    pasted = mask_pasting.paste(grids([box], image_size, ones, make), 1, image_size, 0.5)
     assert pasted.shape == (1, 40, 50) and not pasted.any()
-    assert [patch.size for _, _, patch in pasting.patches(grids([box], image_size, ones, make), 0.5)] == [0]
+    assert [patch.size for _, _, patch in mask_pasting.patches(grids([box], image_size, ones, make), 0.5)] == [0]
 
 
 def test_box_without_a_side_has_the_pixel_that_torchvision_gives_it():
     ones = np.ones((1, 28, 28), np.float32)
-    assert np.argwhere(pasting.paste(grids([[7, 5, 7, 5]], (9, 9), ones), 1, (9, 9), 0.5)).tolist() == [[0, 5, 7]]
-    none = grids([[7, 5, 7, 5]], (9, 9), np.uint8(ones), pasting.coverage_grids)
-    assert not pasting.paste(none, 1, (9, 9), 0.5).any()
+    assert np.argwhere(mask_pasting.paste(grids([[7, 5, 7, 5]], (9, 9), ones), 1, (9, 9), 0.5)).tolist() == [[0, 5, 7]]
+    none = grids([[7, 5, 7, 5]], (9, 9), np.uint8(ones), mask_pasting.coverage_grids)
+    assert not mask_pasting.paste(none, 1, (9, 9), 0.5).any()
 
 
 def test_no_objects():
-    assert pasting.paste([], 0, (4, 5), 0.5).shape == (0, 4, 5)
-    assert list(pasting.patches([], None)) == []
-    assert list(pasting.encode([], (4, 5))) == []
+    assert mask_pasting.paste([], 0, (4, 5), 0.5).shape == (0, 4, 5)
+    assert list(mask_pasting.patches([], None)) == []
+    assert list(mask_pasting.encode([], (4, 5))) == []
     assert list(grids([], (4, 5))) == []
 
 
 def test_codes_are_of_whole_images_column_by_column():
     patches = [(1, 2, np.ones((2, 1), bool)), (0, 0, np.zeros((0, 3), bool)), (0, 0, np.ones((3, 4), bool))]
-    codes = list(pasting.encode(patches, (3, 4)))
+    codes = list(mask_pasting.encode(patches, (3, 4)))
     assert [code["size"] for code in codes] == [[3, 4]] * 3
     # Counts of 7, 2, 3; of 12; of 0, 12: each count below 16 is one character from "0" on.
     assert [code["counts"] for code in codes] == ["723", "<", "0<"]

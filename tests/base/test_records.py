@@ -1,4 +1,4 @@
-"""Tests of keras_mrcnn.structures."""
+"""Tests of keras_mrcnn.base.records."""
 
 import json
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from keras_mrcnn.structures import Detections, GroundTruth
+from keras_mrcnn.base.records import Detections, GroundTruth
 
 
 def make_detections(boxes, image_size=(40, 50), masks=None, seed=0):

@@ -1,6 +1,6 @@
 """Puts one generated scene together: background, distractors and objects from back to front, noise.
 
-`draw_scene` is public through `keras_mrcnn.data.scenes`.
+`draw_scene` is public through `keras_mrcnn.scenes.generator`.
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from keras_mrcnn.data.scene_backgrounds import draw_background, draw_distractor, paint
-from keras_mrcnn.data.scene_creatures import bird, flying_bird, four_legged, sitting, standing, walking
-from keras_mrcnn.data.scene_shapes import rasterise
-from keras_mrcnn.data.scene_vehicles import bicycle, bus, car, truck
+from keras_mrcnn.scenes.backgrounds import draw_background, draw_distractor, paint
+from keras_mrcnn.scenes.creatures import bird, flying_bird, four_legged, sitting, standing, walking
+from keras_mrcnn.scenes.shapes import rasterise
+from keras_mrcnn.scenes.vehicles import bicycle, bus, car, truck
 
 SHAPES = {  # category -> sub-type -> function that draws one; the categories in the order of their COCO ids
     "vehicle": {"car": car, "bus": bus, "truck": truck, "bicycle": bicycle},

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.models import assert_same, blank_image, confident_model, noise_image
+from resizing import resize_image
 
-from keras_mrcnn.data import transforms
-from keras_mrcnn.export.detector import Detector, to_detections
+from keras_mrcnn.base.image_files import ImageError
+from keras_mrcnn.mask_rcnn.detector import Detector
+from keras_mrcnn.ops import images as image_ops
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def detector():
 
 def test_agrees_with_the_model_run_by_hand(detector):
     image = noise_image(97, 131)
-    resized = transforms.resize_image(transforms.normalise(image), 128, 224)
+    resized = resize_image(image_ops.normalise(image), 128, 224)
     assert resized.shape == (128, 172, 3)  # int(97 * 128 / 97), int(131 * 128 / 97)
     inputs = tf.pad(resized, [[0, 0], [0, 20], [0, 0]])[None]
     expected = detector.model({"images": inputs, "image_sizes": tf.constant([[128, 172]])})
@@ -61,24 +63,29 @@ def test_sees_weights_that_change(detector):
     ("image", "said"),
     [
         (np.zeros([4, 4, 3], np.float32), "float32"),
-        (np.zeros([4, 4], np.uint8), r"\[4, 4\]"),
+        (np.zeros([4], np.uint8), r"\[4\]"),
         (np.zeros([0, 4, 3], np.uint8), r"\[0, 4, 3\]"),
         (np.zeros([4, 4, 4], np.uint8), r"\[4, 4, 4\]"),
     ],
 )
 def test_refuses_other_arrays(detector, image, said):
-    with pytest.raises(ValueError, match=rf"images\[1\] is .*{said}"):
+    with pytest.raises(ImageError, match=rf"pictures\[1\] is .*{said}"):
         detector([blank_image(8, 8), image])
 
 
-def test_to_detections_leaves_padding_out():
-    found = {
-        "boxes": np.float32([[1, 2, 3, 4], [0, 0, 0, 0]]),
-        "scores": np.float32([0.75, 0]),
-        "category_ids": np.int32([7, 0]),
-        "valid": np.int32(1),
-        "masks": np.full([2, 28, 28], 51, np.uint8),
-    }
-    record = to_detections(found, {7: "person"}, (10, 12))
-    assert record.boxes.tolist() == [[1, 2, 3, 4]] and record.class_names == ("person",)
-    assert np.unique(record.masks).tolist() == [np.float32(0.2)]
+
+@pytest.mark.parametrize("picture", [np.zeros([4, 5, 3], np.uint8), "photo.jpg", b"bytes"])
+def test_a_single_picture_is_refused(detector, picture):
+    with pytest.raises(ImageError, match="put a single picture into a list"):
+        detector(picture)
+
+
+def test_pictures_of_one_size_go_together_and_change_nothing(detector):
+    pictures = [noise_image(60, 80, seed) for seed in range(3)] + [noise_image(50, 40, 3), noise_image(60, 80, 4)]
+    alone = detector(pictures)
+    for one, other in zip(alone, detector.stream(iter(pictures), batch_size=2)):
+        assert one.class_names == other.class_names and one.image_size == other.image_size
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        list(detector.stream(pictures, batch_size=0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mrcnn.data.scene_shapes import Part, ellipse, limb, polygon, rasterise, rectangle, step
+from keras_mrcnn.scenes.shapes import Part, ellipse, limb, polygon, rasterise, rectangle, step
 
 
 def test_rectangle_fills_its_box():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_mrcnn.detection_outputs import OUTPUT_NAMES, to_detections
+from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 
 NAMES = {7: "person", 90: "dog"}
 
@@ -18,25 +18,25 @@ def outputs(valid):
 
 
 def test_padding_is_left_out_and_bytes_become_probabilities():
-    found = to_detections(outputs(2), NAMES, (10, 12))
-    assert found.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 5, 6]]
-    assert found.scores.tolist() == [0.75, 0.5]
-    assert found.category_ids.tolist() == [90, 7]
-    assert found.class_names == ("dog", "person")
-    assert found.masks.dtype == np.float32
-    assert found.masks[:, 3, 5].tolist() == [np.float32(0.2), 1.0]
-    assert found.image_size == (10, 12)
+    detections = Detections.from_outputs(outputs(2), NAMES, (10, 12))
+    assert detections.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 5, 6]]
+    assert detections.scores.tolist() == [0.75, 0.5]
+    assert detections.category_ids.tolist() == [90, 7]
+    assert detections.class_names == ("dog", "person")
+    assert detections.masks.dtype == np.float32
+    assert detections.masks[:, 3, 5].tolist() == [np.float32(0.2), 1.0]
+    assert detections.image_size == (10, 12)
 
 
 def test_nothing_found():
-    found = to_detections(outputs(0), NAMES, (10, 12))
-    assert len(found) == 0 and found.masks.shape == (0, 28, 28)
-    assert found.paste_masks().shape == (0, 10, 12)
+    detections = Detections.from_outputs(outputs(0), NAMES, (10, 12))
+    assert len(detections) == 0 and detections.masks.shape == (0, 28, 28)
+    assert detections.paste_masks().shape == (0, 10, 12)
 
 
 def test_category_without_a_name_is_told():
     with pytest.raises(ValueError, match=r"category_ids holds 0, but the model's categories are \[7, 90\]"):
-        to_detections(outputs(3), NAMES, (10, 12))
+        Detections.from_outputs(outputs(3), NAMES, (10, 12))
 
 
 def test_names_of_the_outputs():

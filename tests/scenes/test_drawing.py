@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from keras_mrcnn.data.scene_drawing import SHAPES, draw_scene
+from keras_mrcnn.scenes.drawing import SHAPES, draw_scene
 
 NUM_SCENES = 120
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from keras_mrcnn.data.scenes import draw_scene, generate_scenes
+from keras_mrcnn.scenes.generator import draw_scene, generate_scenes
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +91,14 @@ def _run_python(code):
 
 
 def test_worker_processes_do_not_import_tensorflow():
-    assert _run_python("import sys, keras_mrcnn.data.scenes; sys.exit('tensorflow' in sys.modules)").returncode == 0
+    code = "import sys, keras_mrcnn.scenes.generator; sys.exit('tensorflow' in sys.modules)"
+    assert _run_python(code).returncode == 0
 
 
 def test_workers_that_cannot_start_are_explained(tmp_path):
     """A program read from standard input cannot be imported by a spawned process."""
     call = f"generate_scenes({str(tmp_path)!r}, num_train=1, num_val=1, workers=2)"
-    run = _run_python(f"from keras_mrcnn.data.scenes import generate_scenes\n{call}\n")
+    run = _run_python(f"from keras_mrcnn.scenes.generator import generate_scenes\n{call}\n")
     assert run.returncode != 0
     assert "RuntimeError: The drawing processes did not start" in run.stderr and "pass workers=1" in run.stderr
 

@@ -9,7 +9,7 @@ Shape letters: H W height and width in pixels, P paints.
 import numpy as np
 from PIL import Image
 
-from keras_mrcnn.data.scene_shapes import ellipse, limb, polygon
+from keras_mrcnn.scenes.shapes import ellipse, limb, polygon
 
 MIN_CONTRAST = 75.0  # least distance (RGB, 0..255 an axis) between a new paint and what lies behind it
 MIN_PAINT_CONTRAST = 45.0  # least distance between two paints of one object

@@ -7,7 +7,7 @@ no shape knows a colour.
 
 import numpy as np
 
-from keras_mrcnn.data.scene_shapes import ellipse, limb, polygon, rectangle, step
+from keras_mrcnn.scenes.shapes import ellipse, limb, polygon, rectangle, step
 
 
 def _wheel(x, radius, paint_tyre, paint_hub, hub=0.55):

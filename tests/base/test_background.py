@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from keras_mrcnn.video import background
-from keras_mrcnn.video.background import ctrl_c_sets, in_background
+from keras_mrcnn.base import background
+from keras_mrcnn.base.background import ctrl_c_sets, in_background
 
 
 def numbers(count, log=None, fault=None):

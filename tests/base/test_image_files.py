@@ -1,8 +1,9 @@
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mrcnn.data.images import ImageError, decode_image, read_image
+from keras_mrcnn.base.image_files import ImageError, read_image
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
@@ -88,8 +89,10 @@ def test_every_exif_orientation(tmp_path, orientation):
 
 
 def test_errors_name_the_file(tmp_path):
-    with pytest.raises(ImageError, match=r"^image file .*nothing\.png does not exist; check the path, or leave"):
+    with pytest.raises(ImageError, match=r"^image file .*nothing\.png does not exist; check the path"):
         read_image(tmp_path / "nothing.png")
+    with pytest.raises(ImageError, match=r"cannot be read \(Is a directory\)"):
+        read_image(tmp_path)
     (tmp_path / "text.png").write_text("this is no picture")
     with pytest.raises(ImageError, match=r"text\.png is not an image"):
         read_image(tmp_path / "text.png")
@@ -117,8 +120,61 @@ def test_image_with_too_many_pixels(tmp_path, monkeypatch):
     assert read_image(path).shape == (3, 4, 3)
 
 
-def test_decode_image_takes_bytes(tmp_path):
-    path = saved(tmp_path, Image.fromarray(COLOUR))
-    np.testing.assert_array_equal(decode_image(path.read_bytes()), COLOUR)
+def test_bytes_and_pillow_images_are_read_as_the_file_is(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path, Image.fromarray(COLOUR), exif=exif)
+    expected = read_image(path)
+    assert expected.shape == (4, 3, 3)
+    for picture in (str(path), path.read_bytes(), Image.open(path)):
+        np.testing.assert_array_equal(read_image(picture), expected)
     with pytest.raises(ImageError, match="^upload is not an image"):
-        decode_image(b"nonsense", name="upload")
+        read_image(b"nonsense", "upload")
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "HSV"])
+def test_modes_that_only_pillow_images_have(mode):
+    image = Image.fromarray(COLOUR).convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")).convert(mode)
+    grey = np.asarray(Image.fromarray(COLOUR).convert("L"))
+    expected = np.repeat(grey[..., None], 3, axis=-1) if mode == "La" else COLOUR
+    assert np.abs(read_image(image).astype(int) - expected).max() <= (8 if mode == "HSV" else 0)
+
+
+def test_arrays():
+    assert read_image(COLOUR) is COLOUR
+    np.testing.assert_array_equal(read_image(GREY), np.dstack([GREY, GREY, GREY]))
+
+
+def test_other_numbers_of_channels(tmp_path):
+    rgba = np.dstack([COLOUR, GREY])
+    path = saved(tmp_path, Image.fromarray(rgba))
+    np.testing.assert_array_equal(read_image(path, channels=4), rgba)
+    assert read_image(rgba, channels=4) is rgba
+    np.testing.assert_array_equal(read_image(GREY, channels=4), np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)]))
+    np.testing.assert_array_equal(read_image(saved(tmp_path, in_mode("I;16"), "b.png"), channels=1), GREY[..., None])
+    np.testing.assert_array_equal(read_image(saved(tmp_path, in_mode("L"), "c.png"), channels=1), GREY[..., None])
+    opaque = read_image(saved(tmp_path, Image.fromarray(COLOUR), "d.png"), channels=4)
+    np.testing.assert_array_equal(opaque, np.dstack([COLOUR, np.full_like(GREY, 255)]))
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\]"),
+        (np.zeros((4, 4), bool), r"bool \[4, 4\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"uint8 \[4, 4, 4\]"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\]"),
+        (np.zeros(4, np.uint8), r"uint8 \[4\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\]"),
+    ],
+)
+def test_other_arrays_are_refused(array, expected):
+    sentence = rf"^frame is {expected}, expected a uint8 array \[H, W, 3\] \(RGB\) or \[H, W\]"
+    with pytest.raises(ImageError, match=sentence):
+        read_image(array, "frame")
+
+
+@pytest.mark.parametrize("picture", [None, 3, [[1, 2]]])
+def test_other_things_are_refused(picture):
+    with pytest.raises(ImageError, match=f"^image is a {type(picture).__name__}, expected a path"):
+        read_image(picture)

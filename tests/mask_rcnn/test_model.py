@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import fill, golden_config, golden_model, inputs, small_config
 
-from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 
 @pytest.fixture(scope="module")

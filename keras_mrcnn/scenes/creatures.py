@@ -7,7 +7,7 @@ shape knows a colour. Angles are radians from straight down, positive forwards.
 
 import numpy as np
 
-from keras_mrcnn.data.scene_shapes import ellipse, limb, polygon, step
+from keras_mrcnn.scenes.shapes import ellipse, limb, polygon, step
 
 
 def _person(rng, lean, hips, knees, shoulders, elbows):

@@ -22,14 +22,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from keras_mrcnn.data.scene_drawing import SHAPES, SceneObject, draw_scene
-from keras_mrcnn.whole_files import written_whole
+from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.scenes.drawing import SHAPES, SceneObject, draw_scene
 
 __all__ = ["CATEGORIES", "GeneratedScenes", "SceneObject", "draw_scene", "generate_scenes"]
 
 CATEGORIES = tuple(SHAPES)  # vehicle, person, animal; COCO category ids 1, 2, 3
 SPLITS = ("train", "val")  # the position is part of the random seed, so the splits never coincide
-GENERATOR = "keras_mrcnn.data.scenes"
+GENERATOR = "keras_mrcnn.scenes.generator"
 OPTION_OF = {"num_train": "--train", "num_val": "--val", "seed": "--seed"}  # of `keras-mrcnn data scenes`
 VERSION = 1  # raise it whenever the same parameters give other pictures
 
@@ -191,7 +191,7 @@ def _read_info(path):
 
 
 def _write_json(path, content):
-    with written_whole(path, only_writer=True) as temporary:
+    with atomic_write(path, only_writer=True) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -231,7 +231,7 @@ def _write_scene(parameters, images, job):
     rng = np.random.default_rng([parameters["seed"], SPLITS.index(split), index])
     image, objects = draw_scene(rng, parameters["height_range"], parameters["width_range"])
     name = f"{index + 1:06d}.jpg"
-    with written_whole(Path(images[split], name), only_writer=True) as temporary:
+    with atomic_write(Path(images[split], name), only_writer=True) as temporary:
         Image.fromarray(image).save(temporary, format="JPEG", quality=95, subsampling=0)
     height, width = image.shape[:2]
     record = {"id": index + 1, "file_name": name, "height": height, "width": width}

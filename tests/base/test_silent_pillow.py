@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mrcnn.base.silent_pillow import silent_pillow
 from keras_mrcnn.data import images
 from keras_mrcnn.serving.images import to_rgb
-from keras_mrcnn.silent_pillow import silent_pillow
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 

@@ -9,13 +9,16 @@ Shape letters: D detections, G ground truths, M and S mask sides, h w the image'
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_mrcnn import pasting
-from keras_mrcnn.pasting import MaskPatch
+from keras_mrcnn.base import mask_pasting
+from keras_mrcnn.base.mask_pasting import MaskPatch
+
+# What the model and everything exported from it give for each picture.
+OUTPUT_NAMES = ("boxes", "scores", "category_ids", "valid", "masks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,36 @@ class Detections:
         zeros = np.zeros
         return cls(zeros((0, 4)), zeros(0), zeros(0, np.int32), (), zeros((0, 28, 28)), image_size)
 
+    @classmethod
+    def from_outputs(
+        cls, outputs: Mapping[str, np.ndarray], class_names: Mapping[int, str], image_size: tuple[int, int]
+    ) -> Detections:
+        """Makes the record of one image from the outputs of `Detector.detect`, or of what is exported.
+
+        Args:
+            outputs: arrays without the batch dimension: boxes float32 [D, 4], xyxy pixels of the original image, best
+                first; scores float32 [D]; category_ids int32 [D]; valid int32 [], how many rows are detections;
+                masks uint8 [D, M, M], probability * 255 (may be missing).
+            class_names: class name of each category id.
+            image_size: (h, w) of the original image.
+
+        Raises:
+            ValueError: a category id has no name.
+        """
+        count = int(outputs["valid"])
+        category_ids = np.asarray(outputs["category_ids"])[:count]
+        unknown = sorted(set(category_ids.tolist()) - set(class_names))
+        if unknown:
+            raise ValueError(f"category_ids holds {unknown[0]}, but the model's categories are {sorted(class_names)}.")
+        return cls(
+            boxes=outputs["boxes"][:count],
+            scores=outputs["scores"][:count],
+            category_ids=category_ids,
+            class_names=tuple(class_names[category_id] for category_id in category_ids.tolist()),
+            masks=outputs["masks"][:count].astype(np.float32) / 255.0 if "masks" in outputs else None,
+            image_size=image_size,
+        )
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -111,7 +144,7 @@ class Detections:
         Reference:
             torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`.
         """
-        return pasting.patches(self._grids(), threshold)
+        return mask_pasting.patches(self._grids(), threshold)
 
     def paste_masks(self, threshold: float | None = 0.5) -> np.ndarray:
         """Returns the masks at the size of the image: bool [D, h, w], or float32 when threshold is None.
@@ -119,7 +152,7 @@ class Detections:
         Raises:
             ValueError: these detections have no masks.
         """
-        return pasting.paste(self._grids(), len(self), self.image_size, threshold)
+        return mask_pasting.paste(self._grids(), len(self), self.image_size, threshold)
 
     def to_coco(self, image_id: int) -> list[dict]:
         """Returns COCO results, one dict a detection, that `json.dump` and pycocotools' `loadRes` take.
@@ -139,14 +172,14 @@ class Detections:
             for category_id, box_xywh, score in columns
         ]
         if self.masks is not None:
-            for result, segmentation in zip(results, pasting.encode(self.mask_patches(), self.image_size)):
+            for result, segmentation in zip(results, mask_pasting.encode(self.mask_patches(), self.image_size)):
                 result["segmentation"] = segmentation
         return results
 
-    def _grids(self) -> Iterator[pasting.Grid]:
+    def _grids(self) -> Iterator[mask_pasting.Grid]:
         if self.masks is None:
             raise ValueError("Detections.masks is None, so there is nothing to paste; predict with masks first.")
-        return pasting.detection_grids(self.masks, self.boxes, self.image_size)
+        return mask_pasting.detection_grids(self.masks, self.boxes, self.image_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +252,7 @@ class GroundTruth:
         Raises:
             ValueError: the ground truth was read without masks.
         """
-        return pasting.patches(self._grids(), 0.5)
+        return mask_pasting.patches(self._grids(), 0.5)
 
     def paste_masks(self) -> np.ndarray:
         """Returns the masks at the size of the image: bool [G, h, w].
@@ -227,12 +260,12 @@ class GroundTruth:
         Raises:
             ValueError: the ground truth was read without masks.
         """
-        return pasting.paste(self._grids(), len(self), self.image_size, 0.5)
+        return mask_pasting.paste(self._grids(), len(self), self.image_size, 0.5)
 
-    def _grids(self) -> Iterator[pasting.Grid]:
+    def _grids(self) -> Iterator[mask_pasting.Grid]:
         if self.masks is None:
             raise ValueError("GroundTruth.masks is None, so there is nothing to paste; read it with a mask size.")
-        return pasting.coverage_grids(self.masks, self.boxes, self.image_size)
+        return mask_pasting.coverage_grids(self.masks, self.boxes, self.image_size)
 
 
 def _counted(count: int) -> str:

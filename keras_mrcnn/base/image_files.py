@@ -1,0 +1,115 @@
+"""Pictures of every kind as pixels: image files, their bytes, Pillow images and arrays.
+
+Pillow does the decoding. What comes out is always uint8 [H, W, C] and upright: the EXIF orientation is applied,
+palettes are looked up, CMYK is converted, and 16-bit, 32-bit and float grey is brought to 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO, Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from keras_mrcnn.base.silent_pillow import silent_pillow
+
+Picture = Union[str, os.PathLike, bytes, np.ndarray, Image.Image]
+
+# The Pillow mode of a picture with so many channels: grey, RGB, RGB with alpha.
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Pillow reaches RGB from these modes only by way of another.
+_ON_THE_WAY_TO_RGB = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message is one sentence that names the file or the argument."""
+
+
+def read_image(picture: Picture, name: str = "image", channels: int = 3) -> np.ndarray:
+    """Reads a picture as upright pixels.
+
+    Args:
+        picture: path of an image file of any format that Pillow reads, the bytes of one, a Pillow image, or a uint8
+            array [H, W, C] with the wanted channels or [H, W] (grey).
+        name: what error messages call a picture that has no path.
+        channels: 1 for grey, 3 for RGB, 4 for RGB with alpha.
+
+    Returns:
+        uint8 [H, W, channels], 0..255.
+
+    Raises:
+        ImageError: the file is missing, truncated or not an image, or the array has another dtype or shape.
+
+    Example:
+        >>> read_image(np.full((2, 3), 7, np.uint8)).shape
+        (2, 3, 3)
+    """
+    if isinstance(picture, np.ndarray):
+        return _checked(picture, name, channels)
+    if isinstance(picture, Image.Image):
+        return _checked(_decoded(picture, name, channels), name, channels)
+    if isinstance(picture, bytes):
+        return _decoded(io.BytesIO(picture), name, channels)
+    if not isinstance(picture, (str, os.PathLike)):
+        raise ImageError(f"{name} is a {type(picture).__name__}, expected a path, a NumPy array or a Pillow image")
+    path, name = Path(picture), f"image file {os.fspath(picture)}"
+    if not os.path.exists(path):  # unlike Path.exists, without an error for a name that no file can have
+        raise ImageError(f"{name} does not exist; check the path")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read ({error.strerror}); check the path and its permissions") from error
+    return _decoded(io.BytesIO(content), name, channels)
+
+
+def _checked(array: np.ndarray, name: str, channels: int) -> np.ndarray:
+    """Returns an array [H, W, channels] or [H, W] as [H, W, channels]."""
+    if array.dtype != np.uint8 or array.size == 0 or (array.ndim != 2 and array.shape[2:] != (channels,)):
+        raise ImageError(
+            f"{name} is {array.dtype} {list(array.shape)}, expected a uint8 array [H, W, {channels}] "
+            f"({'grey' if channels == 1 else MODES[channels]}) or [H, W] (grey)"
+        )
+    return array if array.ndim == 3 else _from_grey(array, channels)
+
+
+def _decoded(source: BinaryIO | Image.Image, name: str, channels: int) -> np.ndarray:
+    """Returns the upright pixels of an image or a file of one: uint8 [H, W, channels]."""
+    try:
+        with silent_pillow():
+            image = source if isinstance(source, Image.Image) else Image.open(source)
+            image.load()
+            return _to_8_bits(ImageOps.exif_transpose(image), channels)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has too many pixels ({error}); make it smaller") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that Pillow knows; replace or remove it") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on broken data
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name} is damaged ({reason}); replace or remove it") from error
+
+
+def _to_8_bits(image: Image.Image, channels: int) -> np.ndarray:
+    """Converts an upright image of any mode."""
+    if image.mode[0] not in "IF":
+        step = _ON_THE_WAY_TO_RGB.get(image.mode)
+        pixels = np.array((image.convert(step) if step else image).convert(MODES[channels]))
+        return pixels[..., None] if channels == 1 else pixels
+    # Pillow's own conversion clips deeper grey at 255 instead of scaling it.
+    grey = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = grey.min(), grey.max()
+    if low < 0 or high > 65535:
+        grey, white = grey - low, (high - low) or 1.0
+    elif image.mode.startswith("I;16") or high > 255:
+        white = 65535.0
+    else:
+        white = 1.0 if high <= 1 else 255.0
+    return _from_grey(np.round(grey * (255.0 / white)).clip(0, 255).astype(np.uint8), channels)
+
+
+def _from_grey(grey: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [H, W] -> uint8 [H, W, channels]; an alpha channel is opaque."""
+    colours = np.repeat(grey[..., None], min(channels, 3), axis=-1)
+    return np.dstack([colours, np.full_like(grey, 255)]) if channels == 4 else colours

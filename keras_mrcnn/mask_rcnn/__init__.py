@@ -1,0 +1,1 @@
+"""The model: `MaskRCNN` with its preprocessing and postprocessing, and the graph of both, `Detector`."""

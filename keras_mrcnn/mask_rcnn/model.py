@@ -1,0 +1,258 @@
+"""Mask R-CNN: the wiring, in the order of the paper, with all that lies between pictures and detections.
+
+Shapes: B batch, H W of the padded input, R proposals, D detections, M mask side, K classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mrcnn.base.image_files import Picture
+from keras_mrcnn.base.records import Detections
+from keras_mrcnn.compat import dtype_policy
+from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.layers.anchors import AnchorGenerator
+from keras_mrcnn.layers.detections import BoxDetections, DetectionLayer
+from keras_mrcnn.layers.proposals import ProposalLayer, Proposals
+from keras_mrcnn.layers.roi_align import BOX_POOL, MASK_POOL, RoIAlign
+from keras_mrcnn.mask_rcnn.detector import Detector
+from keras_mrcnn.models.box_head import BoxHead
+from keras_mrcnn.models.fpn import C4, FPN
+from keras_mrcnn.models.mask_head import MaskHead
+from keras_mrcnn.models.resnet import ResNet
+from keras_mrcnn.models.rpn import RPN
+from keras_mrcnn.ops import images as image_ops
+
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
+class MaskRCNN(keras.Model):
+    """Boxes, classes and masks of the objects in pictures.
+
+    `predict` takes pictures and gives `Detections`. Calling the model runs the network alone, on what `preprocess`
+    makes of pictures; `postprocess` brings its outputs back to their pixels.
+
+    Args:
+        config: `ModelConfig`, or a dict of its settings; its `class_names` say what the model can find.
+        dtype: Keras dtype policy of the networks, for example "mixed_bfloat16" (weights stay in float32); by default
+            the global policy. What comes in and goes out, and all box arithmetic, is float32.
+
+    Call arguments:
+        inputs: dict with
+            images: float32 [B, H, W, C], normalised, zero-padded right and bottom, H and W multiples of 32;
+            image_sizes: int32 [B, 2], height and width of each image before padding, in pixels.
+        training: makes `propose` keep as many boxes as in training; nothing else, and no loss is made here.
+
+    Returns:
+        dict with boxes float32 [B, D, 4], xyxy pixels of the padded input, best first; scores float32 [B, D];
+        labels int32 [B, D], 1..K in the order of `class_names`, 0 for padding; valid int32 [B], how many
+        detections there are; masks float32 [B, D, M, M], probabilities inside the box. No gradient.
+
+    Raises:
+        ValueError: if the config names no classes.
+
+    Example:
+        >>> model = MaskRCNN(ModelConfig(class_names=("cat", "dog"), backbone=BackboneConfig(depth=18)))
+        >>> [detections] = model.predict(["photo.jpg"])  # doctest: +SKIP
+        >>> result = model({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 60]])})
+
+    Reference: He et al., Mask R-CNN, 2017.
+    """
+
+    def __init__(self, config: Union[ModelConfig, Mapping[str, Any]], dtype: Any = None, **kwargs):
+        # Boxes and pictures must not be rounded, whatever the policy of the networks.
+        super().__init__(dtype=dtype, autocast=False, **kwargs)
+        config = ModelConfig.model_validate(config)
+        if not config.class_names:
+            raise ValueError("class_names is empty: name the classes that the model is to find")
+        self.config = config
+        with dtype_policy(self.dtype_policy):
+            self._make_parts(config)
+            # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
+            self({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 64]])})
+
+    def _make_parts(self, config: ModelConfig) -> None:
+        num_classes, fpn = len(config.class_names), config.neck.kind == "fpn"
+        strides = (4, 8, 16, 32) if fpn else (16,)
+        backbone, neck, rpn, box, mask = config.backbone, config.neck, config.rpn, config.box_head, config.mask_head
+        epsilon = backbone.norm_epsilon
+        self.backbone = ResNet(
+            backbone.depth,
+            backbone.width,
+            stages=5 if fpn else 4,
+            stride_in=backbone.stride_in,
+            norm=backbone.norm,
+            epsilon=epsilon,
+            name="backbone",
+        )
+        self.neck = FPN(neck.channels, norm=neck.norm, epsilon=epsilon, name="fpn") if fpn else C4(name="c4")
+        self.anchors = AnchorGenerator(config.anchor_sizes, rpn.aspect_ratios, name="anchors")
+        self.roi_channels = neck.channels if fpn else self.backbone.stages[-1][-1].out_channels
+        self.rpn = RPN(self.roi_channels, len(self.anchors.cells[0]), rpn.convolutions, name="rpn")
+        self.proposals = ProposalLayer(
+            pre_nms_train=rpn.pre_nms_train,
+            post_nms_train=rpn.post_nms_train,
+            pre_nms_test=rpn.pre_nms_test,
+            post_nms_test=rpn.post_nms_test,
+            nms_iou=rpn.nms_iou,
+            name="proposals",
+        )
+        self.box_pool = RoIAlign(BOX_POOL, strides, config.roi_canonical_side, name="box_pool")
+        self.box_head = BoxHead(
+            num_classes,
+            box.channels,
+            box.dense_layers,
+            box.convolutions,
+            box.conv_channels,
+            norm=box.norm,
+            epsilon=epsilon,
+            name="box_head",
+        )
+        self.detections = DetectionLayer(
+            score_threshold=box.score_threshold,
+            nms_iou=box.nms_iou,
+            max_detections=box.max_detections,
+            name="detections",
+        )
+        self.mask_pool = RoIAlign(MASK_POOL, strides, config.roi_canonical_side, name="mask_pool")
+        self.mask_head = MaskHead(
+            num_classes, mask.channels, mask.convolutions, norm=mask.norm, epsilon=epsilon, name="mask_head"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs to make this model anew, without its weights."""
+        config = self.config.model_dump(mode="json")
+        return {"config": config, "dtype": self.dtype_policy.name, "name": self.name}
+
+    def get_build_config(self) -> None:
+        """Returns None: the weights exist once the model does."""
+
+    def predict(
+        self, pictures: Union[np.ndarray, Sequence[Picture]], batch_size: int = 1, verbose: Any = 0
+    ) -> list[Detections]:
+        """Finds the objects in pictures, by the same graph as every export.
+
+        Args:
+            pictures: uint8 array [B, H, W, C] (RGB), or a sequence of pictures of any sizes: arrays uint8 [H, W, C],
+                paths of image files or Pillow images.
+            batch_size: how many pictures go through the network at once; only pictures of one size that follow each
+                other do, so that no picture is padded for another. More than 1 helps GPUs.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            list of `Detections` in pixels of the pictures, in their order.
+
+        Raises:
+            ImageError: a picture cannot be read or has another dtype or shape.
+
+        Example:
+            >>> model.predict(np.zeros([2, 48, 64, 3], np.uint8))  # doctest: +SKIP
+            [Detections(no objects, image 48 x 64), Detections(no objects, image 48 x 64)]
+        """
+        from tqdm import tqdm
+
+        detections = self.detector.stream(pictures, batch_size)
+        return list(tqdm(detections, "predict", len(pictures), unit="image", disable=not verbose))
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        """The `Detector` of this model: the graph from pictures to detections, which sees weights that change."""
+        return Detector(self)
+
+    def preprocess(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Makes the network's inputs of pictures of one size: normalised, resized, zero-padded.
+
+        Args:
+            pictures: uint8 or float [B, H, W, C], 0..255.
+
+        Returns:
+            dict with images and image_sizes, as `call` takes them.
+
+        Reference: torchvision `models/detection/transform.py`, `GeneralizedRCNNTransform`.
+        """
+        shape = tf.shape(pictures)
+        size = image_ops.resized_size(shape[1], shape[2], self.config.min_size, self.config.max_size)
+        images = image_ops.resize_to(image_ops.normalise(pictures), size)
+        return {"images": image_ops.pad_to_multiple(images), "image_sizes": tf.tile(size[None], [shape[0], 1])}
+
+    def postprocess(
+        self, outputs: dict[str, tf.Tensor], image_size: tf.Tensor, picture_size: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Brings the network's outputs to pixels of the pictures and to the categories of the data set.
+
+        Args:
+            outputs: as `call` returns them; masks may be missing.
+            image_size: int32 [2], (h, w) in the network's input.
+            picture_size: int32 [2], (h, w) of the pictures.
+
+        Returns:
+            dict with boxes float32 [B, D, 4], xyxy pixels of the pictures, best first, zero-padded; scores float32
+            [B, D]; category_ids int32 [B, D], 0 for padding; valid int32 [B]; masks uint8 [B, D, M, M], probability
+            inside the box * 255, rounded. `Detections.from_outputs` takes one row of it.
+        """
+        final = {
+            "boxes": image_ops.scale_boxes(outputs["boxes"], image_size, picture_size),
+            "scores": outputs["scores"],
+            "category_ids": tf.gather(tf.constant([0, *self.config.category_ids]), outputs["labels"]),
+            "valid": outputs["valid"],
+        }
+        if "masks" in outputs:
+            final["masks"] = tf.cast(tf.round(outputs["masks"] * 255.0), tf.uint8)
+        return final
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        images, image_sizes = inputs["images"], inputs["image_sizes"]
+        features = self.extract_features(images)
+        proposals = self.propose(features, images, image_sizes, training=training)
+        detections = self.predict_boxes(features, proposals, image_sizes)
+        masks = self.predict_masks(features, detections)
+        return {**detections._asdict(), "masks": masks}
+
+    def extract_features(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Computes the maps of every level, a list of float [B, h, w, C], finest first.
+
+        Args:
+            images: as in `call`.
+            training: whether batch norms that are not frozen use and move batch statistics.
+        """
+        return self.neck(self.backbone(images, training=training), training=training)
+
+    def score_anchors(
+        self, features: list[tf.Tensor], images: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """Computes the RPN's objectness logits, deltas and anchors: three lists with one entry a level."""
+        objectness, deltas = self.rpn(features)
+        return objectness, deltas, self.anchors(features, tf.shape(images)[1:3])
+
+    def propose(
+        self, features: list[tf.Tensor], images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False
+    ) -> Proposals:
+        """Computes the RPN's `Proposals` from the maps of `extract_features`; `images` give the padded size."""
+        objectness, deltas, anchors = self.score_anchors(features, images)
+        return self.proposals(objectness, deltas, anchors, image_sizes, training=training)
+
+    def predict_boxes(
+        self, features: list[tf.Tensor], proposals: Proposals, image_sizes: tf.Tensor
+    ) -> BoxDetections:
+        """Computes the `BoxDetections` of the box head on `Proposals`."""
+        class_logits, deltas = self.box_head(self.box_pool(self.roi_features(features), proposals.boxes))
+        return self.detections(class_logits, deltas, proposals, image_sizes)
+
+    def predict_masks(self, features: list[tf.Tensor], detections: BoxDetections) -> tf.Tensor:
+        """Computes mask probabilities float32 [B, D, M, M] of `BoxDetections`, zero for padding."""
+        # At most as many as the fullest image has, but never none: convolutions of nothing are where runtimes fail.
+        most = tf.maximum(tf.reduce_max(detections.valid), 1)
+        boxes, labels = detections.boxes[:, :most], detections.labels[:, :most]
+        logits = self.mask_head(self.mask_pool(self.roi_features(features), boxes), labels)
+        masks = tf.sigmoid(logits) * tf.cast(labels > 0, tf.float32)[:, :, None, None]
+        room = tf.shape(detections.labels)[1] - most
+        return tf.pad(masks, [[0, 0], [0, room], [0, 0], [0, 0]])
+
+    def roi_features(self, features: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the levels that RoIs are pooled from: all but a pyramid's coarsest, which serves the RPN alone."""
+        return features[: len(self.box_pool.strides)]

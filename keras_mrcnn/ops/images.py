@@ -1,0 +1,109 @@
+"""From pictures to the network's input and back, as TensorFlow functions with torchvision's numbers.
+
+Training, prediction and everything exported share them, so they take tensors of unknown size and hold no state.
+
+Shapes: B batch, H W C of a picture, h w of the network's input before it is padded, G boxes.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_mrcnn.base import image_size
+
+SIZE_MULTIPLE = 32
+# Mean and deviation of ImageNet's pixels, 0..1, by the number of channels: grey, RGB, RGB with alpha.
+PIXEL_MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406), 4: (0.485, 0.456, 0.406, 0.5)}
+PIXEL_STD = {1: (0.226,), 3: (0.229, 0.224, 0.225), 4: (0.229, 0.224, 0.225, 0.5)}
+
+
+def normalise(image: tf.Tensor) -> tf.Tensor:
+    """Brings pixels of 0..255 to zero mean and unit deviation, as ImageNet models take them.
+
+    Args:
+        image: uint8 or float [..., C], 0..255; C is 1 (grey), 3 (RGB) or 4 (RGB with alpha).
+
+    Returns:
+        float32 [..., C].
+
+    Example:
+        >>> normalise(tf.constant([255, 0, 0], tf.uint8)).numpy().round(3)
+        array([ 2.249, -2.036, -1.804], dtype=float32)
+    """
+    channels = image.shape[-1]
+    image = tf.cast(image, tf.float32) / 255.0
+    return (image - tf.constant(PIXEL_MEAN[channels])) / tf.constant(PIXEL_STD[channels])
+
+
+def denormalise(image: tf.Tensor) -> tf.Tensor:
+    """Turns what `normalise` made back into pixels.
+
+    Args:
+        image: float32 [..., C].
+
+    Returns:
+        uint8 [..., C], 0..255.
+    """
+    channels = image.shape[-1]
+    image = (image * tf.constant(PIXEL_STD[channels]) + tf.constant(PIXEL_MEAN[channels])) * 255.0
+    return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
+
+
+def resized_size(height: tf.Tensor, width: tf.Tensor, min_size: tf.Tensor, max_size: tf.Tensor) -> tf.Tensor:
+    """Returns `base.image_size.resized_size` as a tensor.
+
+    Args:
+        height, width: int32 [], size of the picture.
+        min_size, max_size: int32 [] or int, pixels.
+
+    Returns:
+        int32 [2], (h, w).
+
+    Example:
+        >>> resized_size(480, 640, 800, 1333).numpy().tolist()
+        [800, 1066]
+    """
+    return tf.stack(image_size.resized_size(height, width, min_size, max_size, xp=tf))
+
+
+def resize_to(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resizes bilinearly: half-pixel centres, no antialias.
+
+    Args:
+        image: [H, W, C] or [B, H, W, C], any number type.
+        size: int32 [2], (h, w).
+
+    Returns:
+        float32 [h, w, C] or [B, h, w, C].
+    """
+    return tf.image.resize(image, size, method="bilinear", antialias=False)
+
+
+def pad_to_multiple(image: tf.Tensor, multiple: int = SIZE_MULTIPLE) -> tf.Tensor:
+    """Pads an image or a batch with zeros, right and bottom, to sides that are multiples of `multiple`.
+
+    Args:
+        image: [h, w, C] or [B, h, w, C].
+
+    Returns:
+        the same rank and type.
+    """
+    shape = tf.shape(image)
+    # Of numbers that are not negative, every runtime that this is exported to gives the same remainder.
+    bottom, right = ((multiple - shape[axis] % multiple) % multiple for axis in (-3, -2))
+    paddings = [[0, bottom], [0, right], [0, 0]]
+    return tf.pad(image, [[0, 0]] * (image.shape.rank - 3) + paddings)
+
+
+def scale_boxes(boxes: tf.Tensor, old_size: tf.Tensor, new_size: tf.Tensor) -> tf.Tensor:
+    """Moves boxes along with a resize, each axis by its own ratio.
+
+    Args:
+        boxes: float32 [..., 4], xyxy pixels of the old image.
+        old_size, new_size: int32 [2], (h, w).
+
+    Returns:
+        float32 [..., 4], xyxy pixels of the new image.
+    """
+    ratio = tf.cast(new_size, tf.float32) / tf.cast(old_size, tf.float32)
+    return boxes * tf.stack([ratio[1], ratio[0], ratio[1], ratio[0]])
