@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mrcnn.base.image_files import read_image
 from keras_mrcnn.base.silent_pillow import silent_pillow
-from keras_mrcnn.data import images
-from keras_mrcnn.serving.images import to_rgb
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -52,7 +51,7 @@ def test_files_that_make_pillow_warn_are_read_where_warnings_are_errors(name, tm
     (tmp_path / name).write_bytes(FILES[name])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read, served = images.read_image(tmp_path / name), to_rgb(tmp_path / name)
+        read, served = read_image(tmp_path / name), read_image(tmp_path / name)
         with pytest.raises(UserWarning):
             open_as_anybody(FILES[name])
     assert read.shape == (4, 4, 3)
@@ -70,7 +69,7 @@ def test_large_image_is_read_where_warnings_are_errors(small_limit):
     Image.fromarray(PIXELS).save(content, format="PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert images.decode_image(content.getvalue()).tolist() == PIXELS.tolist()
+        assert read_image(content.getvalue()).tolist() == PIXELS.tolist()
         with pytest.raises(Image.DecompressionBombWarning):
             open_as_anybody(content.getvalue())
 
@@ -90,8 +89,7 @@ def test_many_threads_leave_the_filters_as_they_were(tmp_path):
     watcher.start()
     try:
         with ThreadPoolExecutor(8) as pool:
-            shapes = set(pool.map(lambda path: images.read_image(path).shape, paths))
-            shapes |= set(pool.map(lambda path: to_rgb(path).shape, paths))
+            shapes = set(pool.map(lambda path: read_image(path).shape, paths))
     finally:
         done.set()
         watcher.join()
