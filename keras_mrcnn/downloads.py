@@ -124,15 +124,17 @@ def _download(url: str, path: Path, checksum: str) -> Path:
             return path  # another process has downloaded and checked it while this one waited
         _receive_all(url, part, path)
         right = has_checksum(part, checksum)
-        _validator_file(part).unlink(missing_ok=True)
         if right:
             os.replace(part, path)
-            return path
-        part.unlink()
+        else:
+            part.unlink()
+        _validator_file(part).unlink(missing_ok=True)
+    if not right:
         raise DownloadError(
             f"{url}: gives another file than expected, one that is not {checksum}, so it was removed; try again, or "
             f"get the file elsewhere and save it as {path}"
         )
+    return path
 
 
 @contextlib.contextmanager

@@ -15,11 +15,12 @@ KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications/resn
 KERAS_PAGE = "https://keras.io/api/applications/"
 # What the publishers themselves say.
 TERMS = {
-    "torchvision": "torchvision's code is BSD-3-Clause. Of its pretrained models it says that they may have licences or "
-    "terms of their own, derived from the data they were trained on, and that it is up to you whether you may use "
-    "them: https://github.com/pytorch/vision#pre-trained-model-license",
-    "Keras": "Keras' code is Apache-2.0. Its pages state no licence for these weights; those of Keras 2.0 said that its "
-    "ResNet50 weights are ported from Kaiming He's, which are MIT: https://github.com/KaimingHe/deep-residual-networks",
+    "torchvision": "torchvision's code is BSD-3-Clause. Of its pretrained models it says that they may have licences "
+    "or terms of their own, derived from the data they were trained on, and that finding out whether you may use them "
+    "is up to you: https://github.com/pytorch/vision#pre-trained-model-license",
+    "Keras": "Keras' code is Apache-2.0. Its pages state no licence for these weights; those of Keras 2.0 said that "
+    "its ResNet50 weights are ported from Kaiming He's, which are MIT: "
+    "https://github.com/KaimingHe/deep-residual-networks",
     "Apache-2.0": "The licence of this package.",
 }
 
@@ -234,8 +235,8 @@ def unknown(source: str | os.PathLike) -> str:
     if Path(source).name != str(source) or Path(source).suffix:
         return f"{source}: no such file"
     close = difflib.get_close_matches(str(source), PRETRAINED, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ";"
-    return f"{source}: no such file, nor published weights of that name{hint} The names are {', '.join(PRETRAINED)}"
+    hint = f"did you mean {close[0]}? The" if close else "the"
+    return f"{source}: no such file, nor published weights of that name; {hint} names are {', '.join(PRETRAINED)}"
 
 
 def published_epsilon(path: str | os.PathLike) -> float:
@@ -243,8 +244,12 @@ def published_epsilon(path: str | os.PathLike) -> float:
 
     A file is known by the beginning of its name, which may go on with digits and any suffix, or by its SHA-256.
     """
-    unusual = [record for record in _ALL if record.norm_epsilon != Pretrained.norm_epsilon]
-    for record in unusual:
-        if Path(path).name.startswith(record.name) or downloads.has_checksum(path, record.checksum):
+    for record in PRETRAINED.values():
+        # Only for what differs from the default: digests of large files take a while.
+        if record.norm_epsilon != Pretrained.norm_epsilon and _is_file_of(record, path):
             return record.norm_epsilon
     return Pretrained.norm_epsilon
+
+
+def _is_file_of(record: Pretrained, path: str | os.PathLike) -> bool:
+    return Path(path).name.startswith(record.name) or downloads.has_checksum(path, record.checksum)

@@ -15,6 +15,8 @@ ANYTHING = None
 # A part is the first name below keras_mrcnn; a dotted name allows that one module of a part.
 ALLOWED: dict[str, set[str] | None] = {
     "whole_files": set(),  # which every part may import
+    "downloads": set(),
+    "pretrained": {"downloads"},
     "config": set(),
     "pasting": set(),
     "structures": {"pasting"},
@@ -37,7 +39,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "training.run_start": {"data", "weights"},
     "training.trainer": {"data", "evaluation", "weights"},
     "evaluation": {"structures", "ops", "targets"},
-    "weights": {"models", "config"},
+    "weights": {"models", "config", "pretrained"},
     "export": {"models", "layers", "structures", "detection_outputs", "data.transforms"},
     "export.model_card": {"config", "evaluation.tables"},
     "serving": {"structures", "detection_outputs"},
@@ -53,7 +55,9 @@ ALLOWED: dict[str, set[str] | None] = {
     "__main__": ANYTHING,
 }
 # Serving runs where TensorFlow is not installed, and so must what it imports.
-WITHOUT_TENSORFLOW = ("serving", "structures", "pasting", "detection_outputs", "whole_files")
+WITHOUT_TENSORFLOW = (
+    "serving", "structures", "pasting", "detection_outputs", "whole_files", "downloads", "pretrained",
+)  # fmt: skip
 MAY_SKIP_BY_KERAS_VERSION = {"test_compat.py", "test_addons.py"}
 
 

@@ -31,7 +31,7 @@ def list_published():
     from keras_mrcnn.pretrained import PRETRAINED, TERMS
 
     click.echo(_columns([LIST_TITLES, *(_list_row(published) for published in PRETRAINED.values())]))
-    click.echo("\nScores are the publishers': box AP and mask AP in percent, of backbones the top-1 accuracy on ImageNet.")
+    click.echo("\nScores, the publishers': box AP and mask AP in percent; of backbones the top-1 accuracy on ImageNet.")
     for licence, terms in TERMS.items():
         click.echo(f"{licence}: {terms}")
 
