@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from command_line import error_line, run
+from file_server import publishing
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -501,6 +502,18 @@ def test_predict_writes_results_and_pictures(weights, scenes, tmp_path):
     assert found.annToMask(found.loadAnns(found.getAnnIds(imgIds=[2]))[0]).shape == (50, 30)
     drawn = np.asarray(Image.open(out / "more" / "b.bmp.png"))
     assert drawn.shape == (50, 30, 3) and (drawn != 200).any()
+
+
+def test_predict_takes_the_name_of_published_weights(weights, scenes, tmp_path, monkeypatch):
+    image, out = scenes / "images" / "val" / "000001.jpg", tmp_path / "out"
+    with publishing("maskrcnn_resnet50_fpn_v2_coco", weights, monkeypatch, tmp_path / "keras") as server:
+        server.faults = ["404"]
+        line = error_line(run("predict", "maskrcnn_resnet50_fpn_v2_coco", image, "--out", out))
+        path = tmp_path / "keras" / "models" / "maskrcnn_resnet50_fpn_v2_coco-12345678.safetensors"
+        assert line.endswith(f"where there is a network, and save it as {path}") and not out.exists()
+        result = run("predict", "maskrcnn_resnet50_fpn_v2_coco", image, "--out", out, "--min-score", 0)
+    assert result.exit_code == 0, result.output
+    assert result.output == f"Wrote 5 detections in 1 images to {out}.\n" and path.read_bytes() == weights.read_bytes()
 
 
 def test_predict_does_the_others_and_names_what_it_cannot_read(weights, scenes, tmp_path):

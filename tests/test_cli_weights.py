@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from file_server import publishing
 from safetensors.numpy import load_file, save_file
 from small_models import fill, small_config
 
+from keras_mrcnn import pretrained
 from keras_mrcnn.cli import main
 from keras_mrcnn.cli.torchvision_code import code_lines, function_name, lacking_settings
 from keras_mrcnn.config import ModelConfig, load_config
@@ -216,7 +218,7 @@ def test_inspect_refuses_other_files(content, tmp_path):
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
     assert str(path) in error("inspect", path)
-    assert "does not exist" in error("inspect", tmp_path / "nowhere", code=2)
+    assert "nowhere: no such file" in error("inspect", tmp_path / "nowhere", code=2)
 
 
 def test_inspect_refuses_a_classifier_of_unknown_depth(classifier, tmp_path):
@@ -224,6 +226,39 @@ def test_inspect_refuses_a_classifier_of_unknown_depth(classifier, tmp_path):
     tensors = {name: value for name, value in load_file(classifier).items() if not name.startswith("layer4.1.")}
     save_file(tensors, path)
     assert f"{path}: its backbone has (2, 2, 2, 1) basic blocks" in error("inspect", path)
+
+
+# Published weights
+
+
+def test_list_has_every_name(ours, tmp_path, monkeypatch):
+    with publishing("resnet18_imagenet", ours, monkeypatch, tmp_path):
+        first = output("list")
+        pretrained.weights_path("resnet18_imagenet")
+        second = output("list")
+    for said, here in ((first, "no"), (second, "yes")):
+        rows = {line.split()[0]: line.split() for line in said.partition("\n\n")[0].splitlines()[1:]}
+        assert list(rows) == list(pretrained.PRETRAINED)
+        row = ["ResNet-18", "1000", "of", "ImageNet", "69.8", "46.8", "torchvision", here]
+        assert rows["resnet18_imagenet"][1:] == row
+        assert rows["maskrcnn_resnet50_fpn_v2_coco"][-5:-1] == ["47.4,", "41.8", "185.8", "torchvision"]
+        assert all(f"\n{licence}: " in said for licence in {row[-2] for row in rows.values()})
+
+
+def test_names_are_inspected_and_converted(state_dict, tmp_path, monkeypatch):
+    name, target = "maskrcnn_resnet50_fpn_coco", tmp_path / "ours.safetensors"
+    with publishing(name, state_dict, monkeypatch, tmp_path) as server:
+        said = output("inspect", name)
+        assert said.startswith(f"{name}: a state dict") and "\nnorm epsilon  0\n" in said
+        assert "epsilon 0), 2 classes" in output("convert", name, target)
+        assert len(server.requests) == 1
+    assert load_weights(None, target).config.backbone.norm_epsilon == 0
+
+
+def test_unknown_names_get_a_suggestion(tmp_path):
+    for command, *target in (["inspect"], ["convert", tmp_path / "a.pth"]):
+        line = error(command, "maskrcnn_resnet50_v2_coco", *target, code=2)
+        assert "did you mean maskrcnn_resnet50_fpn_v2_coco? The names are " in line and "scenes_demo" in line
 
 
 # keras-mrcnn train --weights
@@ -258,7 +293,8 @@ def test_weights_option_of_train_sets_the_config(started, ours, tmp_path):
         assert result.exit_code == 0, result.output
     train("--preset", "scenes-small", "--run", tmp_path, "--set", f"train.weights={ours}")
     train("--preset", "scenes-small", "--run", tmp_path)
-    assert [config.train.weights for config in started] == [str(ours)] * 3 + [None]
+    train("--preset", "scenes-small", "--run", tmp_path, "--weights", "scenes_demo")
+    assert [config.train.weights for config in started] == [str(ours)] * 3 + [None, "scenes_demo"]
 
 
 def test_resume_takes_no_weights(started, ours, tmp_path):

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "keras_mrcnn"
 # Data flows one way: a part imports from its own floor and from those below it, never from a higher one.
 FLOORS = {
     "base": 1,
-    "ops": 2, "config": 2, "compat": 2, "addons": 2,
+    "ops": 2, "config": 2, "pretrained": 2, "compat": 2, "addons": 2,
     "layers": 3, "models": 3, "targets": 3, "losses": 3, "data": 3, "scenes": 3, "weights": 3,
     "mask_rcnn": 4,
     "export": 5, "evaluation": 5, "visualize": 5, "stage_views": 5,

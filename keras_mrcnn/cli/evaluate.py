@@ -47,9 +47,9 @@ def evaluate(
 ):
     """Score a model on a COCO data set: RPN, boxes and masks.
 
-    WEIGHTS is a weight file or the folder of a run. The data are those of --data, or of --annotations and --images;
-    of a run folder, by default, its validation data. Classes belong together by name; those that only the model or
-    only the data have are not scored.
+    WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. The data are those of --data,
+    or of --annotations and --images; of a run folder, by default, its validation data. Classes belong together by
+    name; those that only the model or only the data have are not scored.
     """
     if (weights is None) == (weights_option is None):
         raise click.UsageError("name one weight file or run folder")

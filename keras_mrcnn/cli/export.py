@@ -40,7 +40,9 @@ def _name(ctx, param, value):
 @click.option("--calibration-images", type=click.IntRange(1), default=100, help="Of --data's train images, for int8.")
 @click.option("--score-images", type=click.IntRange(1), help="Of --data's val images; by default all.")
 def export(weights, name, out, version, form, precision, onnx_input, data, calibration_images, score_images):
-    """Write WEIGHTS (a weight file or the folder of a run) as OUT/NAME/VERSION and OUT/NAME.onnx.
+    """Write WEIGHTS as OUT/NAME/VERSION and OUT/NAME.onnx.
+
+    WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints.
 
     TF Serving takes every folder under NAME for a version, so the ONNX file stands beside NAME and holds the
     newest one.

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
 
+
+class _Weights(click.Path):
+    """A weight file, the folder of a run, or the name of published weights; all of them as a `Path`."""
+
+    def convert(self, value, param, ctx):
+        if not os.path.exists(value):
+            from keras_mrcnn import pretrained
+
+            if pretrained.find(value) is None:
+                self.fail(pretrained.unknown(value), param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
-WEIGHTS = click.Path(exists=True, path_type=Path)
+WEIGHTS = _Weights(path_type=Path)
 BATCH_SIZE = 2  # where no run says otherwise
 # By their files, for help is to come without the second that the import of `config` takes.
 PRESET_NAMES = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "presets").glob("*.yaml")))
 
 
 def load_model(weights: Path):
-    """The `MaskRCNN` of a weight file, or of the run folder that training wrote."""
+    """The `MaskRCNN` of a weight file, of the run folder that training wrote, or of published weights."""
     from keras_mrcnn.weights import load_weights
 
     return load_weights(None, weights_file(weights))
 
 
 def weights_file(weights: Path) -> Path:
-    """The weight file that is meant: the one named, or the finished model of a run folder."""
+    """The weights that are meant: what is named, or the finished model of a run folder."""
     if not weights.is_dir():
         return weights
     path = weights / "model.safetensors"

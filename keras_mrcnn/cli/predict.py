@@ -35,8 +35,8 @@ class Job(NamedTuple):
 def predict(weights, images, out, annotations, min_score, batch_size):
     """Find the objects in IMAGES (files, or folders with all below them).
 
-    WEIGHTS is a weight file or the folder of a run. OUT/detections.json has every detection as COCO results, in
-    pixels of the upright images; OUT/images.json says which image_id is which file.
+    WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. OUT/detections.json has every
+    detection as COCO results, in pixels of the upright images; OUT/images.json says which image_id is which file.
     """
     jobs = _jobs(images, out, annotations)
     earlier = {path for path in (*_lists(out), *(job.picture for job in jobs)) if path.is_file()}

@@ -32,7 +32,8 @@ from keras_mrcnn.cli.locations import (
 @click.option(
     "--weights",
     type=WEIGHTS,
-    help="Weight file or run folder to start the whole model from; its classes may be others than those of the data.",
+    help="Weight file, run folder, or name that `weights list` prints, to start the whole model from; its classes may "
+    "be others than those of the data.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
 @click.option("--skip-bad", is_flag=True, help="Drop and count what the data check finds, instead of stopping.")

@@ -26,9 +26,9 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt
 def video(weights, source, target, min_score, batch_size, fps):
     """Find the objects in every frame of IN and draw them into the video OUT.
 
-    WEIGHTS is a weight file or the folder of a run. IN is a video file, a pattern of image files such as
-    frames/%04d.png or 'frames/*.png', or camera:0. OUT ends in .mp4, .m4v, .mov, .mkv or .webm; it has a frame for
-    each one of IN, upright, shown at the same time, and no sound. Ctrl-C ends it early.
+    WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. IN is a video file, a pattern
+    of image files such as frames/%04d.png or 'frames/*.png', or camera:0. OUT ends in .mp4, .m4v, .mov, .mkv or .webm;
+    it has a frame for each one of IN, upright, shown at the same time, and no sound. Ctrl-C ends it early.
     """
     from tqdm import tqdm
 

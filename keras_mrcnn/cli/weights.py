@@ -1,4 +1,4 @@
-"""`keras-mrcnn weights`: convert weight files, look into them."""
+"""`keras-mrcnn weights`: list published weights, convert weight files, look into them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,45 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 PARTS = {"backbone": "backbone.body.", "FPN": "backbone.fpn.", "RPN": "rpn.", "box head": "roi_heads.box_",
          "mask head": "roi_heads.mask_", "classifier": "fc."}  # fmt: skip
 FIRST_NAMES = 5
+LIST_TITLES = ("name", "what", "classes", "score", "MB", "licence", "downloaded")
 
 
 @click.group()
 def weights():
-    """Convert weight files between our format and torch's, or look into them."""
+    """List published weights; convert weight files between our format and torch's, or look into them."""
+
+
+@weights.command("list")
+def list_published():
+    """List the published weights, whose names stand for files wherever a command takes WEIGHTS.
+
+    They are downloaded when they are first used, into $KERAS_HOME/models or ~/.keras/models. Backbones are for the
+    setting model.backbone.weights.
+    """
+    from keras_mrcnn.pretrained import PRETRAINED, TERMS
+
+    click.echo(_columns([LIST_TITLES, *(_list_row(published) for published in PRETRAINED.values())]))
+    click.echo("\nScores, the publishers': box AP and mask AP in percent; of backbones the top-1 accuracy on ImageNet.")
+    for licence, terms in TERMS.items():
+        click.echo(f"{licence}: {terms}")
+
+
+def _list_row(published):
+    scores = [published.top1] if published.kind == "backbone" else [published.box_ap, published.mask_ap]
+    return (
+        published.name,
+        published.description,
+        published.classes,
+        ", ".join(f"{score:.1f}" for score in scores),
+        f"{published.megabytes:.1f}",
+        published.licence,
+        "yes" if published.path else "no",
+    )
+
+
+def _columns(rows):
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def _class_names(ctx, param, value):
@@ -53,13 +87,13 @@ def _class_names(ctx, param, value):
 def convert(source, target, class_names, norm_epsilon, half):
     """Write the weights of IN as OUT, in the format that OUT's ending names.
 
-    IN is a weight file of ours or of torchvision, or the folder of a run. OUT is *.safetensors, which holds the config
-    too, or *.pth or *.pt, a state dict for torch. Both have torchvision's names.
+    IN is a weight file of ours or of torchvision, the folder of a run, or a name that `weights list` prints. OUT is
+    *.safetensors, which holds the config too, or *.pth or *.pt, a state dict for torch. Both have torchvision's names.
     """
     source = weights_file(source)
     if target.suffix not in SUFFIXES:
         raise click.UsageError(f"{target}: its ending says in which format to write; use {', '.join(SUFFIXES)}")
-    if target.exists() and target.samefile(source):
+    if target.exists() and source.exists() and target.samefile(source):
         raise click.UsageError(f"{target}: is the file to read from; name another one to write")
 
     from keras_mrcnn.weights import convert_weights
@@ -75,7 +109,10 @@ def convert(source, target, class_names, norm_epsilon, half):
 @click.argument("file", type=WEIGHTS)
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the model settings instead, for a training config.")
 def inspect_file(file, as_yaml):
-    """Say what FILE (a weight file, or the folder of a run) holds, and which model of torchvision takes it."""
+    """Say what FILE holds, and which model of torchvision takes it.
+
+    FILE is a weight file, the folder of a run, or a name that `weights list` prints.
+    """
     from keras_mrcnn.weights.model_files import read_weights
 
     found = read_weights(weights_file(file))

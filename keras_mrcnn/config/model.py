@@ -27,7 +27,9 @@ class BackboneConfig(Settings):
     norm: Norm = "frozen_bn"
     norm_epsilon: NonNegativeFloat = Field(1e-5, description="of every norm of the model")
     weights: Optional[str] = Field(
-        None, description="'imagenet', a keras.applications .h5 file, a torchvision ImageNet .pth file, or none"
+        None,
+        description="'imagenet', a name that `keras-mrcnn weights list` prints, a keras.applications .h5 file, a "
+        "torchvision ImageNet .pth file, or none",
     )
     freeze_stages: int = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
 

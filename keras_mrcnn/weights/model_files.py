@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from keras_mrcnn import pretrained
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights import architecture, keras_applications, torch_files
@@ -25,9 +25,7 @@ from keras_mrcnn.weights.native import (
 
 logger = logging.getLogger(__name__)
 
-# torchvision sets the epsilon of its batch norms to 0 when it loads this file, and only then. Its name holds the
-# beginning of its SHA-256.
-COCO_V1_FILE, COCO_V1_HASH = "maskrcnn_resnet50_fpn_coco", "bf2d0c1e"
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 CLASS_LAYERS = tuple(
     f"roi_heads.{layer}."
     for layer in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
@@ -48,7 +46,8 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
     Args:
         model: `MaskRCNN` to fill, or None to build one from the file.
         file: *.safetensors of `save_weights`, or a state dict of torchvision as *.pth, *.pt or *.safetensors. Its
-            content decides, not its name. Torch's own format needs torch (extra "torch").
+            content decides, not its name. Torch's own format needs torch (extra "torch"). Or the name of published
+            weights, see `keras_mrcnn.pretrained`, which are downloaded once.
         strict: whether other classes are refused.
         class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
         norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.
@@ -57,15 +56,14 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
         The model.
 
     Raises:
-        WeightsError: the file is missing, torn, no weights, or does not fit the model, which then is as it was.
+        WeightsError: the file is missing, cannot be downloaded, is torn, no weights, or does not fit the model, which
+            then is as it was.
 
     Example:
-        >>> model = load_weights(None, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")  # doctest: +SKIP
+        >>> model = load_weights(None, "maskrcnn_resnet50_fpn_v2_coco")  # doctest: +SKIP
     """
     anchors = None if model is None else model.config.rpn
-    found = read_weights(file, class_names=class_names, norm_epsilon=norm_epsilon, anchors=anchors)
-    if found.config is None:
-        raise WeightsError(f"{file}: holds an ImageNet classifier; use it as model.backbone.weights")
+    found = _read_model(file, class_names=class_names, norm_epsilon=norm_epsilon, anchors=anchors)
     if model is None:
         model = _build(found)
     backbone = model.config.backbone
@@ -109,9 +107,7 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half
     Raises:
         WeightsError: see `load_weights`.
     """
-    found = read_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
-    if found.config is None:
-        raise WeightsError(f"{source}: holds an ImageNet classifier, not a Mask R-CNN; model.backbone.weights takes it")
+    found = _read_model(source, class_names=class_names, norm_epsilon=norm_epsilon)
     assign_entries(named_weights(_build(found)), found.tensors, source)
     tensors = {name: _halved(source, name, value) for name, value in found.tensors.items()} if half else found.tensors
     _write(target, {**tensors, **found.counters}, found.config)
@@ -123,14 +119,15 @@ def load_backbone(backbone, source):
 
     Args:
         backbone: `ResNet`.
-        source: "imagenet" or a Keras .h5 file, see `load_imagenet`; or a state dict of torchvision's resnet18,
-            resnet34, resnet50 or resnet101, or of a Mask R-CNN.
+        source: "imagenet" or a Keras .h5 file, see `load_imagenet`; a state dict of torchvision's resnet18, resnet34,
+            resnet50 or resnet101, or of a Mask R-CNN; or the name of published weights, see `keras_mrcnn.pretrained`.
 
     Raises:
         WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
     """
-    if source == "imagenet" or Path(source).suffix in (".h5", ".hdf5", ".keras"):
-        keras_applications.load_imagenet(backbone, source)
+    path = source if source == "imagenet" else str(_path(source))
+    if path == "imagenet" or path.endswith(KERAS_SUFFIXES):
+        keras_applications.load_imagenet(backbone, path)
         return
     found, prefix = read_weights(source), architecture.BODY
     _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
@@ -144,9 +141,9 @@ def load_backbone(backbone, source):
 
 def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
     """Reads a file of any kind as a `WeightFile`; arguments as in `infer_config`, errors as in `load_weights`."""
-    path = Path(file)
-    if not path.is_file():
-        raise WeightsError(f"{file}: no such file")
+    path = _path(file)
+    if path.suffix in KERAS_SUFFIXES:
+        raise WeightsError(f"{file}: is a file of Keras; only model.backbone.weights takes those of keras.applications")
     if torch_files.is_torch_file(path):
         tensors, metadata = torch_files.read_state_dict(path), {}
     else:
@@ -161,13 +158,34 @@ def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
         return WeightFile(file, tensors, counters, _config(file, metadata["config"]), "keras_mrcnn")
     if architecture.is_classifier(tensors):
         return WeightFile(file, tensors, counters, None, "classifier")
-    epsilon = _published_epsilon(path) if norm_epsilon is None else norm_epsilon
+    epsilon = pretrained.published_epsilon(path) if norm_epsilon is None else norm_epsilon
     counted = {name.rpartition(".")[0] for name in counters}
     try:
         config = architecture.infer_config(tensors, counted, class_names, epsilon, anchors)
     except ValueError as error:
         raise WeightsError(f"{file}: {_in_one_line(error)}") from None
     return WeightFile(file, tensors, counters, config, "torchvision")
+
+
+def _read_model(file, **options):
+    """As `read_weights`, for files of whole models alone."""
+    published = pretrained.find(file)
+    is_backbone = published is not None and published.kind == "backbone"
+    found = None if is_backbone else read_weights(file, **options)  # so that nothing is downloaded in vain
+    if found is None or found.config is None:
+        raise WeightsError(f"{file}: holds an ImageNet classifier, not a Mask R-CNN; use it as model.backbone.weights")
+    return found
+
+
+def _path(file):
+    """The path of a file that may be given by the name of published weights."""
+    try:
+        path = pretrained.weights_path(file)
+    except OSError as error:
+        raise WeightsError(str(error)) from error
+    if not path.is_file():
+        raise WeightsError(f"{file}: no such file")
+    return path
 
 
 def _write(path, tensors, config):
@@ -214,12 +232,6 @@ def _in_one_line(error):
         problems = ((".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
     return " ".join(str(error).split())
-
-
-def _published_epsilon(path):
-    if path.name.startswith(COCO_V1_FILE) or hashlib.sha256(path.read_bytes()).hexdigest().startswith(COCO_V1_HASH):
-        return 0.0
-    return 1e-5
 
 
 def _check_numerics(found, **settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -9,17 +10,27 @@ import logging
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from file_server import publishing
 from safetensors.numpy import load_file, save_file
 from small_models import fill, inputs, small_config
 from state_dicts import COUNTER, filled, mask_rcnn_shapes, old_spelling, resnet_shapes, without_counters
 
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.resnet import ResNet
-from keras_mrcnn.weights import WeightsError, convert_weights, load_backbone, load_weights, model_files, save_weights
+from keras_mrcnn.pretrained import PRETRAINED
+from keras_mrcnn.weights import (
+    WeightsError,
+    convert_weights,
+    keras_applications,
+    load_backbone,
+    load_weights,
+    save_weights,
+)
 from keras_mrcnn.weights.model_files import read_weights
 from keras_mrcnn.weights.names import backbone_weights
 from keras_mrcnn.weights.native import named_values, read_safetensors
@@ -442,13 +453,11 @@ def test_published_file_is_known_by_its_name(name, epsilon, tmp_path):
 
 
 def test_published_file_is_known_by_its_hash(theirs, monkeypatch):
-    digest = hashlib.sha256(theirs.read_bytes()).hexdigest()
-    assert model_files.COCO_V1_HASH == "bf2d0c1e"
-    monkeypatch.setattr(model_files, "COCO_V1_HASH", digest[:8])
+    assert read_weights(theirs).config.backbone.norm_epsilon == 1e-5
+    name, checksum = "maskrcnn_resnet50_fpn_coco", f"sha256:{hashlib.sha256(theirs.read_bytes()).hexdigest()}"
+    monkeypatch.setitem(PRETRAINED, name, dataclasses.replace(PRETRAINED[name], checksum=checksum))
     backbone = load_weights(None, theirs).backbone
     assert {norm.epsilon for norm in (backbone.stem.norm, backbone.stages[3][1].convs[1].norm)} == {0}
-    monkeypatch.setattr(model_files, "COCO_V1_HASH", digest[1:9])
-    assert read_weights(theirs).config.backbone.norm_epsilon == 1e-5
 
 
 def test_epsilon_outlives_the_conversion(theirs, tmp_path):
@@ -552,3 +561,49 @@ def test_classifiers_are_no_models(model, tmp_path):
         refused("ImageNet classifier.*model.backbone.weights", use, path, model)
     assert read_weights(path).config is None and len(read_weights(path).counters) == 20
     assert all(name.endswith(COUNTER) for name in read_weights(path).counters)
+
+
+# Published weights by name.
+
+
+def test_a_name_stands_for_its_file(theirs, tmp_path, monkeypatch):
+    with publishing("maskrcnn_resnet50_fpn_coco", theirs, monkeypatch, tmp_path) as server:
+        made = load_weights(None, "maskrcnn_resnet50_fpn_coco")
+        assert made.config.backbone.norm_epsilon == 0  # as torchvision has it for these weights alone
+        assert_same(named_values(made), without_counters(load_file(theirs)))
+        converted = convert_weights("maskrcnn_resnet50_fpn_coco", tmp_path / "ours.safetensors")
+        assert converted == made.config and len(server.requests) == 1
+
+
+def test_a_name_stands_for_a_backbone(tmp_path, monkeypatch):
+    state = filled(resnet_shapes(18, base=4, classes=10))
+    save_file(state, tmp_path / "resnet.safetensors")
+    made = backbone(18, 0.0625)
+    with publishing("resnet18_imagenet", tmp_path / "resnet.safetensors", monkeypatch, tmp_path) as server:
+        load_backbone(made, "resnet18_imagenet")
+        assert len(server.requests) == 1
+    assert_same(backbone_values(made), {k: v for k, v in without_counters(state).items() if not k.startswith("fc.")})
+
+
+def test_a_name_stands_for_a_file_of_keras(tmp_path, monkeypatch):
+    (tmp_path / "notop.h5").write_bytes(b"HDF5")
+    name, given = "resnet50_imagenet_keras", []
+    monkeypatch.setattr(keras_applications, "load_imagenet", lambda backbone, source: given.append(source))
+    with publishing(name, tmp_path / "notop.h5", monkeypatch, tmp_path):
+        load_backbone(None, name)
+        load_backbone(None, "imagenet")
+        assert given == [str(tmp_path / "models" / f"{name}-12345678.h5"), "imagenet"]
+        refused("is a file of Keras; only model.backbone.weights", lambda: read_weights(name), Path(name))
+
+
+def test_names_that_cannot_be_used(scratch, tmp_path, monkeypatch):
+    (tmp_path / "nothing.pth").write_bytes(b"")
+    with publishing("resnet18_imagenet", tmp_path / "nothing.pth", monkeypatch, tmp_path) as server:
+        with pytest.raises(WeightsError, match="resnet18_imagenet: holds an ImageNet classifier, not a Mask R-CNN"):
+            load_weights(scratch, "resnet18_imagenet")
+        assert not server.requests  # nothing is downloaded in vain
+        server.faults = ["404"]
+        with pytest.raises(WeightsError, match="the server answers 404 .* save it as"):
+            load_backbone(scratch.backbone, "resnet18_imagenet")
+    with pytest.raises(WeightsError, match="did you mean resnet18_imagenet"):
+        load_backbone(scratch.backbone, "resnet18_imagnet")
