@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_mrcnn.weights import torch_reader
 from keras_mrcnn.weights.native import WeightsError
-from keras_mrcnn.weights.torch_pickle import ForeignObjectError, Opaque, PickleError
+from keras_mrcnn.weights.torch_pickle import ForeignObjectError, Opaque, PickleError, shortened
+from keras_mrcnn.weights.torch_tensors import Tensor
 
 SUFFIXES = (".pth", ".pt")
 # What torch's files begin with: a zip archive, or a pickle, as before torch 1.6.
@@ -57,12 +58,12 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
             "state_dict() alone"
         ) from None
     except PickleError as error:
-        raise WeightsError(f"{path}: is torn or no file of torch.save: {error}") from None
+        raise WeightsError(f"{path}: not a whole file of torch.save ({error}); have it saved again") from None
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{path}: holds a {_kind(content)}, not a state dict; save model.state_dict()")
+        raise WeightsError(f"{path}: holds {_kind(content)}, not a state dict; save model.state_dict()")
     _check_tensors(path, content)
     return {name: _array(path, name, value) for name, value in content.items()}
 
@@ -92,8 +93,8 @@ def _check_tensors(path, content):
     for name, value in content.items():
         if not isinstance(name, str):
             raise WeightsError(f"{path}: holds {name} as the name of a weight; save model.state_dict()")
-        if not isinstance(value, torch_reader.Tensor):
-            raise WeightsError(f"{path}: {_shortened(name)} is a {_kind(value)}, not a plain tensor")
+        if not isinstance(value, Tensor):
+            raise WeightsError(f"{path}: {shortened(name)} is {_kind(value)}, not a plain tensor")
     # A view may repeat the same numbers as often as it likes, and so may names. This keeps memory in proportion.
     if sum(value.size for value in content.values()) > os.path.getsize(path):
         raise WeightsError(f"{path}: its tensors have more numbers than the file has bytes; save them contiguous")
@@ -103,12 +104,9 @@ def _array(path, name, tensor):
     try:
         return tensor.array()
     except PickleError as error:
-        raise WeightsError(f"{path}: {_shortened(name)} {error}") from None
+        raise WeightsError(f"{path}: {shortened(name)} {error}") from None
 
 
 def _kind(value):
-    return value.kind if isinstance(value, Opaque) else type(value).__name__
-
-
-def _shortened(name):
-    return ascii(name)[1:-1][:100]
+    kind = value.kind if isinstance(value, Opaque) else type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

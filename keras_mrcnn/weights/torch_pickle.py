@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 # A checkpoint takes about 40 for each tensor.
-MOST_INSTRUCTIONS = 2_000_000
+MOST_INSTRUCTIONS = 1_000_000
 LONGEST_NAME = 200
 
 NAMES = {value: name for name, value in vars(pickle).items() if name in pickle.__all__ and isinstance(value, bytes)}
@@ -36,6 +36,11 @@ class PickleError(ValueError):
 
 class ForeignObjectError(PickleError):
     """A pickle that asks for something that is not plain data."""
+
+
+def shortened(name: str) -> str:
+    """Returns a name out of a file as one line of ASCII that is not long, for messages."""
+    return ascii(name)[1:-1][:LONGEST_NAME]
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class PlainUnpickler:
             pickle.TUPLE: push(lambda: tuple(self._pop_to_mark())),
             pickle.LIST: push(self._pop_to_mark),
             pickle.DICT: push(lambda: self._extended({}, self._pop_to_mark())),
-            pickle.FROZENSET: push(lambda: Opaque("frozenset" if self._pop_to_mark() else "empty frozenset")),
+            pickle.FROZENSET: push(self._frozenset),
             pickle.SETITEM: lambda: self._set_items(self._pop(2)),
             pickle.SETITEMS: lambda: self._set_items(self._pop_to_mark()),
             pickle.APPEND: lambda: self._append(self._pop(1)),
@@ -185,7 +190,7 @@ class PlainUnpickler:
         for key, value in zip(items[::2], items[1::2]):
             # Hashing a deep tuple ends the process, and large numbers may be chosen to have one hash.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)):
-                raise PickleError(f"its pickle has a dict with a {type(key).__name__} as a key")
+                raise PickleError(f"its pickle has a dict with a key of type {type(key).__name__}")
             target[key] = value
         return target
 
@@ -198,8 +203,12 @@ class PlainUnpickler:
         if not isinstance(self.stack[-1], Opaque):
             raise PickleError("its pickle adds to what is no set")
 
+    def _frozenset(self):
+        self._pop_to_mark()
+        return Opaque("frozenset")
+
     def _ordered_dict(self, pairs=()):
-        self._count(len(pairs))  # the same list may be given again and again
+        self._count(len(pairs))  # as in `_called`
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
             raise PickleError("its pickle makes an OrderedDict of what are no pairs")
         return self._extended({}, [value for pair in pairs for value in pair])
@@ -211,11 +220,12 @@ class PlainUnpickler:
         return self.names[full] if full in self.names else self._foreign(full)
 
     def _foreign(self, name):
-        raise ForeignObjectError(f"asks for {ascii(name)[1:-1][:LONGEST_NAME]}")
+        raise ForeignObjectError(f"asks for {shortened(name)}")
 
     def _called(self, function, arguments):
         if not callable(function) or type(arguments) is not tuple:
             raise PickleError("its pickle calls what is no function")
+        self._count(len(arguments))  # the same ones may be given again and again
         try:
             return function(*arguments)
         except TypeError:

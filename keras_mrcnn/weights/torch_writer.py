@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mrcnn.weights.native import WeightsError
-from keras_mrcnn.weights.torch_reader import STORAGES
+from keras_mrcnn.weights.torch_tensors import STORAGES
 from keras_mrcnn.whole_files import written_whole
 
 FOLDER = "archive"
