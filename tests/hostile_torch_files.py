@@ -178,8 +178,14 @@ PICKLES = {
         "in a way that torch does not",
     ),
     "a storage of -1 numbers": (zipped(state_dict(tensor(of=storage(count=-1)))), "in a way that torch does not"),
-    "a weight whose name is a number": (zipped(START + b"}" + plain(3) + tensor() + b"s" + STOP), "holds 3 as the name"),
-    "a name with line breaks and colours": (zipped(state_dict(**{"a\n\x1b[31mb": plain(1)})), "a\\n\\x1b[31mb is an int"),
+    "a weight whose name is a number": (
+        zipped(START + b"}" + plain(3) + tensor() + b"s" + STOP),
+        "holds 3 as the name",
+    ),
+    "a name with line breaks and colours": (
+        zipped(state_dict(**{"a\n\x1b[31mb": plain(1)})),
+        "a\\n\\x1b[31mb is an int",
+    ),
     "a stack that is empty": (zipped(START + b"R" + STOP), "its pickle is torn"),
 }
 CASES = {**CODE, **SIZES, **ARCHIVES, **PICKLES}

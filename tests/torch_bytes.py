@@ -11,7 +11,8 @@ import numpy as np
 START, MARK, STOP = b"\x80\x02", b"(", b"."
 ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 LEGACY_START = b"".join(
-    pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
+    pickle.dumps(value, 2)
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
 )
 
 
