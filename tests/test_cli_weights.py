@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -382,19 +379,15 @@ sys.stdout.write(json.dumps([type(model).__name__, model.rpn.anchor_generator.nu
 @pytest.mark.parametrize("settings", [CODE[1][0], CODE[3][0]], ids=["v2", "parts"])
 def test_torchvision_takes_our_file_with_that_code(settings, tmp_path):
     """In a process of its own, because torchvision and TensorFlow do not live in one."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
+    skip_without("torch", "torchvision", "safetensors")
     config, path = config_of(**settings), tmp_path / "model.safetensors"
     save_weights(MaskRCNN(config), path)
-    arguments = [sys.executable, "-c", IN_TORCH, "\n".join(code_lines(config)), str(path)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    done = run_torch("-c", IN_TORCH, "\n".join(code_lines(config)), path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["MaskRCNN", [3 if settings is V2 else 2] * 5]
 
 
-@pytest.mark.torchvision
 def test_pth_goes_there_and_back(state_dict, tmp_path):
-    pytest.importorskip("torch")
     pth, back = tmp_path / "state.pth", tmp_path / "back.safetensors"
     output("convert", state_dict, pth)
     assert f"{pth}: a state dict, " in output("inspect", pth)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from torch_python import run_torch, skip_without
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.scenes.generator import generate_scenes
 
 PEERS = Path(__file__).resolve().parents[1] / "scripts" / "peers"
-TORCH_PYTHON = os.environ.get("TORCH_PYTHON", sys.executable)
 CHECKS = """
 import contextlib, io, json, sys
 from pathlib import Path
@@ -41,7 +38,6 @@ for line in json.loads(sys.argv[2]):
 print(json.dumps({"loose": loose, "flipped": flipped, "images": len(train), "refused": refused,
                   "perfect": evaluate(val.coco, found), "nothing": evaluate(val.coco, [])}))
 """
-HAS_TORCH = "import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, ('torch', 'torchvision'))))"
 REFUSED = {
     "nowhere --minutes 1": "nowhere/annotations/train.json is not there; make the scenes with",
     ". --minutes 0": "--minutes 0: must be more than 0",
@@ -51,15 +47,14 @@ REFUSED = {
 pytestmark = pytest.mark.torchvision
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([TORCH_PYTHON, *map(str, arguments)], cwd=PEERS, capture_output=True, text=True, check=False)
+def run(*arguments):
+    return run_torch(*arguments, cwd=PEERS)
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Eight scenes to train on and two to score; the tests are skipped where torch is not."""
-    if run("-c", HAS_TORCH).returncode:
-        pytest.skip("torch and torchvision are not here; set TORCH_PYTHON to a Python that has them")
+    skip_without("torch", "torchvision")
     folder = tmp_path_factory.mktemp("peers") / "scenes"
     generate_scenes(folder, num_train=8, num_val=2, workers=1)
     return folder

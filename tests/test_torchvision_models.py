@@ -11,17 +11,15 @@ to find distinct objects. Two settings from the environment:
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from torch_python import run_torch, skip_without
 
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.compat import KERAS_3
@@ -42,21 +40,10 @@ def against_torchvision(test):
     return pytest.mark.torchvision(pytest.mark.slow(test))
 
 
-def torch_python():
-    return os.environ.get("TORCH_PYTHON", sys.executable)
-
-
-@functools.cache
-def has_torchvision():
-    found = subprocess.run([torch_python(), "-c", "import torch, torchvision"], capture_output=True, check=False)
-    return found.returncode == 0
-
-
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     """Folder of what torchvision and the two stacks make; the test is skipped where there is no torchvision."""
-    if not has_torchvision():
-        pytest.skip(f"{torch_python()} has no torch and torchvision; set TORCH_PYTHON to a Python that has")
+    skip_without("torch", "torchvision")
     folder = Path(os.environ.get("TORCHVISION_CASES") or tmp_path_factory.mktemp("torchvision"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -72,9 +59,7 @@ def _free_models():
 def run_torchvision(command, case, images, out, *options):
     """Runs the program; what it writes is CASE.npz, and CASE.pth from `make`."""
     arguments = [command, case, "--images", images, "--out", out, *options]
-    done = subprocess.run(
-        [torch_python(), str(PROGRAM), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    done = run_torch(PROGRAM, *arguments)
     assert done.returncode == 0, done.stderr
 
 
@@ -165,17 +150,11 @@ def small_model(file):
     return load_weights(model, file)
 
 
-def needs_torch(file):
-    """Skips where a state dict in torch's own format cannot be read; safetensors files need no torch."""
-    pytest.importorskip("torch", reason=f"reading {file.name} needs torch beside TensorFlow")
-
-
 @against_torchvision
 @pytest.mark.parametrize("case", ["v1", "v2"])
 def test_torchvision_file_gives_the_same_detections(case, cases, coco_mini):
     weights, expected = made_by_torchvision(cases, case, coco_mini)
     assert_distinct(expected, count=500, num_labels=20)
-    needs_torch(weights)
     model = load_weights(None, weights)
     save_weights(model, cases / f"{case}-{STACK}.safetensors")
     assert len(expected) == 50
@@ -197,7 +176,6 @@ def test_file_of_the_other_stack_gives_the_same_detections(case, cases, coco_min
 def test_other_depths_give_the_same_detections(case, cases, coco_mini):
     weights, expected = made_by_torchvision(cases, case, coco_mini)
     assert_distinct(expected, count=100, num_labels=3)
-    needs_torch(weights)
     model = small_model(weights)
     assert model.config.backbone.norm == "frozen_bn"
     assert_same(our_detections(model, expected, coco_mini), expected)
@@ -206,7 +184,6 @@ def test_other_depths_give_the_same_detections(case, cases, coco_mini):
 @against_torchvision
 def test_torchvision_reads_our_file(cases, coco_mini, tmp_path):
     weights, before = made_by_torchvision(cases, "resnet18", coco_mini)
-    needs_torch(weights)
     model = small_model(weights)
     noise = np.random.default_rng(0)
     for variable in model.trainable_variables:  # as a little training would do

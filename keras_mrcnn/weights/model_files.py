@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from keras_mrcnn import pretrained
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
-from keras_mrcnn.weights import architecture, keras_applications, torch_files
+from keras_mrcnn.weights import architecture, keras_applications, torch_files, torch_writer
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (
     WeightsError,
@@ -46,8 +46,8 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
     Args:
         model: `MaskRCNN` to fill, or None to build one from the file.
         file: *.safetensors of `save_weights`, or a state dict of torchvision as *.pth, *.pt or *.safetensors. Its
-            content decides, not its name. Torch's own format needs torch (extra "torch"). Or the name of published
-            weights, see `keras_mrcnn.pretrained`, which are downloaded once.
+            content decides, not its name. Or the name of published weights, see `keras_mrcnn.pretrained`, which are
+            downloaded once.
         strict: whether other classes are refused.
         class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
         norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.
@@ -86,7 +86,7 @@ def save_weights(model, path):
     Args:
         model: `MaskRCNN`.
         path: *.safetensors, which holds the config too, and which `safetensors.torch.load_file` reads as a state dict;
-            or *.pth or *.pt, a state dict alone (extra "torch"). The file appears whole or not at all.
+            or *.pth or *.pt, a state dict alone. The file appears whole or not at all.
     """
     _write(path, named_values(model), model.config)
 
@@ -190,7 +190,7 @@ def _path(file):
 
 def _write(path, tensors, config):
     if Path(path).suffix in torch_files.SUFFIXES:
-        torch_files.write_state_dict(path, tensors)
+        torch_writer.write_state_dict(path, tensors)
     elif Path(path).suffix == ".safetensors":
         write_safetensors(path, tensors, {"config": config.model_dump_json()})
     else:
@@ -217,7 +217,7 @@ def _halved(source, name, value):
 def _as_float32(value):
     # To NumPy TensorFlow's bfloat16 is no floating-point number.
     floating = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
-    return value.astype(np.float32) if floating else value
+    return value.astype(np.float32, copy=False) if floating else value
 
 
 def _config(file, text):

@@ -1,18 +1,18 @@
-"""State dicts of torch: reading and writing their files, and the spelling of their names."""
+"""State dicts of torch: reading their files, and the spelling of their names."""
 
 from __future__ import annotations
 
-import collections
+import os
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.weights import torch_reader
 from keras_mrcnn.weights.native import WeightsError
+from keras_mrcnn.weights.torch_pickle import ForeignObjectError, Opaque, PickleError, shortened
+from keras_mrcnn.weights.torch_tensors import Tensor
 
-OLDEST_TORCH = (2, 6)  # older ones can be made to run code by `weights_only` too (CVE-2025-32434)
 SUFFIXES = (".pth", ".pt")
 # What torch's files begin with: a zip archive, or a pickle, as before torch 1.6.
 MAGIC = (b"PK\x03\x04", b"\x80")
@@ -35,53 +35,37 @@ def is_torch_file(path):
     return beginning[8:] != b"{" and (beginning.startswith(MAGIC) or Path(path).suffix in SUFFIXES)
 
 
-def read_state_dict(path):
-    """The tensors of a file that `torch.save` wrote: a state dict, or a checkpoint that holds one under "model".
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the tensors of a file that `torch.save` wrote: a state dict, or a checkpoint that holds one under "model".
 
-    Nothing in the file is run: torch refuses all but plain tensors (`weights_only`).
+    torch is not needed, and nothing in the file is run: it may ask for tensors and for plain data.
 
     Args:
-        path: of the file.
+        path: of the file, of any version of torch since 0.4.
 
     Returns:
-        dict of names to arrays; floating-point ones as float32, for NumPy itself has no bfloat16.
+        dict of names to arrays; floating-point ones as float32, for NumPy itself has no bfloat16. Those that are
+        float32 in the file stay there until they are used, and cannot be written to.
 
     Raises:
-        WeightsError: torch is not installed, or refuses the file, or it holds something else.
+        WeightsError: the file is torn, asks for other objects, or holds no state dict.
     """
-    torch = _torch(f"{path}: reading it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other kinds, which torch then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are torn or hold other things than tensors
-        # Not torch's own words: they tell how to run such a file all the same.
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"asks for {asked[1]}" if asked else type(error).__name__
+        content = torch_reader.load(path)
+    except ForeignObjectError as error:
         raise WeightsError(
-            f"{path}: torch does not load it as plain weights ({reason}), so it is torn or holds other objects; "
-            "nothing in it was run; save the model's state_dict() alone"
+            f"{path}: {error}, which is neither a tensor nor plain data; nothing in it was run; save the model's "
+            "state_dict() alone"
         ) from None
+    except PickleError as error:
+        raise WeightsError(f"{path}: not a whole file of torch.save ({error}); have it saved again") from None
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict; save model.state_dict()")
-    return {str(name): _array(torch, path, name, value) for name, value in content.items()}
-
-
-def write_state_dict(path, tensors):
-    """Writes a dict of names to arrays as a state dict for `torch.load`; the file appears whole or not at all.
-
-    Raises:
-        WeightsError: torch is not installed.
-    """
-    torch = _torch(f"{path}: writing it")
-    state = collections.OrderedDict((name, torch.from_numpy(np.array(value))) for name, value in tensors.items())
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+        raise WeightsError(f"{path}: holds {_kind(content)}, not a state dict; save model.state_dict()")
+    _check_tensors(path, content)
+    return {name: _array(path, name, value) for name, value in content.items()}
 
 
 def respell(tensors):
@@ -105,24 +89,24 @@ def _respelt(name):
     return f"roi_heads.mask_head.{int(found[1]) - 1}.0.{found[2]}" if found else name
 
 
-def _torch(purpose):
-    try:
-        import torch
-    except ImportError:
-        raise WeightsError(
-            f"{purpose} needs torch: pip install 'keras_mrcnn[torch]', or use a .safetensors file"
-        ) from None
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
-        raise WeightsError(
-            f"{purpose} needs torch 2.6 or newer, which alone runs nothing of what a file holds; this is "
-            f"{torch.__version__}"
-        )
-    return torch
+def _check_tensors(path, content):
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{path}: holds {name} as the name of a weight; save model.state_dict()")
+        if not isinstance(value, Tensor):
+            raise WeightsError(f"{path}: {shortened(name)} is {_kind(value)}, not a plain tensor")
+    # A view may repeat the same numbers as often as it likes, and so may names. This keeps memory in proportion.
+    if sum(value.size for value in content.values()) > os.path.getsize(path):
+        raise WeightsError(f"{path}: its tensors have more numbers than the file has bytes; save them contiguous")
 
 
-def _array(torch, path, name, value):
+def _array(path, name, tensor):
     try:
-        value = value.detach()
-        return (value.float() if value.is_floating_point() else value).contiguous().numpy()
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
-        raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a plain tensor") from None
+        return tensor.array()
+    except PickleError as error:
+        raise WeightsError(f"{path}: {shortened(name)} {error}") from None
+
+
+def _kind(value):
+    kind = value.kind if isinstance(value, Opaque) else type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -1,35 +1,23 @@
-"""State dicts of torch: spellings, counters, what is torch's to read, and files that are refused without being run."""
+"""State dicts of torch: spellings, counters, what is torch's to read, and files that torch itself wrote."""
 
 from __future__ import annotations
 
-import os
+import builtins
 import pickle
 import struct
 import sys
 
+import golden_torch_files as golden
 import numpy as np
 import pytest
-from golden_inputs import uniform
+from golden_inputs import FOLDER
 from safetensors.numpy import load_file, save_file
 from state_dicts import mask_rcnn_shapes, old_spelling
+from torch_bytes import START, STOP, call, legacy, named, plain, state_dict, storage, tensor, zipped
+from torch_python import run_torch, skip_without
 
 from keras_mrcnn.weights import torch_files
 from keras_mrcnn.weights.native import WeightsError
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
-class Hostile:
-    """Makes a folder when it is unpickled by something that runs what pickles say."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
 
 
 @pytest.mark.parametrize(
@@ -102,130 +90,188 @@ def test_safetensors_whose_length_looks_like_a_pickle(tmp_path):
     assert not torch_files.is_torch_file(path)
 
 
-def test_without_torch_one_sentence_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"PK\x03\x04")
-    for use in (torch_files.read_state_dict, lambda path: torch_files.write_state_dict(path, {})):
-        with pytest.raises(WeightsError, match=r"model.pth: .* needs torch: pip install '.*\[torch\]'") as caught:
-            use(path)
-        assert "\n" not in str(caught.value)
-    assert [file.name for file in tmp_path.iterdir()] == ["model.pth"]
-
-
 def refused(path, message):
     with pytest.raises(WeightsError, match=message) as caught:
         torch_files.read_state_dict(path)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
-    return str(caught.value)
 
 
-@pytest.mark.torchvision
-def test_there_and_back(torch, tmp_path):
-    tensors = {"a": uniform("a", (2, 3)), "a.num_batches_tracked": np.array(7), "none": np.zeros((0, 4), np.float32)}
-    path = tmp_path / "new" / "model.pth"
-    torch_files.write_state_dict(path, tensors)
-    torch_files.write_state_dict(path, tensors)
-    assert [file.name for file in path.parent.iterdir()] == ["model.pth"]
-    state = torch.load(path, weights_only=True)
-    assert list(state) == list(tensors) and state["a.num_batches_tracked"].dtype == torch.int64
-    again = torch_files.read_state_dict(path)
-    for name, value in tensors.items():
-        assert again[name].dtype == value.dtype
-        np.testing.assert_array_equal(again[name], value)
-
-
-@pytest.mark.torchvision
-def test_a_write_that_fails_leaves_the_old_file(torch, tmp_path, monkeypatch):
-    def fail(state, path):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
+def read(content, tmp_path):
     path = tmp_path / "model.pth"
-    torch_files.write_state_dict(path, {"a": np.ones(1)})
-    content = path.read_bytes()
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        torch_files.write_state_dict(path, {"a": np.zeros(1)})
-    assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["model.pth"]
+    path.write_bytes(content)
+    return torch_files.read_state_dict(path)
+
+
+def assert_same(tensors, expected):
+    assert list(tensors) == list(expected)
+    for name, value in expected.items():
+        assert tensors[name].dtype == value.dtype and tensors[name].shape == value.shape, name
+        np.testing.assert_array_equal(tensors[name], value, err_msg=name)
+
+
+# Files of torch itself.
+
+
+def golden_values(name):
+    if name == "checkpoint":
+        with np.load(FOLDER / "torch_checkpoint.npz") as file:
+            return dict(file)
+    return golden.formats() if name == "formats" else golden.views()
+
+
+@pytest.mark.parametrize("name", ["formats", "views", "legacy", "checkpoint"])
+def test_files_that_torch_wrote(name):
+    path = FOLDER / f"torch_{name}.pth"
+    assert torch_files.is_torch_file(path)
+    assert_same(torch_files.read_state_dict(path), golden_values(name))
 
 
 @pytest.mark.torchvision
-@pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
-def test_what_torch_saves_in_its_many_ways(torch, key, tmp_path):
-    values = torch.tensor([[1.0, -2.5], [0.0, 3.0]])
-    state = {
-        "single": values,
-        "double": values.double(),
-        "half": values.half(),
-        "bfloat16": values.bfloat16(),
-        "parameter": torch.nn.Parameter(values),
-        "transposed": values.T,
-        "counter": torch.tensor(3),
+def test_files_that_torch_writes_now(tmp_path):
+    skip_without("torch")
+    done = run_torch(FOLDER.parents[1] / "scripts" / "make_golden_torch_files.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("formats", "views", "legacy"):
+        assert_same(torch_files.read_state_dict(tmp_path / f"torch_{name}.pth"), golden_values(name))
+    with np.load(tmp_path / "torch_checkpoint.npz") as file:
+        assert_same(torch_files.read_state_dict(tmp_path / "torch_checkpoint.pth"), dict(file))
+
+
+def test_reading_asks_for_no_torch(monkeypatch):
+    """Nor for anything else that the file names."""
+    asked, real_import = [], builtins.__import__
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(builtins, "__import__", lambda name, *args: asked.append(name) or real_import(name, *args))
+    torch_files.read_state_dict(FOLDER / "torch_checkpoint.pth")
+    assert not {"torch", "argparse"} & {name.partition(".")[0] for name in asked}
+
+
+def test_float32_stays_in_the_file():
+    """What is mapped is shared: two names of one storage, read once, and nobody can change it by mistake."""
+    tensors = torch_files.read_state_dict(FOLDER / "torch_views.pth")
+    assert np.shares_memory(tensors["whole"], tensors["transposed"])
+    assert not tensors["whole"].flags.writeable and tensors["whole"].flags.aligned
+
+
+# Files that torch writes elsewhere, put together here.
+
+
+@pytest.mark.parametrize(("order", "sign"), [(b"little", "<"), (b"big", ">"), (None, "<")])
+def test_byte_orders(order, sign, tmp_path):
+    kinds = {
+        "DoubleStorage": "f8",
+        "FloatStorage": "f4",
+        "HalfStorage": "f2",
+        "LongStorage": "i8",
+        "ShortStorage": "i2",
     }
-    path = tmp_path / "model.pth"
-    torch.save(state if key is None else {"epoch": 3, key: state, "lr": 0.1}, path)
-    tensors = torch_files.read_state_dict(path)
-    assert list(tensors) == list(state)
-    assert tensors["counter"].dtype == np.int64 and tensors["counter"] == 3
-    np.testing.assert_array_equal(tensors["transposed"], values.numpy().T)
-    for name in ("single", "double", "half", "bfloat16", "parameter"):
-        assert tensors[name].dtype == np.float32
-        np.testing.assert_array_equal(tensors[name], values.numpy())
+    values = {kind: np.array([1, -2, 3, 100], sign + form) for kind, form in kinds.items()}
+    pickled = state_dict(**{kind: tensor(of=storage(kind, kind=kind)) for kind in kinds}, b=tensor(
+        of=storage("b", kind="BFloat16Storage")))  # fmt: skip
+    halves = np.array([0x3F80, 0xC000, 0x4040, 0x42C8], sign + "u2")  # the upper halves of the same numbers
+    storages = {**{kind: value.tobytes() for kind, value in values.items()}, "b": halves.tobytes()}
+    tensors = read(zipped(pickled, storages, **({"byteorder": order} if order else {})), tmp_path)
+    for name, value in tensors.items():
+        assert value.dtype.isnative and value.tolist() == [1, -2, 3, 100], name
 
 
-@pytest.mark.torchvision
-def test_files_of_torch_before_1_6(torch, tmp_path):
-    path = tmp_path / "old.pth"
-    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
-    assert torch_files.is_torch_file(path) and torch_files.read_state_dict(path)["a"].tolist() == [1, 1, 1]
+@pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
+def test_checkpoints_hold_the_model_under_a_key(key, tmp_path):
+    state = state_dict(a=tensor())
+    content = state if key is None else state_dict(epoch=plain(3), **{key: state[2:-1]}, lr=plain(0.1))
+    assert read(zipped(content), tmp_path)["a"].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.torchvision
-@pytest.mark.parametrize("protocol", ["zip", "before 1.6", 0, 2, 3, 4, 5])
-def test_code_in_a_file_does_not_run(torch, protocol, tmp_path):
-    path, folder = tmp_path / "hostile.pth", tmp_path / "made by the file"
-    content = {"model": {"a": torch.ones(3), "b": Hostile(folder)}}
-    if isinstance(protocol, str):
-        torch.save(content, path, _use_new_zipfile_serialization=protocol == "zip")
-    else:
-        path.write_bytes(pickle.dumps(Hostile(folder), protocol))
-        pickle.loads(path.read_bytes())
-        assert folder.is_dir()  # so the test could fail
-        folder.rmdir()
-    message = refused(path, "nothing in it was run")
-    assert not folder.exists() and "weights_only" not in message
+def test_a_state_dict_of_python_2(tmp_path):
+    """There an OrderedDict was made of a list of pairs, and a name was of bytes."""
+    pair = b"]" + b"(" + b"U\x01a" + tensor() + b"e"
+    content = START + call(named("collections", "OrderedDict"), b"](" + pair + b"e") + STOP
+    assert read(legacy(content), tmp_path)["a"].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.torchvision
-def test_a_pickled_model_is_refused(torch, tmp_path):
-    path = tmp_path / "model.pth"
-    torch.save(torch.nn.Linear(2, 2), path)
-    refused(path, r"asks for torch.nn.modules.linear.Linear.*save the model's state_dict\(\)")
+def test_protocols_since_4(tmp_path):
+    """torch writes protocol 2 unless told otherwise."""
+    make = plain("torch._utils") + plain("_rebuild_parameter") + b"\x93\x94"
+    content = b"\x80\x04\x95" + struct.pack("<Q", 9) + state_dict(a=call(make, tensor(), plain(True)))[2:]
+    assert read(zipped(content), tmp_path)["a"].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.torchvision
-@pytest.mark.parametrize("zipped", [True, False])
-def test_torn_files(torch, zipped, tmp_path):
-    whole, torn = tmp_path / "whole.pth", tmp_path / "torn.pth"
-    torch.save({"a": torch.ones(100)}, whole, _use_new_zipfile_serialization=zipped)
-    content = whole.read_bytes()
+def test_tensors_with_attributes_are_tensors(tmp_path):
+    inner = tensor()[len(named("torch._utils", "_rebuild_tensor_v2")) : -1]
+    make = named("torch._utils", "_rebuild_tensor_v2"), named("torch", "Tensor"), inner, plain({"note": 1})
+    content = state_dict(a=call(named("torch._tensor", "_rebuild_from_type_v2"), *make))
+    assert read(zipped(content), tmp_path)["a"].tolist() == [0, 1, 2, 3]
+
+
+def test_unused_bytes_of_true_are_true(tmp_path):
+    content = zipped(state_dict(a=tensor(of=storage(kind="BoolStorage"))), {"0": b"\x00\x01\x02\xff"})
+    assert read(content, tmp_path)["a"].tolist() == [False, True, True, True]
+
+
+# Files that are refused; test_hostile_torch_files.py has those that mean harm.
+
+
+@pytest.mark.parametrize("name", ["views", "legacy"])
+def test_torn_files(name, tmp_path):
+    content, torn = (FOLDER / f"torch_{name}.pth").read_bytes(), tmp_path / "torn.pth"
     for length in (0, 1, 3, 4, 9, 50, len(content) // 2, len(content) - 1):
         torn.write_bytes(content[:length])
-        refused(torn, "torch does not load it")
+        refused(torn, "not a whole file of torch.save")
 
 
-@pytest.mark.torchvision
-def test_other_contents(torch, tmp_path):
-    path = tmp_path / "other.pth"
-    for content, message in (
-        (torch.ones(3), "holds a Tensor, not a state dict"),
-        ({}, "holds a dict, not a state dict"),
-        ({"model": {}}, "holds a dict, not a state dict"),
-        ([torch.ones(3)], "holds a list"),
-        ({"epoch": 3}, "epoch is a int, not a plain tensor"),
-        ({"a": {"b": torch.ones(3)}}, "a is a dict, not a plain tensor"),
-        ({"a": torch.eye(2).to_sparse()}, "a is a Tensor, not a plain tensor"),
+def test_files_of_other_kinds(tmp_path):
+    path = tmp_path / "model.pth"
+    for content in (
+        b"<!DOCTYPE html>",
+        b"version https://git-lfs",
+        pickle.dumps({"a": 1}),
+        pickle.dumps(1),
+        bytes(100),
     ):
-        torch.save(content, path)
-        refused(path, message)
+        path.write_bytes(content)
+        refused(path, "not a whole file of torch.save")
+
+
+def test_a_pickled_model_is_refused(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(zipped(START + named("torch.nn.modules.linear", "Linear") + b")\x81}b" + STOP))
+    refused(path, r"asks for torch.nn.modules.linear.Linear.*nothing in it was run.*save the model's state_dict\(\)")
+
+
+SPARSE = call(named("torch._utils", "_rebuild_sparse_tensor"), named("torch", "sparse_coo"))
+NAMESPACE = named("argparse", "Namespace") + b")\x81" + plain({"lr": 0.1}) + b"b"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (START + tensor() + STOP, "holds a Tensor, not a state dict"),
+        (state_dict(), "holds a dict, not a state dict"),
+        (state_dict(model=plain({})), "holds a dict, not a state dict|model is a dict"),
+        (START + b"](" + tensor() + b"e" + STOP, "holds a list, not a state dict"),
+        (state_dict(epoch=plain(3)), "epoch is an int, not a plain tensor"),
+        (state_dict(a=state_dict(b=tensor())[2:-1]), "a is a dict, not a plain tensor"),
+        (state_dict(a=NAMESPACE), "a is a Namespace, not a plain tensor"),
+        (state_dict(a=call(named("torch._utils", "_rebuild_sparse_tensor"))), "a is a sparse tensor, not a plain"),
+        (
+            state_dict(a=tensor(of=storage(count=2, kind="ComplexFloatStorage"), shape=(2,))),
+            "a holds complex64 numbers",
+        ),
+    ],
+)
+def test_other_contents(content, message, tmp_path):
+    path = tmp_path / "other.pth"
+    path.write_bytes(zipped(content))
+    refused(path, message)
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path):
+    if np.lib.NumpyVersion(np.__version__) < "1.24.0":
+        pytest.skip("NumPy before 1.24 does not say so")
+    path = tmp_path / "model.pth"
+    path.write_bytes(
+        zipped(
+            state_dict(a=tensor((1,), of=storage(count=1, kind="DoubleStorage"))), {"0": np.float64(1e300).tobytes()}
+        )
+    )
+    refused(path, "a holds numbers that float32 cannot")

@@ -1,0 +1,237 @@
+"""Pickles as plain data: nothing that a pickle names is imported, called or changed.
+
+Python's own unpickler is no use here. Even with a list of what may be asked for, it sets attributes of what is on that
+list, and a few bytes can make it reserve gigabytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+# A checkpoint takes about 40 for each tensor.
+MOST_INSTRUCTIONS = 1_000_000
+LONGEST_NAME = 200
+
+NAMES = {value: name for name, value in vars(pickle).items() if name in pickle.__all__ and isinstance(value, bytes)}
+CONSTANTS = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False, pickle.EMPTY_TUPLE: ()}
+NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d"}
+# Instructions that are followed by a length of this format, and then by so many bytes.
+TEXTS = {
+    pickle.BINUNICODE: "<I", pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE8: "<Q",
+    pickle.BINSTRING: "<I", pickle.SHORT_BINSTRING: "<B",  # of Python 2
+}  # fmt: skip
+BYTES = {pickle.BINBYTES: "<I", pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES8: "<Q"}
+PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
+GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
+TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
+IGNORED = {pickle.PROTO: 1, pickle.FRAME: 8}  # and how many bytes follow
+
+
+class PickleError(ValueError):
+    """A pickle that cannot be read; the message follows the name of a file in a sentence."""
+
+
+class ForeignObjectError(PickleError):
+    """A pickle that asks for something that is not plain data."""
+
+
+def shortened(name: str) -> str:
+    """Returns a name out of a file as one line of ASCII that is not long, for messages."""
+    return ascii(name)[1:-1][:LONGEST_NAME]
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A harmless value of which nothing is kept but what kind of thing it is."""
+
+    kind: str
+
+
+class PlainUnpickler:
+    """Reads pickles of None, bool, int, float, str, bytes, tuple, list, dict, and of what `names` and `storage` add.
+
+    Memory stays in proportion to the length of the pickle, and depth costs nothing: there is no recursion.
+
+    Args:
+        data: bytes that hold the pickle.
+        names: what stands for each global name that may be asked for. Functions among them are called with what the
+            pickle gives them, so they must expect anything.
+        storage: makes the value of a persistent id, which may be anything that a pickle holds.
+    """
+
+    def __init__(self, data: memoryview, names: Mapping[str, object], storage: Callable[[object], object]):
+        self.data, self.storage = data, storage
+        self.names = {**names, "collections.OrderedDict": self._ordered_dict}
+        self.position, self.instructions = 0, 0
+        self.stack: list = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+        self.actions = self._actions()
+
+    def load(self, start: int = 0) -> tuple[object, int]:
+        """Returns the value of the pickle at `start`, and where the next byte after it is.
+
+        Raises:
+            PickleError: the pickle is torn, or is longer than `MOST_INSTRUCTIONS`.
+            ForeignObjectError: it asks for a name that is not allowed.
+        """
+        self.position, self.stack, self.marks, self.memo = start, [], [], {}
+        try:
+            while (code := self._take(1)) != pickle.STOP:
+                self._count(1)
+                self._run(code)
+            return self.stack.pop(), self.position
+        except (IndexError, KeyError, struct.error, UnicodeDecodeError):
+            raise PickleError("its pickle is torn") from None
+
+    def _run(self, code):
+        push = self.stack.append
+        if code in CONSTANTS:
+            push(CONSTANTS[code])
+        elif code in NUMBERS:
+            push(self._number(NUMBERS[code]))
+        elif code in TEXTS:
+            push(str(self._take(self._number(TEXTS[code])), "utf-8"))
+        elif code in BYTES:
+            push(self._take(self._number(BYTES[code])))
+        elif code in PUTS:
+            self.memo[self._number(PUTS[code])] = self.stack[-1]
+        elif code in GETS:
+            push(self.memo[self._number(GETS[code])])
+        elif code in TUPLES:
+            push(tuple(self._pop(TUPLES[code])))
+        elif code in IGNORED:
+            self._take(IGNORED[code])
+        elif code in self.actions:
+            self.actions[code]()
+        else:
+            raise PickleError(f"its pickle has {NAMES.get(code, 'a byte')} where torch has none ({code[0]:#04x})")
+
+    def _actions(self):
+        push = lambda make: lambda: self.stack.append(make())  # noqa: E731
+        return {
+            pickle.MARK: lambda: self.marks.append(len(self.stack)),
+            pickle.MEMOIZE: lambda: self.memo.update({len(self.memo): self.stack[-1]}),
+            pickle.LONG1: push(lambda: int.from_bytes(self._take(self._number("<B")), "little", signed=True)),
+            pickle.EMPTY_DICT: push(dict),
+            pickle.EMPTY_LIST: push(list),
+            pickle.EMPTY_SET: push(lambda: Opaque("set")),
+            pickle.TUPLE: push(lambda: tuple(self._pop_to_mark())),
+            pickle.LIST: push(self._pop_to_mark),
+            pickle.DICT: push(lambda: self._extended({}, self._pop_to_mark())),
+            pickle.FROZENSET: push(self._frozenset),
+            pickle.SETITEM: lambda: self._set_items(self._pop(2)),
+            pickle.SETITEMS: lambda: self._set_items(self._pop_to_mark()),
+            pickle.APPEND: lambda: self._append(self._pop(1)),
+            pickle.APPENDS: lambda: self._append(self._pop_to_mark()),
+            pickle.ADDITEMS: lambda: self._add(self._pop_to_mark()),
+            pickle.GLOBAL: push(lambda: self._named(self._line(), self._line())),
+            pickle.STACK_GLOBAL: push(lambda: self._named(*self._pop(2))),
+            pickle.INST: push(lambda: self._foreign(f"{self._line()}.{self._line()}")),
+            pickle.REDUCE: push(lambda: self._called(*self._pop(2))),
+            pickle.NEWOBJ: push(lambda: self._called(*self._pop(2))),
+            pickle.BUILD: lambda: self._build(self._pop(1)),
+            pickle.BINPERSID: push(lambda: self.storage(self._pop(1)[0])),
+        }
+
+    # Bytes.
+
+    def _take(self, count):
+        end = self.position + count
+        if end > len(self.data):
+            raise PickleError("its pickle ends too early")
+        taken = bytes(self.data[self.position : end])
+        self.position = end
+        return taken
+
+    def _number(self, form):
+        return struct.unpack(form, self._take(struct.calcsize(form)))[0]
+
+    def _line(self):
+        ahead = bytes(self.data[self.position : self.position + LONGEST_NAME])
+        line, newline, _ = ahead.partition(b"\n")
+        if not newline:
+            raise PickleError("its pickle has a name that does not end")
+        self.position += len(line) + 1
+        return str(line, "utf-8")
+
+    # The stack.
+
+    def _count(self, instructions):
+        self.instructions += instructions
+        if self.instructions > MOST_INSTRUCTIONS:
+            raise PickleError(f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions")
+
+    def _pop(self, count):
+        if len(self.stack) < count:
+            raise IndexError
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return values
+
+    def _pop_to_mark(self):
+        mark = self.marks.pop()
+        values = self.stack[mark:]
+        del self.stack[mark:]
+        return values
+
+    # Containers.
+
+    def _set_items(self, items):
+        if not isinstance(self.stack[-1], Opaque):
+            self._extended(self.stack[-1], items)
+
+    def _extended(self, target, items):
+        if type(target) is not dict or len(items) % 2:
+            raise PickleError("its pickle sets items of what is no dict")
+        for key, value in zip(items[::2], items[1::2]):
+            # Hashing a deep tuple ends the process, and large numbers may be chosen to have one hash.
+            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)):
+                raise PickleError(f"its pickle has a dict with a key of type {type(key).__name__}")
+            target[key] = value
+        return target
+
+    def _append(self, items):
+        if type(self.stack[-1]) is not list:
+            raise PickleError("its pickle appends to what is no list")
+        self.stack[-1].extend(items)
+
+    def _add(self, items):
+        if not isinstance(self.stack[-1], Opaque):
+            raise PickleError("its pickle adds to what is no set")
+
+    def _frozenset(self):
+        self._pop_to_mark()
+        return Opaque("frozenset")
+
+    def _ordered_dict(self, pairs=()):
+        self._count(len(pairs))  # as in `_called`
+        if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+            raise PickleError("its pickle makes an OrderedDict of what are no pairs")
+        return self._extended({}, [value for pair in pairs for value in pair])
+
+    # Names.
+
+    def _named(self, module, name):
+        full = f"{module}.{name}"
+        return self.names[full] if full in self.names else self._foreign(full)
+
+    def _foreign(self, name):
+        raise ForeignObjectError(f"asks for {shortened(name)}")
+
+    def _called(self, function, arguments):
+        if not callable(function) or type(arguments) is not tuple:
+            raise PickleError("its pickle calls what is no function")
+        self._count(len(arguments))  # the same ones may be given again and again
+        try:
+            return function(*arguments)
+        except TypeError:
+            raise PickleError("its pickle calls a function with other arguments than torch does") from None
+
+    def _build(self, _):
+        # Attributes beside the items, such as the version numbers of a state dict, are of no use here.
+        if not isinstance(self.stack[-1], (dict, Opaque)):
+            raise PickleError(f"its pickle sets attributes of a {type(self.stack[-1]).__name__}")

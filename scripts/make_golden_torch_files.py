@@ -1,0 +1,68 @@
+"""Writes tests/golden/torch_*.pth: small files of torch itself, which tests/golden_torch_files.py describes.
+
+Needs torch and NumPy. Run it when the description changes; another folder serves to try another torch:
+
+    python scripts/make_golden_torch_files.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+import golden_torch_files as golden  # noqa: E402
+
+LARGEST_FILE = 8_000
+
+
+def formats():
+    return {name: torch.tensor(golden.NUMBERS).to(getattr(torch, name)) for name in golden.FORMATS}
+
+
+def views():
+    base = torch.tensor(golden.BASE)
+    made = {name: eval(words, {"base": base}) for name, words in golden.VIEWS.items()}
+    return OrderedDict(made, parameter=torch.nn.Parameter(base), repeated=torch.full((1,), 3.0).expand(5))
+
+
+def checkpoint():
+    """What torchvision's training script saves, and some more."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(model.parameters())
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[16, 22])
+    model(torch.rand(4, 3)).square().sum().backward()
+    optimizer.step()
+    arguments = argparse.Namespace(lr=0.02, device=torch.device("cpu"), size=torch.Size([3, 2]), dtype=torch.bfloat16)
+    return {
+        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "lr_scheduler": scheduler.state_dict(),
+        "args": arguments, "epoch": 3, "best": np.float64(0.5), "seen": {1, 2}, "losses": np.ones(3), "note": None,
+    }  # fmt: skip
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else TESTS / "golden"
+    torch.manual_seed(0)
+    for name, content, zipped in (
+        ("formats", formats(), True),
+        ("views", views(), True),
+        ("legacy", views(), False),
+        ("checkpoint", checkpoint(), True),
+    ):
+        path = folder / f"torch_{name}.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        print(f"{path.name}: {path.stat().st_size} bytes")
+        if path.stat().st_size > LARGEST_FILE:
+            raise SystemExit(f"{path}: more than {LARGEST_FILE} bytes; hold less")
+    expected = {name: value.numpy() for name, value in torch.load(path, weights_only=False)["model"].items()}
+    np.savez(folder / "torch_checkpoint.npz", **expected)
+
+
+if __name__ == "__main__":
+    main()
