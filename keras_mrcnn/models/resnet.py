@@ -72,7 +72,7 @@ class ResNet(keras.Model):
         norm, epsilon: see `make_norm`.
 
     Call arguments:
-        images: float [B, H, W, 3], normalised.
+        images: float [B, H, W, C], normalised.
         training: whether batch statistics are used and moved, where `norm` has any and the part is not frozen.
 
     Returns:
@@ -107,6 +107,7 @@ class ResNet(keras.Model):
                 for index in range(count)
             ]
             self.stages.append(blocks)
+        self.channels = tuple(blocks[-1].out_channels for blocks in self.stages)
 
     def call(self, images, training=False):
         x = self.relu(self.stem(images, training=training))

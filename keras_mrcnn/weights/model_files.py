@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.config import ModelConfig, ResNetConfig
+from keras_mrcnn.config.model import location
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights import architecture, keras_applications, torch_files
 from keras_mrcnn.weights.names import backbone_weights, named_weights
@@ -68,8 +69,9 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
         raise WeightsError(f"{file}: holds an ImageNet classifier; use it as model.backbone.weights")
     if model is None:
         model = _build(found)
-    backbone = model.config.backbone
-    _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
+    if isinstance(model.config.backbone, ResNetConfig):
+        backbone = model.config.backbone
+        _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
     entries, skipped = named_weights(model), []
     if found.config.class_names != tuple(model.config.class_names):
         skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
@@ -118,28 +120,45 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half
     return found.config
 
 
-def load_backbone(backbone, source):
-    """Fills a `ResNet` with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
+def load_backbone(model, source):
+    """Fills a model's backbone with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
 
     Args:
-        backbone: `ResNet`.
-        source: "imagenet" or a Keras .h5 file, see `load_imagenet`; or a state dict of torchvision's resnet18,
-            resnet34, resnet50 or resnet101, or of a Mask R-CNN.
+        model: `MaskRCNN`.
+        source: "imagenet" or a Keras .h5 file, see `load_imagenet` and `load_application`; weights of ours; or, for a
+            ResNet, a state dict of torchvision's resnet18, resnet34, resnet50 or resnet101, or of a Mask R-CNN.
 
     Raises:
         WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
     """
+    backbone, settings = model.backbone, model.config.backbone
+    is_resnet = isinstance(settings, ResNetConfig)
     if source == "imagenet" or Path(source).suffix in (".h5", ".hdf5", ".keras"):
-        keras_applications.load_imagenet(backbone, source)
+        if is_resnet:
+            keras_applications.load_imagenet(backbone, source)
+        else:
+            keras_applications.load_application(backbone, settings, source)
         return
-    found, prefix = read_weights(source), architecture.BODY
-    _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
+    found = read_weights(source)
     tensors = found.tensors
     if found.config is not None:
-        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    # The classifier itself, and the stages that a backbone which ends early (for the C4 map) does not have.
+        body = architecture.BODY
+        tensors = {name[len(body) :]: value for name, value in tensors.items() if name.startswith(body)}
+    if is_resnet:
+        _check_numerics(found, norm_epsilon=settings.norm_epsilon, stride_in=settings.stride_in)
+        tensors = _for_resnet(backbone, tensors)
+    assign_entries(backbone_weights(backbone), tensors, source)
+
+
+def _for_resnet(backbone, tensors):
+    """The weights that a `ResNet` has: no classifier, nothing beyond where it ends, a stem for its channels."""
     unused = ("fc.", *(f"layer{stage}." for stage in range(len(backbone.stages) + 1, 5)))
-    assign_entries(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith(unused)}, source)
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(unused)}
+    first, channels = "conv1.weight", backbone.stem.conv.kernel.shape[2]
+    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] == 3:
+        kernel = keras_applications.adapt_first_kernel(tensors[first].transpose(2, 3, 1, 0), channels)
+        tensors[first] = kernel.transpose(3, 2, 0, 1)
+    return tensors
 
 
 def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
@@ -211,7 +230,7 @@ def _config(file, text):
 
 def _in_one_line(error):
     if isinstance(error, ValidationError):
-        problems = ((".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors())
+        problems = ((".".join(location(problem)), problem["msg"]) for problem in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
     return " ".join(str(error).split())
 
@@ -227,7 +246,7 @@ def _check_numerics(found, **settings):
     # Of classifiers there is no config; torchvision has what is our default.
     backbone = (found.config or ModelConfig()).backbone
     for name, ours in settings.items():
-        theirs = getattr(backbone, name)
+        theirs = getattr(backbone, name, ours)  # where the backbones differ in kind, their weights have other names
         if theirs != ours:
             raise WeightsError(
                 f"{found.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_mrcnn.config import BackboneConfig, BoxHeadConfig, MaskHeadConfig, ModelConfig, NeckConfig, RPNConfig
+from keras_mrcnn.config import BoxHeadConfig, MaskHeadConfig, ModelConfig, NeckConfig, ResNetConfig, RPNConfig
 from keras_mrcnn.data import transforms
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
 from keras_mrcnn.weights.names import named_weights
@@ -27,7 +27,7 @@ def small_config(neck="fpn"):
         category_ids=(3, 7, 90),
         min_size=128,
         max_size=224,
-        backbone=BackboneConfig(depth=18, width=0.25),
+        backbone=ResNetConfig(depth=18, width=0.25),
         neck=NeckConfig(kind=neck, channels=32),
         rpn=RPNConfig(pre_nms_test=60, post_nms_test=40),
         box_head=BoxHeadConfig(channels=64, max_detections=40),
