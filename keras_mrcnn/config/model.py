@@ -50,6 +50,11 @@ class ResNetConfig(Settings):
     )
     freeze_stages: int = FREEZE_STAGES
 
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return f"ResNet-{self.depth}" + (f" of width {self.width:g}" if self.width != 1 else "")
+
 
 class ApplicationsConfig(Settings):
     """A network of keras.applications with maps at strides 4, 8, 16 and 32."""
@@ -84,6 +89,12 @@ class ApplicationsConfig(Settings):
             raise ValueError(f"{', '.join(taken)}: set by the detector itself; leave out of arguments")
         return value
 
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        arguments = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
+        return f"{self.name}{f'({arguments})' if arguments else ''} of keras.applications"
+
 
 class InstanceConfig(Settings):
     """A functional Keras model that is passed as `MaskRCNN(config, backbone=...)`."""
@@ -93,6 +104,11 @@ class InstanceConfig(Settings):
     )
     norm: Literal["frozen_bn", "bn"] = BATCH_NORM
     freeze_stages: int = FREEZE_STAGES
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return "a Keras model of the user's own"
 
 
 def _kind_of_backbone(value: Any) -> str:

@@ -20,8 +20,8 @@ def fold_norms(model, precision="float32"):
 
     Returns:
         A `MaskRCNN` with its own weights. Group norms stay, for they depend on the picture, and so does all of a
-        backbone that is not our own ResNet. Its config names no norms
-        where there were batch norms, so it is for computing only, and not to be saved.
+        backbone that is not our own ResNet. Its config names no norms where there were batch norms, so it is for
+        computing only, and not to be saved.
 
     Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
     """

@@ -1,20 +1,19 @@
 """Backbones trained on ImageNet, from `keras.applications`.
 
 Its ResNets see BGR images minus a mean, carry convolution biases and another batch-norm epsilon. All of this is folded
-into the weights of our own, so that our normalised RGB images give the same maps. Every other network is taken as it is.
+into the weights of our own, so that our normalised RGB images give the same maps. Other networks are taken as they are.
 """
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 
 from keras_mrcnn.compat import dtype_policy
 from keras_mrcnn.config import ApplicationsConfig
 from keras_mrcnn.models.applications import FunctionalBackbone, make_application
 from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD
-from keras_mrcnn.weights.native import WeightsError, assign_entries, value_of
 from keras_mrcnn.weights.names import network_weights
+from keras_mrcnn.weights.native import WeightsError, assign_entries, value_of
 
 MODELS = {50: "ResNet50", 101: "ResNet101"}
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
