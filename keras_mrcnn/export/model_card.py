@@ -147,13 +147,13 @@ def _network(model):
         ("neck", f"FPN, {neck.channels} channels" if neck.kind == "fpn" else "C4"),
         ("anchors", f"sides {anchors}; height / width {', '.join(f'{r:g}' for r in config.rpn.aspect_ratios)}"),
         ("input size", f"short side {config.min_size}, long side at most {config.max_size} pixels"),
-        ("parameters", f"{_count_parameters(model):,}"),
+        ("parameters", f"{count_parameters(model):,}"),
         ("detections", f"at most {config.box_head.max_detections}, score above {config.box_head.score_threshold:g}"),
     ]
     return _table(("part", "setting"), rows)
 
 
-def _count_parameters(model):
+def count_parameters(model):
     """What torch counts as parameters, as `weights inspect` does: no statistics, and nothing of a frozen batch norm."""
     count = 0
     for name in ("backbone", "neck", "rpn", "box_head", "mask_head"):

@@ -35,6 +35,8 @@ class FunctionalBackbone(keras.Model):
         maps: how many to give: 4, or 3 to end with stride 16.
         channels: C of the pictures: 3; 1 for grey, which the network sees as RGB; or 4, where each colour gets a
             trainable share of the fourth channel, at first zero, so that the network begins as on RGB.
+        make_trained: function of `weights`, "imagenet" or a file, that gives such a network with these; None where there
+            is no such function.
         train_norms: whether batch norms learn, and dropout and stochastic depth act, in training. By default the
             network runs in training as it does in use, and batch norms stay as they are.
 
@@ -62,6 +64,7 @@ class FunctionalBackbone(keras.Model):
         *,
         maps: int = 4,
         channels: int = 3,
+        make_trained: Optional[Callable[[str], keras.Model]] = None,
         train_norms: bool = False,
         **kwargs,
     ):
@@ -72,7 +75,7 @@ class FunctionalBackbone(keras.Model):
         self.body = keras.Model(network.inputs, [graph[index].tensor for index in chosen], name="body")
         self.stage_layers = _stages(graph, chosen)
         self.channels = tuple(int(fmap.shape[-1]) for fmap in self.body.outputs)
-        self.train_norms = train_norms
+        self.make_trained, self.train_norms = make_trained, train_norms
         self.order, self.gain, self.offset = _input_transform(preprocess, channels)
         self.fourth = None
         if channels == 4:
@@ -86,7 +89,7 @@ class FunctionalBackbone(keras.Model):
         if self.order is not None:
             rgb = tf.gather(rgb, self.order, axis=-1)
         # One grey channel becomes three here.
-        return list(self.body(rgb * self.gain + self.offset, training=training and self.train_norms))
+        return list(self.body(rgb * self.gain + self.offset, training=self.train_norms and training))
 
     def freeze(self, count: int) -> None:
         """Freezes the first `count` stages and makes the others trainable, less batch norms that are to stay.
@@ -210,6 +213,13 @@ def _check_inputs(network):
             f"backbone {network.name}: takes {shapes}, and must take RGB pictures of any size; make it with "
             "input_shape=(None, None, 3)"
         )
+    for name, layer in leaf_layers(network):
+        # What it does is computed when its weights are loaded by Keras, and by nobody else.
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            raise ValueError(
+                f"backbone {network.name}: layer {name} has preprocessing in its weights, which weight files of ours "
+                "cannot restore; give it a constant mean and variance (EfficientNetV2 instead of EfficientNet)"
+            )
 
 
 def _strides(network, tensors):
@@ -283,4 +293,4 @@ def _input_transform(preprocess, channels):
     scale = 255 * scale[order, range(3)]
     gain, offset = scale * std[order], scale * mean[order] + black
     kept = channels == 1 or order.tolist() == [0, 1, 2]
-    return None if kept else order.tolist(), gain.astype(np.float32), offset.astype(np.float32)
+    return None if kept else order, gain.astype(np.float32), offset.astype(np.float32)

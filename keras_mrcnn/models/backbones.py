@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Optional, Union
 
 import keras
 
-from keras_mrcnn.config import ApplicationsConfig, InstanceConfig, ModelConfig, ResNetConfig
+from keras_mrcnn.config import InstanceConfig, ModelConfig, ResNetConfig
 from keras_mrcnn.models.applications import (
     FunctionalBackbone,
     copy_network,
@@ -47,10 +48,8 @@ def make_backbone(
             epsilon=settings.norm_epsilon,
             name=name,
         )
-    if isinstance(settings, ApplicationsConfig):
-        network, preprocess = make_application(settings.name, settings.arguments), preprocessing_of(settings.name)
-    else:
-        network, preprocess = copy_network(instance), preprocessing_by_mode(settings.preprocessing)
-    return FunctionalBackbone(
-        network, preprocess, maps=maps, channels=config.channels, train_norms=settings.norm == "bn", name=name
-    )
+    options = {"maps": maps, "channels": config.channels, "train_norms": settings.norm == "bn", "name": name}
+    if isinstance(settings, InstanceConfig):
+        return FunctionalBackbone(copy_network(instance), preprocessing_by_mode(settings.preprocessing), **options)
+    make = functools.partial(make_application, settings.name, settings.arguments)
+    return FunctionalBackbone(make(), preprocessing_of(settings.name), make_trained=make, **options)

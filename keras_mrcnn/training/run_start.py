@@ -43,7 +43,7 @@ def start(model, config):
     if config.train.weights:
         _load_whole(model, config.train.weights)
     elif backbone.weights:
-        load_backbone(model, backbone.weights)
+        load_backbone(model.backbone, backbone.weights)
         if config.model.channels == 4 and backbone.freeze_stages:
             logger.warning(
                 "The fourth channel begins with weights of zero, and model.backbone.freeze_stages %d keeps it so; set "

@@ -6,10 +6,11 @@ into the weights of our own, so that our normalised RGB images give the same map
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from keras_mrcnn.compat import dtype_policy
-from keras_mrcnn.config import ApplicationsConfig
 from keras_mrcnn.models.applications import FunctionalBackbone, make_application
 from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD
 from keras_mrcnn.weights.names import network_weights
@@ -36,7 +37,7 @@ def load_imagenet(backbone, source="imagenet"):
     Reference: He et al., Deep Residual Learning, 2016; `keras.applications.resnet`.
     """
     _check(backbone)
-    trained = _trained(MODELS[backbone.depth], {}, source)
+    trained = _trained(functools.partial(make_application, MODELS[backbone.depth], {}), source)
     _fold_stem(backbone.stem, trained)
     for stage, blocks in enumerate(backbone.stages, start=2):
         for index, block in enumerate(blocks, start=1):
@@ -46,19 +47,19 @@ def load_imagenet(backbone, source="imagenet"):
                 _fold(block.shortcut, trained, f"conv{stage}_block{index}_0")
 
 
-def load_application(backbone: FunctionalBackbone, settings: ApplicationsConfig, source: str) -> None:
+def load_application(backbone: FunctionalBackbone, source: str) -> None:
     """Fills a network of `keras.applications` with the weights that belong to it.
 
     Args:
-        backbone: of the model.
-        settings: that it was made of.
+        backbone: one that was made by name.
         source: "imagenet", which Keras downloads and keeps, or a file with such weights (`include_top=False`).
 
     Raises:
         WeightsError: the weights cannot be had or read, or are of another network.
     """
-    trained = network_weights(_trained(settings.name, settings.arguments, source))
-    entries = network_weights(backbone.body)
+    if backbone.make_trained is None:
+        raise WeightsError(f"{source}: load it into your network before you pass that to MaskRCNN")
+    trained, entries = network_weights(_trained(backbone.make_trained, source)), network_weights(backbone.body)
     values = {name: value_of(entry.variable) for name, entry in trained.items() if name in entries}
     assign_entries(entries, values, source)
 
@@ -81,11 +82,11 @@ def adapt_first_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.pad(kernel, [(0, 0), (0, 0), (0, channels - 3), (0, 0)])
 
 
-def _trained(name, arguments, source):
+def _trained(make, source):
     """A network of `keras.applications` with weights, in float32. Raises `WeightsError`."""
     try:
         with dtype_policy("float32"):
-            return make_application(name, arguments, source)
+            return make(weights=source)
     except Exception as error:  # downloads and HDF5 fail in many ways, all meaning the same to the user
         raise WeightsError(
             f"model.backbone.weights {source}: cannot be had or read ({' '.join(str(error).split())[:200]}); check the "

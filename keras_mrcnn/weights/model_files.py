@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from keras_mrcnn.config import ModelConfig, ResNetConfig
 from keras_mrcnn.config.model import location
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights import architecture, keras_applications, torch_files
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (
@@ -120,32 +121,28 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half
     return found.config
 
 
-def load_backbone(model, source):
-    """Fills a model's backbone with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
+def load_backbone(backbone, source):
+    """Fills a backbone with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
 
     Args:
-        model: `MaskRCNN`.
+        backbone: `ResNet` or `FunctionalBackbone`.
         source: "imagenet" or a Keras .h5 file, see `load_imagenet` and `load_application`; weights of ours; or, for a
             ResNet, a state dict of torchvision's resnet18, resnet34, resnet50 or resnet101, or of a Mask R-CNN.
 
     Raises:
         WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
     """
-    backbone, settings = model.backbone, model.config.backbone
-    is_resnet = isinstance(settings, ResNetConfig)
+    is_resnet = isinstance(backbone, ResNet)
     if source == "imagenet" or Path(source).suffix in (".h5", ".hdf5", ".keras"):
-        if is_resnet:
-            keras_applications.load_imagenet(backbone, source)
-        else:
-            keras_applications.load_application(backbone, settings, source)
+        load = keras_applications.load_imagenet if is_resnet else keras_applications.load_application
+        load(backbone, source)
         return
-    found = read_weights(source)
+    found, prefix = read_weights(source), architecture.BODY
     tensors = found.tensors
     if found.config is not None:
-        body = architecture.BODY
-        tensors = {name[len(body) :]: value for name, value in tensors.items() if name.startswith(body)}
+        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     if is_resnet:
-        _check_numerics(found, norm_epsilon=settings.norm_epsilon, stride_in=settings.stride_in)
+        _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
         tensors = _for_resnet(backbone, tensors)
     assign_entries(backbone_weights(backbone), tensors, source)
 

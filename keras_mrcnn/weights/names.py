@@ -57,6 +57,8 @@ def network_weights(network: keras.Model) -> dict[str, Entry]:
         for variable in layer.weights:
             # Keras 2 has conv/kernel:0 where Keras 3 has kernel.
             own_name = variable.name.rpartition("/")[2].partition(":")[0]
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                own_name = own_name.replace("depthwise_kernel", "kernel")  # the same
             entries[f"{name}/{own_name}"] = _plain(variable)
     return entries
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from golden_inputs import picture, uniform
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 from small_models import small_config
 from small_training import changed, endless, make_batch, snapshot
 
@@ -23,6 +24,7 @@ from keras_mrcnn.models.applications import (
 )
 from keras_mrcnn.models.backbones import make_backbone
 from keras_mrcnn.models.mask_rcnn import MaskRCNN
+from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.ops.pixels import pixel_statistics
 from keras_mrcnn.training.stages import RPNStage
 from keras_mrcnn.weights import WeightsError, load_backbone, load_weights, save_weights
@@ -118,6 +120,11 @@ def no_graph():
     return Network()
 
 
+def adapted_network():
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, layers.Normalization()(inputs))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -125,6 +132,7 @@ def no_graph():
         (lambda: keras.Sequential([keras.Input((64, 64, 3)), layers.Conv2D(2, 3)]), r"64, 64, 3.*input_shape=\(None"),
         (lambda: keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(2, 3)]), "must take RGB pictures"),
         (lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 4, 4)]), "no map of stride 8, 16"),
+        (adapted_network, "layer normalization.* has preprocessing in its weights"),
         (lambda: small_network(outputs=["total", "x"]), "no map of stride 8, 16"),
     ],
 )
@@ -172,11 +180,14 @@ def test_first_kernels_of_our_resnet():
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_our_resnet_takes_rgb_weights_for_other_channels(channels, tmp_path):
-    source, model = MaskRCNN(small_config()), MaskRCNN(small_config().model_copy(update={"channels": channels}))
-    save_weights(source, tmp_path / "rgb.safetensors")
-    load_backbone(model, tmp_path / "rgb.safetensors")
-    expected = adapt_first_kernel(source.backbone.stem.conv.kernel.numpy(), channels)
-    np.testing.assert_array_equal(model.backbone.stem.conv.kernel.numpy(), expected)
+    source, backbone = ResNet(18, 0.0625), ResNet(18, 0.0625)
+    source(tf.zeros([1, 32, 32, 3]))
+    backbone(tf.zeros([1, 32, 32, channels]))
+    state = {name: entry.to_torch(entry.variable.numpy()) for name, entry in backbone_weights(source).items()}
+    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, tmp_path / "rgb.safetensors")
+    load_backbone(backbone, tmp_path / "rgb.safetensors")
+    expected = adapt_first_kernel(source.stem.conv.kernel.numpy(), channels)
+    np.testing.assert_array_equal(backbone.stem.conv.kernel.numpy(), expected)
 
 
 def test_stages_freeze_by_stride():
@@ -299,7 +310,7 @@ def test_network_by_name_with_weights_of_its_own(tmp_path):
     names = [name for name in named_weights(model) if name.startswith("backbone.body.")]
     assert names[1] == "backbone.body.conv_bn/gamma" and names[-1] == "backbone.body.conv_1_bn/moving_variance"
     assert len(names) == len(trained.weights)
-    load_backbone(model, str(path))
+    load_backbone(model.backbone, str(path))
 
     image = picture(64, 96)
     expected = trained(preprocessing_of("MobileNetV3Small")(image[None].astype(np.float32)))
@@ -308,7 +319,7 @@ def test_network_by_name_with_weights_of_its_own(tmp_path):
     save_weights(model, tmp_path / "model.safetensors")
     assert not changed(snapshot(model), snapshot(load_weights(None, tmp_path / "model.safetensors")))
     with pytest.raises(WeightsError, match="cannot be had or read"):
-        load_backbone(model, str(tmp_path / "nowhere.h5"))
+        load_backbone(model.backbone, str(tmp_path / "nowhere.h5"))
 
 
 # Channels of the maps.
