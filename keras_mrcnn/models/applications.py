@@ -35,8 +35,8 @@ class FunctionalBackbone(keras.Model):
         maps: how many to give: 4, or 3 to end with stride 16.
         channels: C of the pictures: 3; 1 for grey, which the network sees as RGB; or 4, where each colour gets a
             trainable share of the fourth channel, at first zero, so that the network begins as on RGB.
-        make_trained: function of `weights`, "imagenet" or a file, that gives such a network with these; None where there
-            is no such function.
+        make_trained: function of `weights`, "imagenet" or a file, that gives such a network with these weights; None
+            where there is no such function.
         train_norms: whether batch norms learn, and dropout and stochastic depth act, in training. By default the
             network runs in training as it does in use, and batch norms stay as they are.
 
