@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from file_server import publishing
 from safetensors.numpy import load_file, save_file
 from small_models import fill, small_config
+from torch_python import run_torch, skip_without
 
 from keras_mrcnn import pretrained
 from keras_mrcnn.cli import main

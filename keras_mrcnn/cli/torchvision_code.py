@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.config import ModelConfig, ResNetConfig
 
 # Which weights there are and what they compute. Batch norms count as one kind, frozen or not.
 V1 = {
+    "channels": 3,
     "backbone.depth": 50, "backbone.width": 1.0, "backbone.stride_in": "3x3", "backbone.norm": "bn",
     "neck.kind": "fpn", "neck.channels": 256, "neck.norm": None, "rpn.convolutions": 1,
     "box_head.channels": 1024, "box_head.dense_layers": 2, "box_head.convolutions": 0,
@@ -78,6 +79,8 @@ def _anchors(config):
 
 def _differing(config, known):
     """The settings in which a config is not as `known`, by key."""
+    if not isinstance(config.backbone, ResNetConfig):
+        return {"backbone": config.backbone.title}
     values, found = config.model_dump(), {}
     irrelevant = set() if config.box_head.convolutions else {"box_head.conv_channels", "box_head.norm"}
     if config.backbone.depth < 50:

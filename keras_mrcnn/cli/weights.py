@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -150,9 +151,9 @@ def _facts(found):
     config = found.config
     names = ", ".join([*config.class_names[:FIRST_NAMES], "..."][: len(config.class_names)])
     return {
-        "backbone": f"{_body(config)}, stride in the {config.backbone.stride_in} convolution",
+        "backbone": _body(config) + _stride(config),
         "norms": ", ".join(f"{part} {norm or 'none'}" for part, norm in _norms(config).items()),
-        "norm epsilon": f"{config.backbone.norm_epsilon:g}",
+        "norm epsilon": f"{config.norm_epsilon:g}",
         "classes": f"{len(config.class_names)}: {names}",
         "counters": _counters(found),
     }
@@ -167,7 +168,7 @@ def _settings(found):
     if found.config is None:
         return {"backbone": {"depth": _depth(found), "stride_in": "3x3", "weights": str(found.path)}}
     settings = found.config.model_dump(mode="json", exclude={"class_names", "category_ids"})
-    del settings["backbone"]["weights"]  # this file counts, not the one that its training began with
+    settings["backbone"].pop("weights", None)  # this file counts, not the one that its training began with
     return settings
 
 
@@ -180,9 +181,10 @@ def _table(found):
     norms = {} if found.config is None else _norms(found.config)
     for name, value in found.tensors.items():
         part = next((part for part, beginning in PARTS.items() if name.startswith(beginning)), "backbone")
-        layer, _, last = name.rpartition(".")
-        has_statistics = f"{layer}.running_var" in found.tensors
-        is_parameter = not has_statistics or (last in ("weight", "bias") and norms.get(part) != "frozen_bn")
+        layer, last = name.rpartition(".")[0], re.split("[./]", name)[-1]
+        statistics = (f"{layer}.running_var", f"{name.rpartition('/')[0]}/moving_variance")
+        trained = last in ("weight", "bias", "gamma", "beta") and norms.get(part) != "frozen_bn"
+        is_parameter = trained or not any(statistic in found.tensors for statistic in statistics)
         rows[part][1] += 1
         rows[part][2] += value.size * is_parameter
         rows[part][3] += value.nbytes / 1e6
@@ -208,12 +210,16 @@ def _in_torchvision(config):
 
 def _in_words(config):
     norms = dict.fromkeys(norm for norm in _norms(config).values() if norm)
-    return f"Mask R-CNN with {_body(config)} ({', '.join(norms)}, epsilon {config.backbone.norm_epsilon:g})"
+    return f"Mask R-CNN with {_body(config)} ({', '.join(norms)}, epsilon {config.norm_epsilon:g})"
 
 
 def _body(config):
-    width = f" of width {config.backbone.width:g}" if config.backbone.width != 1 else ""
-    return f"ResNet-{config.backbone.depth}{width} and {config.neck.kind.upper()}"
+    return f"{config.backbone.title} and {config.neck.kind.upper()}"
+
+
+def _stride(config):
+    """What to add of our own ResNet, whose weights do not tell."""
+    return f", stride in the {config.backbone.stride_in} convolution" if hasattr(config.backbone, "stride_in") else ""
 
 
 def _norms(config):

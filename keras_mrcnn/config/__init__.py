@@ -6,11 +6,14 @@ Only `models.mask_rcnn`, the trainer and the command line read these; everything
 from keras_mrcnn.config.files import PRESETS, ConfigError, load_config, make_config, save_config
 from keras_mrcnn.config.model import (
     NO_CLASS,
+    ApplicationsConfig,
     BackboneConfig,
     BoxHeadConfig,
+    InstanceConfig,
     MaskHeadConfig,
     ModelConfig,
     NeckConfig,
+    ResNetConfig,
     RPNConfig,
 )
 from keras_mrcnn.config.run import Config, DataConfig, JointStageConfig, StageConfig, TrainConfig
@@ -18,16 +21,19 @@ from keras_mrcnn.config.run import Config, DataConfig, JointStageConfig, StageCo
 __all__ = [
     "NO_CLASS",
     "PRESETS",
+    "ApplicationsConfig",
     "BackboneConfig",
     "BoxHeadConfig",
     "Config",
     "ConfigError",
     "DataConfig",
+    "InstanceConfig",
     "JointStageConfig",
     "MaskHeadConfig",
     "ModelConfig",
     "NeckConfig",
     "RPNConfig",
+    "ResNetConfig",
     "StageConfig",
     "TrainConfig",
     "load_config",

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.config.model import location
 from keras_mrcnn.config.run import Config
 
 PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
@@ -106,18 +107,18 @@ def _apply_override(tree: dict, override: str) -> str:
 
 
 def _key(problem: dict) -> str:
-    return ".".join(str(part) for part in problem["loc"]) or "settings"
+    return ".".join(location(problem)) or "settings"
 
 
 def _describe(problem: dict) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {_key(problem)}{_suggestion(problem['loc'])}"
+        return f"unknown key {_key(problem)}{_suggestion(location(problem))}"
     return f"{_key(problem)}: {problem['msg']} (got {problem['input']!r})"
 
 
-def _suggestion(location: tuple) -> str:
+def _suggestion(keys: tuple) -> str:
     """The key of the same group that is spelled most like an unknown one, as a question."""
-    *parents, leaf = location
+    *parents, leaf = keys
     group = Config().model_dump()
     for parent in parents:
         group = group[parent]

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Annotated, Any, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 # What torchvision calls the numbers of COCO that belong to no class; the one name that may occur several times.
 NO_CLASS = "N/A"
 
 Norm = Literal["frozen_bn", "bn", "sync_bn", "group_norm"]
+
+FREEZE_STAGES = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
+BATCH_NORM = Field("frozen_bn", description="frozen_bn keeps batch norms as they are and runs the network as in use")
+# Arguments of keras.applications that decide what the network takes and gives.
+TAKEN_ARGUMENTS = {
+    "include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation",
+    "include_preprocessing", "name",
+}  # fmt: skip
 
 
 class Settings(BaseModel):
@@ -18,8 +37,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class BackboneConfig(Settings):
-    """ResNet v1.5 (He et al., Deep Residual Learning, 2016)."""
+class ResNetConfig(Settings):
+    """Our own ResNet v1.5 (He et al., Deep Residual Learning, 2016)."""
 
     depth: Literal[18, 34, 50, 101] = 50
     width: PositiveFloat = Field(1.0, description="multiplies every channel count")
@@ -31,7 +50,94 @@ class BackboneConfig(Settings):
         description="'imagenet', a name that `keras-mrcnn weights list` prints, a keras.applications .h5 file, a "
         "torchvision ImageNet .pth file, or none",
     )
-    freeze_stages: int = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
+    freeze_stages: int = FREEZE_STAGES
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return f"ResNet-{self.depth}" + (f" of width {self.width:g}" if self.width != 1 else "")
+
+
+class ApplicationsConfig(Settings):
+    """A network of keras.applications with maps at strides 4, 8, 16 and 32."""
+
+    name: str = Field(description="of the constructor, such as EfficientNetV2B0")
+    arguments: dict[str, Union[bool, int, float, str]] = Field(
+        {}, description="further arguments of the constructor, such as alpha of a MobileNet"
+    )
+    norm: Literal["frozen_bn", "bn"] = BATCH_NORM
+    weights: Optional[str] = Field(
+        None, description="'imagenet', a Keras .h5 file of the network without its top, weights of ours, or none"
+    )
+    freeze_stages: int = FREEZE_STAGES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_settings_of_the_resnet(cls, values: Any) -> Any:
+        """A name that is set on top of a preset meets the settings of the preset's ResNet."""
+        foreign = sorted({"depth", "width", "stride_in", "norm_epsilon"} & values.keys())
+        if foreign:
+            raise ValueError(
+                f"{', '.join(foreign)} belong to the ResNet that depth and width describe, not to a network of "
+                f"keras.applications; replace the whole group, for example model.backbone={{name: {values['name']}}}"
+            )
+        return values
+
+    @field_validator("arguments")
+    @classmethod
+    def _only_free_arguments(cls, value: dict) -> dict:
+        taken = sorted(TAKEN_ARGUMENTS & value.keys())
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: set by the detector itself; leave out of arguments")
+        return value
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        arguments = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
+        return f"{self.name}{f'({arguments})' if arguments else ''} of keras.applications"
+
+
+class InstanceConfig(Settings):
+    """A functional Keras model that is passed as `MaskRCNN(config, backbone=...)`."""
+
+    preprocessing: Literal["raw", "tf", "torch", "caffe"] = Field(
+        description="input of the model: RGB of 0..255, RGB of -1..1, normalised RGB, or BGR less its mean"
+    )
+    norm: Literal["frozen_bn", "bn"] = BATCH_NORM
+    freeze_stages: int = FREEZE_STAGES
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return "a Keras model of the user's own"
+
+
+def _kind_of_backbone(value: Any) -> str:
+    """Which settings a value is of: each kind but the ResNet has a key that it cannot do without."""
+    if isinstance(value, Settings):
+        return type(value).__name__
+    keys = value.keys() if isinstance(value, dict) else ()
+    if "name" in keys:
+        return "ApplicationsConfig"
+    return "InstanceConfig" if "preprocessing" in keys else "ResNetConfig"
+
+
+BACKBONES = (ResNetConfig, ApplicationsConfig, InstanceConfig)
+BackboneConfig = Annotated[
+    Union[
+        Annotated[ResNetConfig, Tag("ResNetConfig")],
+        Annotated[ApplicationsConfig, Tag("ApplicationsConfig")],
+        Annotated[InstanceConfig, Tag("InstanceConfig")],
+    ],
+    Discriminator(_kind_of_backbone),
+]
+
+
+def location(problem: dict) -> tuple[str, ...]:
+    """Returns the keys that lead to a problem, one of `ValidationError.errors()`."""
+    kinds = {kind.__name__ for kind in BACKBONES}  # which pydantic counts as a key
+    return tuple(str(part) for part in problem["loc"] if part not in kinds)
 
 
 class NeckConfig(Settings):
@@ -99,11 +205,11 @@ class ModelConfig(Settings):
 
     class_names: tuple[str, ...] = ()
     category_ids: tuple[int, ...] = ()
+    channels: Literal[1, 3, 4] = Field(3, description="of the pictures: 1 grey, 3 RGB, 4 RGB and one more")
     min_size: PositiveInt = Field(800, description="pixels, short side of the network's input")
     max_size: PositiveInt = Field(1333, description="pixels, upper bound of the long side")
-    channels: Literal[1, 3, 4] = Field(3, description="of the pictures: grey, RGB, RGB with alpha")
     roi_canonical_side: PositiveFloat = Field(224.0, description="pixels; RoIs of this side are pooled from P4")
-    backbone: BackboneConfig = BackboneConfig()
+    backbone: BackboneConfig = ResNetConfig()
     neck: NeckConfig = NeckConfig()
     rpn: RPNConfig = RPNConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
@@ -136,6 +242,11 @@ class ModelConfig(Settings):
         if isinstance(values, dict) and values.get("class_names") and not values.get("category_ids"):
             return {**values, "category_ids": tuple(range(1, len(values["class_names"]) + 1))}
         return values
+
+    @property
+    def norm_epsilon(self) -> float:
+        """The epsilon of the norms of neck and heads, and of those of our own ResNet."""
+        return getattr(self.backbone, "norm_epsilon", 1e-5)
 
     @property
     def anchor_sizes(self) -> tuple[tuple[float, ...], ...]:

@@ -3,7 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.config import ApplicationsConfig, InstanceConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
+from keras_mrcnn.models.resnet import ResNet
 
 BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")
 
@@ -16,12 +19,14 @@ def fold_norms(model, precision="float32"):
         precision: Keras dtype policy of the new model's networks. With "bfloat16" the weights are of that type too.
 
     Returns:
-        A `MaskRCNN` with its own weights. Group norms stay, for they depend on the picture. Its config names no norms
-        where there were batch norms, so it is for computing only, and not to be saved.
+        A `MaskRCNN` with its own weights. Group norms stay, for they depend on the picture, and so does all of a
+        backbone that is not our own ResNet. Its config names no norms where there were batch norms, so it is for
+        computing only, and not to be saved.
 
     Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
     """
-    folded = MaskRCNN(_without_batch_norms(model.config), dtype=precision)
+    instance = model.backbone.body if isinstance(model.config.backbone, InstanceConfig) else None
+    folded = MaskRCNN(_without_batch_norms(model.config), dtype=precision, backbone=instance)
     for source, target in zip(_conv_norms(model), _conv_norms(folded)):
         if source.norm is not None and target.norm is None:
             _fill([target.conv.kernel, target.conv.bias], _folded(source))
@@ -36,7 +41,8 @@ def _without_batch_norms(config):
     """A `ModelConfig` that has None for each batch norm, unchecked: files must not hold such a backbone."""
 
     def part(settings):
-        return settings.model_copy(update={"norm": None}) if settings.norm in BATCH_NORMS else settings
+        folds = settings.norm in BATCH_NORMS and not isinstance(settings, (ApplicationsConfig, InstanceConfig))
+        return settings.model_copy(update={"norm": None}) if folds else settings
 
     names = ("backbone", "neck", "box_head", "mask_head")
     return config.model_copy(update={name: part(getattr(config, name)) for name in names})
@@ -59,16 +65,21 @@ def _fill(variables, values):
 
 def _conv_norms(model):
     backbone, neck = model.backbone, model.neck
-    yield backbone.stem
-    for block in (block for blocks in backbone.stages for block in blocks):
-        yield from block.convs
-        if block.shortcut is not None:
-            yield block.shortcut
+    if isinstance(backbone, ResNet):
+        yield backbone.stem
+        for block in (block for blocks in backbone.stages for block in blocks):
+            yield from block.convs
+            if block.shortcut is not None:
+                yield block.shortcut
     yield from (*getattr(neck, "inner", []), *getattr(neck, "layer", []))
     yield from (*model.rpn.convs, *model.box_head.convs, *model.mask_head.convs)
 
 
 def _other_layers(model):
+    if isinstance(model.backbone, FunctionalBackbone):
+        yield from (layer for _, layer in leaf_layers(model.backbone.body))
+        if model.backbone.fourth is not None:
+            yield model.backbone.fourth
     yield from (model.rpn.objectness, model.rpn.deltas)
     yield from (*model.box_head.dense, model.box_head.classes, model.box_head.deltas)
     yield from (model.mask_head.upsample, model.mask_head.logits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import keras
 import numpy as np
 import yaml
 
@@ -15,6 +16,7 @@ from keras_mrcnn import __version__
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.layers.roi_align import MASK_POOL
+from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
 
 SCORED = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
 # Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.
@@ -139,30 +141,43 @@ def _contract(config, inputs):
 def _network(model):
     config = model.config
     backbone, neck = config.backbone, config.neck
-    width = "" if backbone.width == 1 else f", {backbone.width:g} times the usual width"
     anchors = ", ".join("/".join(f"{size:g}" for size in sizes) for sizes in config.anchor_sizes)
     rows = [
-        ("backbone", f"ResNet-{backbone.depth}{width}, norm {backbone.norm}"),
+        ("backbone", f"{backbone.title}, norm {backbone.norm}"),
         ("neck", f"FPN, {neck.channels} channels" if neck.kind == "fpn" else "C4"),
         ("anchors", f"sides {anchors}; height / width {', '.join(f'{r:g}' for r in config.rpn.aspect_ratios)}"),
         ("input size", f"short side {config.min_size}, long side at most {config.max_size} pixels"),
-        ("parameters", f"{_count_parameters(model):,}"),
+        ("parameters", f"{count_parameters(model):,}"),
         ("detections", f"at most {config.box_head.max_detections}, score above {config.box_head.score_threshold:g}"),
     ]
     return _table(("part", "setting"), rows)
 
 
-def _count_parameters(model):
+def count_parameters(model):
     """What torch counts as parameters, as `weights inspect` does: no statistics, and nothing of a frozen batch norm."""
     count = 0
     for name in ("backbone", "neck", "rpn", "box_head", "mask_head"):
+        part = getattr(model, name)
         frozen = getattr(getattr(model.config, name), "norm", None) == "frozen_bn"
-        constants = ("moving_mean", "moving_variance", *(("gamma", "beta") if frozen else ()))
-        for weight in getattr(model, name).weights:
-            # Keras 2 has conv/norm/gamma:0 where Keras 3 has gamma.
-            own_name = weight.name.rpartition("/")[2].partition(":")[0]
-            count += 0 if own_name in constants else int(np.prod(weight.shape))
+        if isinstance(part, FunctionalBackbone):
+            count += sum(_size_of_layer(layer, frozen) for _, layer in leaf_layers(part.body))
+            count += 0 if part.fourth is None else _size_of_layer(part.fourth, frozen)
+        else:
+            count += sum(_size(weight, frozen) for weight in part.weights)
     return count
+
+
+def _size_of_layer(layer, frozen):
+    """Parameters of a layer of a functional model; layer norms have a gamma, too, which no setting freezes."""
+    frozen = frozen and isinstance(layer, keras.layers.BatchNormalization)
+    return sum(_size(weight, frozen) for weight in layer.weights)
+
+
+def _size(weight, frozen):
+    # Keras 2 has conv/norm/gamma:0 where Keras 3 has gamma.
+    own_name = weight.name.rpartition("/")[2].partition(":")[0]
+    constants = ("moving_mean", "moving_variance", *(("gamma", "beta") if frozen else ()))
+    return 0 if own_name in constants else int(np.prod(weight.shape))
 
 
 def _scores(metrics):

@@ -129,7 +129,7 @@ def _name_dimensions(proto, detect):
     """Says what each free dimension of inputs and outputs is, and how long the others are."""
     outputs = detect.get_concrete_function().structured_outputs
     shapes = {name: ("batch", *value.shape[1:]) for name, value in outputs.items()}
-    shapes["images"] = ("batch", "height", "width", 3)
+    shapes["images"] = ("batch", "height", "width", detect.input_signature[0].shape[-1])
     for value in [*proto.graph.input, *proto.graph.output]:
         for dimension, size in zip(value.type.tensor_type.shape.dim, shapes[value.name]):
             if isinstance(size, str):

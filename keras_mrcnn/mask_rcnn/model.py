@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import keras
 import numpy as np
@@ -22,10 +22,10 @@ from keras_mrcnn.layers.detections import BoxDetections, DetectionLayer
 from keras_mrcnn.layers.proposals import ProposalLayer, Proposals
 from keras_mrcnn.layers.roi_align import BOX_POOL, MASK_POOL, RoIAlign
 from keras_mrcnn.mask_rcnn.detector import Detector
+from keras_mrcnn.models.backbones import make_backbone
 from keras_mrcnn.models.box_head import BoxHead
 from keras_mrcnn.models.fpn import C4, FPN
 from keras_mrcnn.models.mask_head import MaskHead
-from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.models.rpn import RPN
 from keras_mrcnn.ops import images as image_ops
 
@@ -41,10 +41,12 @@ class MaskRCNN(keras.Model):
         config: `ModelConfig`, or a dict of its settings; its `class_names` say what the model can find.
         dtype: Keras dtype policy of the networks, for example "mixed_bfloat16" (weights stay in float32); by default
             the global policy. What comes in and goes out, and all box arithmetic, is float32.
+        backbone: functional `keras.Model` where `config.backbone` is an `InstanceConfig`; the model gets a copy.
 
     Call arguments:
         inputs: dict with
-            images: float32 [B, H, W, C], normalised, zero-padded right and bottom, H and W multiples of 32;
+            images: float32 [B, H, W, C], C being `config.channels`, normalised, zero-padded right and bottom, H and W
+                multiples of 32;
             image_sizes: int32 [B, 2], height and width of each image before padding, in pixels.
         training: makes `propose` keep as many boxes as in training; nothing else, and no loss is made here.
 
@@ -54,17 +56,23 @@ class MaskRCNN(keras.Model):
         detections there are; masks float32 [B, D, M, M], probabilities inside the box. No gradient.
 
     Raises:
-        ValueError: if the config names no classes.
+        ValueError: if the config names no classes, or the backbone lacks the maps.
 
     Example:
-        >>> model = MaskRCNN(ModelConfig(class_names=("cat", "dog"), backbone=BackboneConfig(depth=18)))
+        >>> model = MaskRCNN(ModelConfig(class_names=("cat", "dog"), backbone=ResNetConfig(depth=18)))
         >>> [detections] = model.predict(["photo.jpg"])  # doctest: +SKIP
         >>> result = model({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 60]])})
 
     Reference: He et al., Mask R-CNN, 2017.
     """
 
-    def __init__(self, config: Union[ModelConfig, Mapping[str, Any]], dtype: Any = None, **kwargs):
+    def __init__(
+        self,
+        config: Union[ModelConfig, Mapping[str, Any]],
+        dtype: Any = None,
+        backbone: Optional[keras.Model] = None,
+        **kwargs,
+    ):
         # Boxes and pictures must not be rounded, whatever the policy of the networks.
         super().__init__(dtype=dtype, autocast=False, **kwargs)
         config = ModelConfig.model_validate(config)
@@ -72,27 +80,18 @@ class MaskRCNN(keras.Model):
             raise ValueError("class_names is empty: name the classes that the model is to find")
         self.config = config
         with dtype_policy(self.dtype_policy):
-            self._make_parts(config)
+            self._make_parts(config, backbone)
             # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
-            self({"images": tf.zeros([1, 64, 64, 3]), "image_sizes": tf.constant([[64, 64]])})
+            self({"images": tf.zeros([1, 64, 64, config.channels]), "image_sizes": tf.constant([[64, 64]])})
 
-    def _make_parts(self, config: ModelConfig) -> None:
+    def _make_parts(self, config: ModelConfig, backbone: Optional[keras.Model]) -> None:
         num_classes, fpn = len(config.class_names), config.neck.kind == "fpn"
         strides = (4, 8, 16, 32) if fpn else (16,)
-        backbone, neck, rpn, box, mask = config.backbone, config.neck, config.rpn, config.box_head, config.mask_head
-        epsilon = backbone.norm_epsilon
-        self.backbone = ResNet(
-            backbone.depth,
-            backbone.width,
-            stages=5 if fpn else 4,
-            stride_in=backbone.stride_in,
-            norm=backbone.norm,
-            epsilon=epsilon,
-            name="backbone",
-        )
+        neck, rpn, box, mask, epsilon = config.neck, config.rpn, config.box_head, config.mask_head, config.norm_epsilon
+        self.backbone = make_backbone(config, backbone)
         self.neck = FPN(neck.channels, norm=neck.norm, epsilon=epsilon, name="fpn") if fpn else C4(name="c4")
         self.anchors = AnchorGenerator(config.anchor_sizes, rpn.aspect_ratios, name="anchors")
-        self.roi_channels = neck.channels if fpn else self.backbone.stages[-1][-1].out_channels
+        self.roi_channels = neck.channels if fpn else self.backbone.channels[-1]
         self.rpn = RPN(self.roi_channels, len(self.anchors.cells[0]), rpn.convolutions, name="rpn")
         self.proposals = ProposalLayer(
             pre_nms_train=rpn.pre_nms_train,

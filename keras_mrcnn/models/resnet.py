@@ -74,7 +74,7 @@ class ResNet(keras.Model):
         norm, epsilon: see `make_norm`.
 
     Call arguments:
-        images: float [B, H, W, 3], normalised.
+        images: float [B, H, W, C], normalised.
         training: whether batch statistics are used and moved, where `norm` has any and the part is not frozen.
 
     Returns:
@@ -109,6 +109,7 @@ class ResNet(keras.Model):
             for stage, count in enumerate(self.counts)
             for index in range(count)
         ]
+        self.channels = tuple(blocks[-1].out_channels for blocks in self.stages)
 
     @property
     def stages(self) -> list[list[ResidualBlock]]:

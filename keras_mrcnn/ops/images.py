@@ -10,11 +10,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_mrcnn.base import image_size
+from keras_mrcnn.ops.pixels import pixel_statistics
 
 SIZE_MULTIPLE = 32
-# Mean and deviation of ImageNet's pixels, 0..1, by the number of channels: grey, RGB, RGB with alpha.
-PIXEL_MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406), 4: (0.485, 0.456, 0.406, 0.5)}
-PIXEL_STD = {1: (0.226,), 3: (0.229, 0.224, 0.225), 4: (0.229, 0.224, 0.225, 0.5)}
 
 
 def normalise(image: tf.Tensor) -> tf.Tensor:
@@ -30,9 +28,8 @@ def normalise(image: tf.Tensor) -> tf.Tensor:
         >>> normalise(tf.constant([255, 0, 0], tf.uint8)).numpy().round(3)
         array([ 2.249, -2.036, -1.804], dtype=float32)
     """
-    channels = image.shape[-1]
-    image = tf.cast(image, tf.float32) / 255.0
-    return (image - tf.constant(PIXEL_MEAN[channels])) / tf.constant(PIXEL_STD[channels])
+    mean, deviation = pixel_statistics(image.shape[-1])
+    return (tf.cast(image, tf.float32) / 255.0 - tf.constant(mean)) / tf.constant(deviation)
 
 
 def denormalise(image: tf.Tensor) -> tf.Tensor:
@@ -44,8 +41,8 @@ def denormalise(image: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 [..., C], 0..255.
     """
-    channels = image.shape[-1]
-    image = (image * tf.constant(PIXEL_STD[channels]) + tf.constant(PIXEL_MEAN[channels])) * 255.0
+    mean, deviation = pixel_statistics(image.shape[-1])
+    image = (image * tf.constant(deviation) + tf.constant(mean)) * 255.0
     return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
 
 

@@ -44,6 +44,12 @@ def start(model, config):
         _load_whole(model, config.train.weights)
     elif backbone.weights:
         load_backbone(model.backbone, backbone.weights)
+        if config.model.channels == 4 and backbone.freeze_stages:
+            logger.warning(
+                "The fourth channel begins with weights of zero, and model.backbone.freeze_stages %d keeps it so; set "
+                "freeze_stages=0 for it to be learnt.",
+                backbone.freeze_stages,
+            )
     elif backbone.freeze_stages or backbone.norm == "frozen_bn":
         logger.warning(
             "The backbone starts from random weights, but model.backbone.freeze_stages is %d and norm is %s, so that "

@@ -1,18 +1,25 @@
 """Backbones trained on ImageNet, from `keras.applications`.
 
-Those networks see BGR images minus a mean, carry convolution biases and another batch-norm epsilon. All of this
-is folded into our weights, so that our normalised RGB images give the same maps.
+Its ResNets see BGR images minus a mean, carry convolution biases and another batch-norm epsilon. All of this is folded
+into the weights of our own, so that our normalised RGB images give the same maps. Other networks are taken as they are.
 """
 
-import keras
+from __future__ import annotations
+
+import functools
+
 import numpy as np
 
-from keras_mrcnn.weights.native import WeightsError, value_of
+from keras_mrcnn.compat import dtype_policy
+from keras_mrcnn.models.applications import FunctionalBackbone, make_application
+from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD
+from keras_mrcnn.weights.names import network_weights
+from keras_mrcnn.weights.native import WeightsError, assign_entries, value_of
 
 MODELS = {50: "ResNet50", 101: "ResNet101"}
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 # What our images went through: (x / 255 - mean) / std, RGB.
-OUR_MEAN, OUR_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+OUR_MEAN, OUR_STD = np.array(PIXEL_MEAN), np.array(PIXEL_STD)
 EPSILON = 1.001e-5
 
 
@@ -30,15 +37,7 @@ def load_imagenet(backbone, source="imagenet"):
     Reference: He et al., Deep Residual Learning, 2016; `keras.applications.resnet`.
     """
     _check(backbone)
-    try:
-        trained = getattr(keras.applications, MODELS[backbone.depth])(
-            include_top=False, weights=source, input_shape=(64, 64, 3)
-        )
-    except Exception as error:  # downloads and HDF5 fail in many ways, all meaning the same to the user
-        raise WeightsError(
-            f"model.backbone.weights {source}: cannot be had or read ({' '.join(str(error).split())[:200]}); check the "
-            "network or the file, or set model.backbone.weights=null to start from random weights"
-        ) from error
+    trained = _trained(functools.partial(make_application, MODELS[backbone.depth], {}), source)
     _fold_stem(backbone.stem, trained)
     for stage, blocks in enumerate(backbone.stages, start=2):
         for index, block in enumerate(blocks, start=1):
@@ -46,6 +45,53 @@ def load_imagenet(backbone, source="imagenet"):
                 _fold(conv, trained, f"conv{stage}_block{index}_{number}")
             if block.shortcut is not None:
                 _fold(block.shortcut, trained, f"conv{stage}_block{index}_0")
+
+
+def load_application(backbone: FunctionalBackbone, source: str) -> None:
+    """Fills a network of `keras.applications` with the weights that belong to it.
+
+    Args:
+        backbone: one that was made by name.
+        source: "imagenet", which Keras downloads and keeps, or a file with such weights (`include_top=False`).
+
+    Raises:
+        WeightsError: the weights cannot be had or read, or are of another network.
+    """
+    if backbone.make_trained is None:
+        raise WeightsError(f"{source}: load it into your network before you pass that to MaskRCNN")
+    trained, entries = network_weights(_trained(backbone.make_trained, source)), network_weights(backbone.body)
+    values = {name: value_of(entry.variable) for name, entry in trained.items() if name in entries}
+    assign_entries(entries, values, source)
+
+
+def adapt_first_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Returns a kernel for RGB as one for pictures with other channels, whose maps are of the same scale.
+
+    Grey pictures get the sum over the colours, as if they were RGB. A fourth channel gets zeros, so that the network
+    begins with what it makes of RGB and learns what to make of the rest.
+
+    Args:
+        kernel: float [h, w, 3, out].
+        channels: 1, 3 or 4.
+
+    Returns:
+        float [h, w, channels, out].
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    return np.pad(kernel, [(0, 0), (0, 0), (0, channels - 3), (0, 0)])
+
+
+def _trained(make, source):
+    """A network of `keras.applications` with weights, in float32. Raises `WeightsError`."""
+    try:
+        with dtype_policy("float32"):
+            return make(weights=source)
+    except Exception as error:  # downloads and HDF5 fail in many ways, all meaning the same to the user
+        raise WeightsError(
+            f"model.backbone.weights {source}: cannot be had or read ({' '.join(str(error).split())[:200]}); check the "
+            "network or the file, or set model.backbone.weights=null to start from random weights"
+        ) from error
 
 
 def _check(backbone):
@@ -67,7 +113,7 @@ def _fold_stem(stem, trained):
     # leaving it out of the zero padding does not matter.
     constant = 255 * OUR_MEAN - MEAN_BGR[::-1]
     bias = bias + np.einsum("hwio,i->o", kernel, constant)
-    kernel = kernel * (255 * OUR_STD)[:, None]
+    kernel = adapt_first_kernel(kernel * (255 * OUR_STD)[:, None], stem.conv.kernel.shape[2])
     _assign(stem, kernel, bias, trained.get_layer("conv1_bn"))
 
 

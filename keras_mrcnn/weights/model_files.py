@@ -11,8 +11,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from keras_mrcnn import pretrained
-from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.config import ModelConfig, ResNetConfig
+from keras_mrcnn.config.model import location
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights import architecture, keras_applications, torch_files, torch_writer
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (
@@ -66,8 +68,9 @@ def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=No
     found = _read_model(file, class_names=class_names, norm_epsilon=norm_epsilon, anchors=anchors)
     if model is None:
         model = _build(found)
-    backbone = model.config.backbone
-    _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
+    if isinstance(model.config.backbone, ResNetConfig):
+        backbone = model.config.backbone
+        _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
     entries, skipped = named_weights(model), []
     if found.config.class_names != tuple(model.config.class_names):
         skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
@@ -115,28 +118,42 @@ def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half
 
 
 def load_backbone(backbone, source):
-    """Fills a `ResNet` with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
+    """Fills a backbone with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
 
     Args:
-        backbone: `ResNet`.
-        source: "imagenet" or a Keras .h5 file, see `load_imagenet`; a state dict of torchvision's resnet18, resnet34,
-            resnet50 or resnet101, or of a Mask R-CNN; or the name of published weights, see `keras_mrcnn.pretrained`.
+        backbone: `ResNet` or `FunctionalBackbone`.
+        source: "imagenet" or a Keras .h5 file, see `load_imagenet` and `load_application`; weights of ours; or, for a
+            ResNet, a state dict of torchvision's resnet18, resnet34, resnet50 or resnet101, or of a Mask R-CNN. Or the
+            name of published weights, see `keras_mrcnn.pretrained`.
 
     Raises:
         WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
     """
+    is_resnet = isinstance(backbone, ResNet)
     path = source if source == "imagenet" else str(_path(source))
     if path == "imagenet" or path.endswith(KERAS_SUFFIXES):
-        keras_applications.load_imagenet(backbone, path)
+        load = keras_applications.load_imagenet if is_resnet else keras_applications.load_application
+        load(backbone, path)
         return
     found, prefix = read_weights(source), architecture.BODY
-    _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
     tensors = found.tensors
     if found.config is not None:
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    # The classifier itself, and the stages that a backbone which ends early (for the C4 map) does not have.
+    if is_resnet:
+        _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
+        tensors = _for_resnet(backbone, tensors)
+    assign_entries(backbone_weights(backbone), tensors, source)
+
+
+def _for_resnet(backbone, tensors):
+    """The weights that a `ResNet` has: no classifier, nothing beyond where it ends, a stem for its channels."""
     unused = ("fc.", *(f"layer{stage}." for stage in range(len(backbone.stages) + 1, 5)))
-    assign_entries(backbone_weights(backbone), {k: v for k, v in tensors.items() if not k.startswith(unused)}, source)
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(unused)}
+    first, channels = "conv1.weight", backbone.stem.conv.kernel.shape[2]
+    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] == 3:
+        kernel = keras_applications.adapt_first_kernel(tensors[first].transpose(2, 3, 1, 0), channels)
+        tensors[first] = kernel.transpose(3, 2, 0, 1)
+    return tensors
 
 
 def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
@@ -229,7 +246,7 @@ def _config(file, text):
 
 def _in_one_line(error):
     if isinstance(error, ValidationError):
-        problems = ((".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors())
+        problems = ((".".join(location(problem)), problem["msg"]) for problem in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
     return " ".join(str(error).split())
 
@@ -239,7 +256,7 @@ def _check_numerics(found, **settings):
     # Of classifiers there is no config; torchvision has what is our default.
     backbone = (found.config or ModelConfig()).backbone
     for name, ours in settings.items():
-        theirs = getattr(backbone, name)
+        theirs = getattr(backbone, name, ours)  # where the backbones differ in kind, their weights have other names
         if theirs != ours:
             raise WeightsError(
                 f"{found.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "

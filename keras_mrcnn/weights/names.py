@@ -1,11 +1,17 @@
 """Torchvision's name and layout for every weight of a `MaskRCNN`.
 
-Weight files hold torchvision's names and layouts, so that one file serves both stacks and torchvision.
+Weight files hold torchvision's names and layouts, so that one file serves both stacks and torchvision. A backbone that
+torchvision does not have, such as one of `keras.applications`, keeps Keras' layouts and, in the spelling of Keras 3,
+Keras' names.
 """
 
 import collections
+import re
 
+import keras
 import numpy as np
+
+from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
 
 Entry = collections.namedtuple("Entry", "variable to_torch from_torch")
 Entry.__doc__ = """A Keras variable and the functions that turn its NumPy value into torch's layout and back."""
@@ -21,7 +27,7 @@ def named_weights(model):
         dict of str to `Entry`, in the order of torchvision's state dict.
     """
     return {
-        **{f"backbone.body.{name}": entry for name, entry in _resnet(model.backbone)},
+        **{f"backbone.body.{name}": entry for name, entry in backbone_weights(model.backbone).items()},
         **{f"backbone.fpn.{name}": entry for name, entry in _fpn(model.neck)},
         **dict(_rpn(model.rpn)),
         **{f"roi_heads.{name}": entry for name, entry in _box_head(model.box_head, model.roi_channels)},
@@ -30,8 +36,31 @@ def named_weights(model):
 
 
 def backbone_weights(backbone):
-    """Every weight of a `ResNet` as `named_weights`, under the names of torchvision's classification models."""
-    return dict(_resnet(backbone))
+    """Every weight of a backbone as `named_weights`: a `ResNet`'s under the names of torchvision's classifiers."""
+    if not isinstance(backbone, FunctionalBackbone):
+        return dict(_resnet(backbone))
+    fourth = {} if backbone.fourth is None else {"fourth/kernel": _plain(backbone.fourth.kernel)}
+    return {**network_weights(backbone.body), **fourth}
+
+
+def network_weights(network: keras.Model) -> dict[str, Entry]:
+    """Returns every weight of a functional model as `Entry`, named layer/weight, the same on both stacks."""
+    entries, counts = {}, collections.Counter()
+    for name, layer in leaf_layers(network):
+        if not layer.weights:
+            continue
+        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):  # Keras has numbered it, over all models of the process
+            name = f"{name[: -len(layer.name)]}{kind}_{counts[kind]}"
+            counts[kind] += 1
+        name = name.replace("/BatchNorm", "_bn").replace("/", "_").lower()  # Keras 2 names MobileNet's layers so
+        for variable in layer.weights:
+            # Keras 2 has conv/kernel:0 where Keras 3 has kernel.
+            own_name = variable.name.rpartition("/")[2].partition(":")[0]
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                own_name = own_name.replace("depthwise_kernel", "kernel")  # the same
+            entries[f"{name}/{own_name}"] = _plain(variable)
+    return entries
 
 
 def _resnet(backbone):

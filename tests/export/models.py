@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_mrcnn.config import BackboneConfig, BoxHeadConfig, MaskHeadConfig, ModelConfig, NeckConfig, RPNConfig
+from keras_mrcnn.config import BoxHeadConfig, MaskHeadConfig, ModelConfig, NeckConfig, ResNetConfig, RPNConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops import images as image_ops
 from keras_mrcnn.weights.names import named_weights
@@ -21,13 +21,13 @@ COCO_IMAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-mi
 MEAN_COLOUR = (124, 116, 104)
 
 
-def small_config(neck="fpn"):
+def small_config(neck="fpn", backbone=None):
     return ModelConfig(
         class_names=("car", "person", "dog"),
         category_ids=(3, 7, 90),
         min_size=128,
         max_size=224,
-        backbone=BackboneConfig(depth=18, width=0.25),
+        backbone=backbone or ResNetConfig(depth=18, width=0.25),
         neck=NeckConfig(kind=neck, channels=32),
         rpn=RPNConfig(pre_nms_test=60, post_nms_test=40),
         box_head=BoxHeadConfig(channels=64, max_detections=40),
@@ -35,11 +35,12 @@ def small_config(neck="fpn"):
     )
 
 
-def confident_model(neck="fpn"):
-    model, random = MaskRCNN(small_config(neck)), np.random.default_rng(3)
-    for _, entry in sorted(named_weights(model).items()):
+def confident_model(neck="fpn", backbone=None):
+    """A model that detects something; a backbone of keras.applications starts as Keras lets it."""
+    model, random = MaskRCNN(small_config(neck, backbone)), np.random.default_rng(3)
+    for name, entry in sorted(named_weights(model).items()):
         shape = entry.variable.shape
-        if len(shape) > 1:
+        if len(shape) > 1 and not (backbone and name.startswith("backbone.body.")):
             fan_in = np.prod(shape[:-1])
             entry.variable.assign(random.normal(0.0, np.sqrt(2.0 / fan_in), shape).astype(np.float32))
     _spread_outputs(model)

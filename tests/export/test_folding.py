@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from export.models import noise_image, small_config
 
-from keras_mrcnn.config import BackboneConfig, BoxHeadConfig, MaskHeadConfig, NeckConfig
+from keras_mrcnn.config import BoxHeadConfig, MaskHeadConfig, NeckConfig, ResNetConfig
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops import images as image_ops
@@ -19,7 +19,7 @@ def model_with(norm, head_norm, neck="fpn"):
     settings = {"norm": head_norm} if neck == "fpn" else {}
     config = small_config(neck).model_copy(
         update={
-            "backbone": BackboneConfig(depth=18, width=0.25, norm=norm, norm_epsilon=1e-3),
+            "backbone": ResNetConfig(depth=18, width=0.25, norm=norm, norm_epsilon=1e-3),
             "neck": NeckConfig(kind=neck, channels=32, **settings),
             "box_head": BoxHeadConfig(channels=16, convolutions=1, conv_channels=8, norm=head_norm, dense_layers=1),
             "mask_head": MaskHeadConfig(channels=8, convolutions=1, norm=head_norm),

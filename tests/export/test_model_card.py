@@ -49,7 +49,7 @@ def test_says_what_the_model_is(model):
     assert card.endswith("\n") and not card.endswith("\n\n")
     assert rows(section(card, "Classes")) == [("3", "a\\|b"), ("90", "person")]
     network = dict(rows(section(card, "Network")))
-    assert network["backbone"] == "ResNet-18, 0.125 times the usual width, norm frozen_bn"
+    assert network["backbone"] == "ResNet-18 of width 0.125, norm frozen_bn"
     assert network["neck"] == "FPN, 8 channels"
     assert network["parameters"] == f"{model.count_params() - frozen_numbers(model):,}"
     assert network["input size"] == "short side 800, long side at most 1333 pixels"

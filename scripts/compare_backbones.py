@@ -1,0 +1,144 @@
+"""Trains ResNet-18 and networks of keras.applications on generated scenes for equal times, and compares them.
+
+    keras-mrcnn data scenes data/scenes --train 3000 --val 150 --seed 0
+    python scripts/compare_backbones.py data/scenes --minutes 10 --out runs/backbones
+
+All have the settings of the preset scenes-small, no pretrained weights, and its share of steps in each stage. How many
+steps fit into the minutes follows from the joint stage, the slowest, which is tried for a few steps first. Evaluation
+and exports come on top. A run that is there already is not repeated. The table has box and mask AP on the validation
+scenes, millions of parameters, milliseconds a picture (median) and, for each runtime, whether its detections are those
+of the Python model, see compare_exports.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+from run_exported import open_onnxruntime, open_saved_model, read_picture
+
+HERE = Path(__file__).resolve().parent
+RESNET = "ResNet-18"
+DEFAULT = ("MobileNetV3Large", "EfficientNetV2B0", "DenseNet121")
+EPOCHS = {"rpn": 2, "box": 1, "mask": 1, "joint": 7}  # those of the preset
+FEW_STEPS, MORE_STEPS = 3, 13
+TIMED_PICTURES = 20
+HEAD = ("backbone", "box AP", "mask AP", "parameters", "SavedModel", "ONNX", "steps", "parity")
+
+
+def command_line(*arguments):
+    """Runs keras-mrcnn; its output goes to the terminal."""
+    subprocess.run([sys.executable, "-m", "keras_mrcnn", *map(str, arguments)], check=True)
+
+
+def settings_of(name):
+    """What to set of the preset for a backbone: one of keras.applications learns all of its weights, as ResNet-18."""
+    return () if name == RESNET else ("--set", f"model.backbone={{name: {name}, norm: bn, freeze_stages: 0}}")
+
+
+def train(name, data, run, epochs, steps):
+    """Trains with so many epochs of each stage, all of `steps`."""
+    changes = [f"train.{stage}.{key}" for stage in EPOCHS for key in ("epochs", "steps_per_epoch")]
+    values = [value for stage in EPOCHS for value in (epochs[stage], steps)]
+    sets = [item for key, value in zip(changes, values) for item in ("--set", f"{key}={value}")]
+    command_line("train", "--preset", "scenes-small", "--data", data, "--run", run, *settings_of(name), *sets)
+
+
+def seconds_per_step(name, data, folder):
+    """Of the joint stage, from two short trainings, so that what comes before and after the steps drops out."""
+    seconds = []
+    for steps in (FEW_STEPS, MORE_STEPS):
+        start = time.perf_counter()
+        train(name, data, folder / f"try-{name}-{steps}", {**dict.fromkeys(EPOCHS, 0), "joint": 1}, steps)
+        seconds.append(time.perf_counter() - start)
+    return max(seconds[1] - seconds[0], 1e-3) / (MORE_STEPS - FEW_STEPS)
+
+
+def milliseconds(run, pictures):
+    """Median time of a picture, the first left out."""
+    times = []
+    for picture in pictures:
+        start = time.perf_counter()
+        run(picture)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])
+
+
+def measure(name, run, folder, images, limit):
+    """A row of the table as a dict, from the run's files and its exports."""
+    from keras_mrcnn import load_weights
+    from keras_mrcnn.export.model_card import count_parameters
+
+    saved_model, onnx, parity = folder / name, folder / f"{name}.onnx", folder / f"{name}-parity.json"
+    if not onnx.is_file():
+        command_line("export", run, "--name", name, "--out", folder)
+    compared = [run, "--images", images, "--saved-model", saved_model, "--onnx", onnx, "--json", parity]
+    limited = ("--limit", limit) if limit else ()
+    # It ends with 1 where a runtime misses a goal, which the table says, too.
+    subprocess.run([sys.executable, *map(str, (HERE / "compare_exports.py", *compared, *limited))], check=False)
+    comparison = json.loads(parity.read_text(encoding="utf-8"))
+    scores = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    pictures = [read_picture(path) for path in sorted(images.iterdir())[: TIMED_PICTURES + 1]]
+    return {
+        "backbone": name,
+        "box AP": scores["box"]["AP"],
+        "mask AP": scores["mask"]["AP"],
+        "parameters": count_parameters(load_weights(None, run / "model.safetensors")),
+        "SavedModel": milliseconds(open_saved_model(str(newest(saved_model))), pictures),
+        "ONNX": milliseconds(open_onnxruntime(str(onnx)), pictures),
+        "parity": [{**row, "meets goals": meets_goals(row, comparison["goals"])} for row in comparison["rows"]],
+    }
+
+
+def newest(folder):
+    return max((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def meets_goals(row, goals):
+    return not row["unlike"] and all(row[key] <= goal for key, goal in goals.items())
+
+
+def table(rows):
+    """The rows as text."""
+    lines = [HEAD]
+    for row in rows:
+        parity = ", ".join(f"{one['runtime']} {'yes' if one['meets goals'] else 'NO'}" for one in row["parity"])
+        scores, times = (f"{row['box AP']:.3f}", f"{row['mask AP']:.3f}"), (row["SavedModel"], row["ONNX"])
+        size = f"{row['parameters'] / 1e6:.1f} M"
+        lines.append((row["backbone"], *scores, size, *(f"{ms:.0f} ms" for ms in times), str(row["steps"]), parity))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--minutes", type=float, default=10, help="Training time of each backbone.")
+@click.option("--steps", type=click.IntRange(1), help="Steps an epoch, instead of minutes.")
+@click.option("--backbone", "names", multiple=True, help=f"Instead of {', '.join(DEFAULT)}; can be repeated.")
+@click.option("--limit", type=click.IntRange(1), help="Compare detections on so many pictures only.")
+@click.option("--out", type=click.Path(path_type=Path), default="runs/backbones", help="Folder for everything.")
+def main(data, minutes, steps, names, limit, out):
+    """Compare backbones on the scenes in DATA."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in (RESNET, *(names or DEFAULT)):
+        run, record = out / f"run-{name}", out / f"{name}.json"
+        if not record.is_file():
+            chosen = steps or max(1, int(60 * minutes / (sum(EPOCHS.values()) * seconds_per_step(name, data, out))))
+            train(name, data, run, EPOCHS, chosen)
+            row = {**measure(name, run, out, data / "images" / "val", limit), "steps": chosen * sum(EPOCHS.values())}
+            record.write_text(json.dumps(row, indent=1), encoding="utf-8")
+        rows.append(json.loads(record.read_text(encoding="utf-8")))
+        click.echo(table(rows))
+
+
+if __name__ == "__main__":
+    main()
