@@ -29,8 +29,6 @@ _MODULES = {
     "Detections": "base.records",
     "Detector": "mask_rcnn.detector",
     "evaluate_model": "evaluation.evaluator",
-    "save_weights": "weights",
-    "load_weights": "weights",
     "export_saved_model": "export.saved_model",
     "export_onnx": "export.onnx",
 }

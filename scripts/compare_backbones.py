@@ -74,7 +74,7 @@ def milliseconds(run, pictures):
 
 def measure(name, run, folder, images, limit):
     """A row of the table as a dict, from the run's files and its exports."""
-    from keras_mrcnn import load_weights
+    from keras_mrcnn import MaskRCNN
     from keras_mrcnn.export.model_card import count_parameters
 
     saved_model, onnx, parity = folder / name, folder / f"{name}.onnx", folder / f"{name}-parity.json"
@@ -91,7 +91,7 @@ def measure(name, run, folder, images, limit):
         "backbone": name,
         "box AP": scores["box"]["AP"],
         "mask AP": scores["mask"]["AP"],
-        "parameters": count_parameters(load_weights(None, run / "model.safetensors")),
+        "parameters": count_parameters(MaskRCNN.from_preset(run / "model.safetensors")),
         "SavedModel": milliseconds(open_saved_model(str(newest(saved_model))), pictures),
         "ONNX": milliseconds(open_onnxruntime(str(onnx)), pictures),
         "parity": [{**row, "meets goals": meets_goals(row, comparison["goals"])} for row in comparison["rows"]],

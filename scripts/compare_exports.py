@@ -231,15 +231,14 @@ def runtimes(saved_model, onnx, openvino_python):
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
 def main(weights, saved_model, onnx, folder, limit, openvino_python, json_file):
     """Compare exported files with the model of WEIGHTS (a weight file or the folder of a run) on images."""
-    from keras_mrcnn import load_weights
-    from keras_mrcnn.cli.locations import weights_file
+    from keras_mrcnn import MaskRCNN
     from keras_mrcnn.evaluation.tables import write_json
 
     chosen = runtimes(saved_model, onnx, openvino_python)
     paths = sorted(path for path in folder.iterdir() if path.is_file())[:limit]
     if not paths:
         raise click.UsageError(f"--images {folder}: has no files")
-    model = load_weights(None, weights_file(weights))
+    model = MaskRCNN.from_preset(weights)
     find, results = python_model(model), []
     expected = [find(read_picture(path)) for path in paths]
     for title, runtime, file, python in chosen:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from serving.clients import compact  # noqa: E402
 from serving.fake_servers import FakeModel, json_answer, predict_response  # noqa: E402
 
-from keras_mrcnn import MaskRCNN, load_weights  # noqa: E402
+from keras_mrcnn import MaskRCNN  # noqa: E402
 from keras_mrcnn.export.saved_model import export_saved_model  # noqa: E402
 
 SIGNATURES = ("serving_compact", "serving_default")
@@ -35,9 +35,11 @@ BYTES = {
 
 def unthresholded(weights):
     """The model of a weight file, which keeps every detection however low its score."""
-    config = load_weights(None, weights).config
+    config = MaskRCNN.from_preset(weights).config
     box_head = config.box_head.model_copy(update={"score_threshold": 0.0})
-    return load_weights(MaskRCNN(config.model_copy(update={"box_head": box_head})), weights)
+    model = MaskRCNN(config.model_copy(update={"box_head": box_head}))
+    model.load_pretrained(weights)
+    return model
 
 
 def with_masks(outputs, masks):

@@ -21,18 +21,19 @@ def main():
 def draw(run, scenes, pictures):
     from skimage.io import imsave
 
-    from keras_mrcnn import CocoDataset, load_weights
-    from keras_mrcnn.base.image_files import read_image
+    from keras_mrcnn import CocoDataset, MaskRCNN
     from keras_mrcnn.predict import predict_files
     from keras_mrcnn.stage_views import look
     from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels
 
     pictures.mkdir(parents=True, exist_ok=True)
-    model = load_weights(None, run / "model.safetensors")
+    model = MaskRCNN.from_preset(run / "model.safetensors")
     paths = sorted((scenes / "images" / "val").iterdir())[:COUNT]
-    found = dict(predict_files(model, paths, batch_size=4))
     names = model.config.class_names
-    drawn = [draw_detections(read_image(path), found[path], min_score=0.7, class_names=names) for path in paths]
+    drawn = [
+        draw_detections(image, detections, min_score=0.7, class_names=names)
+        for _, image, detections in predict_files(model, paths)
+    ]
     imsave(pictures / "detections.png", contact_sheet(drawn, COLUMNS, CELL))
     data = CocoDataset(scenes / "annotations" / "val.json", scenes / "images" / "val")
     image_id = data.image_ids[LOOKED_AT]

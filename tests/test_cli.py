@@ -26,7 +26,6 @@ from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.training import trainer
 from keras_mrcnn.training.callbacks import NonFiniteLossError
 from keras_mrcnn.training.checkpoint import Progress, read_progress
-from keras_mrcnn.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = {
@@ -86,7 +85,7 @@ def weights(tmp_path_factory):
     classes = {"class_names": ["vehicle", "person", "animal"], "category_ids": [1, 2, 3]}
     tree = {**MODEL, **classes, "box_head": {"channels": 16, "score_threshold": 0.0, "max_detections": 5}}
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(MaskRCNN(make_config({"model": tree}).model), path)
+    MaskRCNN(make_config({"model": tree}).model).save_pretrained(path)
     return path
 
 

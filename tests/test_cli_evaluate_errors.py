@@ -16,7 +16,6 @@ from keras_mrcnn.evaluation.error_tables import format_errors
 from keras_mrcnn.evaluation.errors import KINDS, analyse_errors
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.scenes.generator import generate_scenes
-from keras_mrcnn.weights import save_weights
 
 
 def run(*arguments):
@@ -39,7 +38,7 @@ def weights(tmp_path_factory):
         box_head={"score_threshold": 0.0},
     )  # fmt: skip
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(MaskRCNN(config), path)
+    MaskRCNN(config).save_pretrained(path)
     return path
 
 

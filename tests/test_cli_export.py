@@ -19,7 +19,6 @@ from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.export import detector, onnx, saved_model
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.serving.onnx_predictor import OnnxPredictor
-from keras_mrcnn.weights import save_weights
 
 BOX = (10.0, 5.0, 30.0, 25.0)
 NAMES, IDS = ("cat", "dog", "kite"), (7, 8, 9)
@@ -49,7 +48,7 @@ def weights(tmp_path_factory):
     box_head = {"score_threshold": 0.0, "max_detections": 5}
     config = small_config(class_names=NAMES, category_ids=IDS, min_size=64, max_size=96, box_head=box_head)
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(MaskRCNN(config), path)
+    MaskRCNN(config).save_pretrained(path)
     return path
 
 

@@ -14,7 +14,6 @@ from PIL import Image
 from report.made_runs import make_run
 
 from keras_mrcnn.config import Config, DataConfig, load_config, save_config
-from keras_mrcnn.weights import save_weights
 
 CLASSES = small_config()
 
@@ -51,7 +50,7 @@ def finished(tmp_path_factory, data):
     folder = make_run(tmp_path_factory.mktemp("runs") / "finished")
     files = {"val_annotations": str(data / "annotations" / "val.json"), "val_images": str(data / "images" / "val")}
     save_config(Config(model=CLASSES, data=DataConfig(**files)), folder / "config.yaml")
-    save_weights(confident_model(), folder / "model.safetensors")
+    confident_model().save_pretrained(folder / "model.safetensors")
     return folder
 
 

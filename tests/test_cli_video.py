@@ -14,7 +14,6 @@ from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_cli
 
 from keras_mrcnn.video import annotate, frames
 from keras_mrcnn.video.writer import VideoWriter
-from keras_mrcnn.weights import save_weights
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_help():
 
 def test_video_with_sound_through_a_network(tmp_path):
     weights = tmp_path / "small.safetensors"
-    save_weights(confident_model(), weights)
+    confident_model().save_pretrained(weights)
     images = [noise_image(97, 128, seed=number // 2) for number in range(5)]
     path = write_clip(tmp_path / "in.mp4", UNEVEN[:5], images, sound=True)
     result = run("video", weights, path, tmp_path / "out.mp4", "--min-score", 0.2, "--batch-size", 3)

@@ -20,7 +20,6 @@ from keras_mrcnn.cli.torchvision_code import code_lines, function_name, lacking_
 from keras_mrcnn.config import ModelConfig, load_config
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training import trainer
-from keras_mrcnn.weights import load_weights, save_weights
 from keras_mrcnn.weights.names import named_weights
 
 COUNTER = "backbone.body.bn1.num_batches_tracked"
@@ -57,7 +56,7 @@ def model():
 def ours(model, tmp_path_factory):
     """Our file, in a run folder."""
     path = tmp_path_factory.mktemp("runs") / "mine" / "model.safetensors"
-    save_weights(model, path)
+    model.save_pretrained(path)
     return path
 
 
@@ -96,7 +95,7 @@ def test_convert_says_what_it_wrote(state_dict, tmp_path, model):
         f"Wrote {target}: Mask R-CNN with ResNet-18 of width 0.125 and FPN (bn, epsilon 1e-05), 2 classes, "
         f"{int(numbers):,} parameters.\n"
     )
-    assert load_weights(None, target).config.class_names == CLASSES
+    assert MaskRCNN.from_preset(target).config.class_names == CLASSES
     before, after = load_file(state_dict), load_file(target)
     assert after.keys() == before.keys() and all(np.array_equal(after[name], before[name]) for name in before)
 
@@ -122,7 +121,7 @@ def test_names_and_epsilon_are_given_to_a_state_dict(state_dict, tmp_path, form)
     target = tmp_path / "model.safetensors"
     said = output("convert", state_dict, target, "--class-names", names, "--norm-epsilon", "0")
     assert "(bn, epsilon 0), 2 classes" in said
-    config = load_weights(None, target).config
+    config = MaskRCNN.from_preset(target).config
     assert config.class_names == ("cat", "dog") and config.backbone.norm_epsilon == 0.0
 
 
@@ -250,7 +249,7 @@ def test_names_are_inspected_and_converted(state_dict, tmp_path, monkeypatch):
         assert said.startswith(f"{name}: a state dict") and "\nnorm epsilon  0\n" in said
         assert "epsilon 0), 2 classes" in output("convert", name, target)
         assert len(server.requests) == 1
-    assert load_weights(None, target).config.backbone.norm_epsilon == 0
+    assert MaskRCNN.from_preset(target).config.backbone.norm_epsilon == 0
 
 
 def test_unknown_names_get_a_suggestion(tmp_path):
@@ -382,7 +381,7 @@ def test_torchvision_takes_our_file_with_that_code(settings, tmp_path):
     """In a process of its own, because torchvision and TensorFlow do not live in one."""
     skip_without("torch", "torchvision", "safetensors")
     config, path = config_of(**settings), tmp_path / "model.safetensors"
-    save_weights(MaskRCNN(config), path)
+    MaskRCNN(config).save_pretrained(path)
     done = run_torch("-c", IN_TORCH, "\n".join(code_lines(config)), path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["MaskRCNN", [3 if settings is V2 else 2] * 5]

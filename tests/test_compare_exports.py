@@ -216,7 +216,7 @@ def run(script, traced, tmp_path, monkeypatch):
     for name in ("model.safetensors", "model.onnx"):
         (tmp_path / name).touch()
     model, detector, find = traced
-    monkeypatch.setattr(keras_mrcnn, "load_weights", lambda nothing, path: model)
+    monkeypatch.setattr(keras_mrcnn.MaskRCNN, "from_preset", lambda path: model)
     monkeypatch.setattr(script, "python_model", lambda model: find)
 
     def run(change, *arguments):

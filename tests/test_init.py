@@ -47,7 +47,7 @@ def test_public_names_are_few_and_as_promised():
         "__version__", "Config", "load_config", "MaskRCNN", "RPNStage", "BoxStage", "MaskStage", "StagedTrainer",
         "CocoDataset", "training_dataset", "validation_dataset", "evaluation_dataset", "Detections", "Detector",
         "evaluate_model",
-        "save_weights", "load_weights", "export_saved_model", "export_onnx",
+        "export_saved_model", "export_onnx",
     }  # fmt: skip
 
 

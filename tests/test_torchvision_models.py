@@ -26,7 +26,6 @@ from keras_mrcnn.compat import KERAS_3
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.predict import predict_files
-from keras_mrcnn.weights import load_weights, save_weights
 
 PROGRAM = Path(__file__).with_name("torchvision_models.py")
 STACK, OTHER_STACK = ("keras3", "keras2") if KERAS_3 else ("keras2", "keras3")
@@ -145,9 +144,10 @@ def assert_distinct(expected, count, num_labels):
 
 def small_model(file):
     """Model of a weight file that sees small images."""
-    large = load_weights(None, file)
+    large = MaskRCNN.from_preset(file)
     model = MaskRCNN(ModelConfig.model_validate({**large.config.model_dump(), **SMALL_SIZES}))
-    return load_weights(model, file)
+    model.load_pretrained(file)
+    return model
 
 
 @against_torchvision
@@ -155,8 +155,8 @@ def small_model(file):
 def test_torchvision_file_gives_the_same_detections(case, cases, coco_mini):
     weights, expected = made_by_torchvision(cases, case, coco_mini)
     assert_distinct(expected, count=500, num_labels=20)
-    model = load_weights(None, weights)
-    save_weights(model, cases / f"{case}-{STACK}.safetensors")
+    model = MaskRCNN.from_preset(weights)
+    model.save_pretrained(cases / f"{case}-{STACK}.safetensors")
     assert len(expected) == 50
     assert_same(our_detections(model, expected, coco_mini), expected)
 
@@ -168,7 +168,7 @@ def test_file_of_the_other_stack_gives_the_same_detections(case, cases, coco_min
     file = cases / f"{case}-{OTHER_STACK}.safetensors"
     if not file.is_file():
         pytest.skip(f"no {file.name}: set TORCHVISION_CASES to a folder and run these tests on the other stack first")
-    assert_same(our_detections(load_weights(None, file), expected, coco_mini), expected)
+    assert_same(our_detections(MaskRCNN.from_preset(file), expected, coco_mini), expected)
 
 
 @against_torchvision
@@ -189,7 +189,7 @@ def test_torchvision_reads_our_file(cases, coco_mini, tmp_path):
     for variable in model.trainable_variables:  # as a little training would do
         value = np.array(variable)
         variable.assign(value * noise.uniform(0.98, 1.02, value.shape).astype(np.float32))
-    save_weights(model, tmp_path / "ours.safetensors")
+    model.save_pretrained(tmp_path / "ours.safetensors")
     images = coco_mini / "images" / "val"
     run_torchvision("detect", "resnet18", images, tmp_path, "--weights", tmp_path / "ours.safetensors")
     theirs = read_detections(tmp_path / "resnet18.npz", coco_mini)

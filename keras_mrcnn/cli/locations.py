@@ -35,21 +35,16 @@ PRESET_NAMES = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1]
 
 def load_model(weights: Path):
     """The `MaskRCNN` of a weight file, of the run folder that training wrote, or of published weights."""
-    from keras_mrcnn.weights import load_weights
+    from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
-    return load_weights(None, weights_file(weights))
+    return MaskRCNN.from_preset(weights)
 
 
 def weights_file(weights: Path) -> Path:
-    """The weights that are meant: what is named, or the finished model of a run folder."""
-    if not weights.is_dir():
-        return weights
-    path = weights / "model.safetensors"
-    if not path.is_file():
-        others = sorted(other.name for other in weights.glob("*.safetensors") if other.name != "checkpoint.safetensors")
-        have = f"; it has {', '.join(others)}, which can be named instead" if others else ""
-        raise ValueError(f"{weights}: has no model.safetensors, so its training is not finished{have}")
-    return path
+    """Returns the weights that are meant: what is named, or the finished model of a run folder."""
+    from keras_mrcnn.mask_rcnn.presets import finished_model
+
+    return finished_model(weights)
 
 
 def split_files(folder: Path, split: str) -> tuple[Path, Path]:

@@ -97,8 +97,8 @@ def convert(source, target, class_names, norm_epsilon, half):
     if target.exists() and source.exists() and target.samefile(source):
         raise click.UsageError(f"{target}: is the file to read from; name another one to write")
 
-    from keras_mrcnn.weights import convert_weights
-    from keras_mrcnn.weights.model_files import read_weights
+    from keras_mrcnn.mask_rcnn.conversion import convert_weights
+    from keras_mrcnn.weights import read_weights
 
     options = {"class_names": class_names, "norm_epsilon": norm_epsilon}
     config = convert_weights(source, target, **options, half=half)

@@ -6,6 +6,7 @@ Shapes: B batch, H W of the padded input, R proposals, D detections, M mask side
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -13,14 +14,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn import weights
 from keras_mrcnn.base.image_files import Picture
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.compat import dtype_policy
-from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.config import InstanceConfig, ModelConfig
 from keras_mrcnn.layers.anchors import AnchorGenerator
 from keras_mrcnn.layers.detections import BoxDetections, DetectionLayer
 from keras_mrcnn.layers.proposals import ProposalLayer, Proposals
 from keras_mrcnn.layers.roi_align import BOX_POOL, MASK_POOL, RoIAlign
+from keras_mrcnn.mask_rcnn import presets
 from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.models.backbones import make_backbone
 from keras_mrcnn.models.box_head import BoxHead
@@ -28,6 +31,7 @@ from keras_mrcnn.models.fpn import C4, FPN
 from keras_mrcnn.models.mask_head import MaskHead
 from keras_mrcnn.models.rpn import RPN
 from keras_mrcnn.ops import images as image_ops
+from keras_mrcnn.weights.native import named_values
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
@@ -123,10 +127,99 @@ class MaskRCNN(keras.Model):
             num_classes, mask.channels, mask.convolutions, norm=mask.norm, epsilon=epsilon, name="mask_head"
         )
 
+    @classmethod
+    def from_preset(
+        cls,
+        preset: Union[str, os.PathLike],
+        class_names: Optional[Sequence[str]] = None,
+        dtype: Any = None,
+        norm_epsilon: Optional[float] = None,
+    ) -> MaskRCNN:
+        """Makes a model from a preset, with its weights.
+
+        Args:
+            preset: one of
+                - the name of published weights, such as "maskrcnn_resnet50_fpn_v2_coco" (`keras-mrcnn weights list`
+                  prints them), which are downloaded once;
+                - a weight file: *.safetensors of `save_pretrained`, a state dict of torchvision as *.pth, *.pt or
+                  *.safetensors, or a *.keras file of `save`;
+                - the folder of a run, whose finished model is taken;
+                - the name or file of training settings, such as "coco-r50-fpn", which make a new model with the
+                  backbone's weights;
+                - the name or file of an ImageNet backbone, around which a new model is made.
+            class_names: what the model is to find; by default what the preset finds. Where they differ, the layers that
+                depend on the classes begin at random. A state dict has no names, and as many as it has classes name
+                these.
+            dtype: Keras dtype policy, as in `MaskRCNN`.
+            norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else
+                1e-5.
+
+        Returns:
+            The `MaskRCNN`.
+
+        Raises:
+            WeightsError: the preset is no name, file or folder, cannot be downloaded, or holds no weights of a model.
+            ConfigError: the training settings cannot be used.
+            ValueError: the preset has no classes, and `class_names` are missing.
+
+        Example:
+            >>> model = MaskRCNN.from_preset("maskrcnn_resnet50_fpn_v2_coco")  # doctest: +SKIP
+            >>> model = MaskRCNN.from_preset("coco-r50-fpn", class_names=("cat", "dog"))  # doctest: +SKIP
+        """
+        return presets.make_from_preset(cls, preset, class_names, dtype, norm_epsilon=norm_epsilon)
+
+    def load_pretrained(
+        self,
+        file: Union[str, os.PathLike],
+        *,
+        strict: bool = False,
+        class_names: Optional[Sequence[str]] = None,
+        norm_epsilon: Optional[float] = None,
+    ) -> None:
+        """Fills this model from a weight file.
+
+        Where the file has other classes than the model, its class-dependent layers (scores, box deltas and mask logits)
+        are left as they are in the model, and a warning lists them.
+
+        Args:
+            file: *.safetensors of `save_pretrained`, a state dict of torchvision as *.pth, *.pt or *.safetensors (its
+                content decides, not its name), or the name of published weights.
+            strict: whether other classes are refused.
+            class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
+            norm_epsilon: see `from_preset`.
+
+        Raises:
+            WeightsError: the file is missing, cannot be downloaded, is torn, no weights, or does not fit the model,
+                which then is as it was.
+        """
+        options = {"class_names": class_names, "norm_epsilon": norm_epsilon, "anchors": self.config.rpn}
+        weights.fill_model(self, weights.read_model_weights(file, **options), strict=strict)
+
+    def save_pretrained(self, path: Union[str, os.PathLike]) -> None:
+        """Writes every weight under torchvision's names, in torchvision's layouts.
+
+        Args:
+            path: *.safetensors, which holds the config too, and which `safetensors.torch.load_file` reads as a state
+                dict; or *.pth or *.pt, a state dict alone. The file appears whole or not at all.
+
+        Raises:
+            WeightsError: the suffix is another.
+        """
+        weights.write_weights(path, named_values(self), self.config)
+
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs to make this model anew, without its weights."""
-        config = self.config.model_dump(mode="json")
-        return {"config": config, "dtype": self.dtype_policy.name, "name": self.name}
+        config = {"config": self.config.model_dump(mode="json"), "dtype": self.dtype_policy.name, "name": self.name}
+        if isinstance(self.config.backbone, InstanceConfig):
+            config["backbone"] = keras.saving.serialize_keras_object(self.backbone.body)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskRCNN:
+        """Makes a model, with new weights, of what `get_config` has returned."""
+        if isinstance(config.get("backbone"), dict):
+            config = {**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+        return cls(**config)
 
     def get_build_config(self) -> None:
         """Returns None: the weights exist once the model does."""

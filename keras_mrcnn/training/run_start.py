@@ -6,8 +6,7 @@ import logging
 
 from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.weights import WeightsError, load_backbone, load_weights
-from keras_mrcnn.weights.model_files import read_weights
+from keras_mrcnn.weights import WeightsError, load_backbone, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def start(model, config):
 
 def _load_whole(model, file):
     try:
-        load_weights(model, file)
+        model.load_pretrained(file)
     except WeightsError as error:
         read_weights(file, anchors=model.config.rpn)  # raises where the file itself is at fault, and not the settings
         hint = f"`keras-mrcnn weights inspect {file} --yaml` prints the model settings of the file"

@@ -26,7 +26,6 @@ from keras_mrcnn.training.precision import resolve_precision
 from keras_mrcnn.training.run_start import check_folder, open_data, shared_facts, start, with_classes
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.training.weight_average import WeightAverage, take_average
-from keras_mrcnn.weights import save_weights
 
 STAGES = {"rpn": RPNStage, "box": BoxStage, "mask": MaskStage, "joint": JointStage}
 # What there is to score when a stage ends.
@@ -142,7 +141,7 @@ class StagedTrainer:
             self._fit(name, settings, done)
         if self.workers.is_chief:
             last = self._stages(self.config)[-1]
-            save_weights(self.model, self.run_folder / f"{'model' if name == last else name}.safetensors")
+            self.model.save_pretrained(self.run_folder / f"{'model' if name == last else name}.safetensors")
         seconds = round(time.monotonic() - started, 1)
         self._score(name, {"seconds": seconds, "peak_memory_mb": peak_memory_mb()})
 

@@ -1,6 +1,6 @@
 """Weights in and out: our own files, torchvision's, ImageNet's."""
 
-from keras_mrcnn.weights.model_files import convert_weights, load_backbone, load_weights, save_weights
+from keras_mrcnn.weights.model_files import fill_model, load_backbone, read_model_weights, read_weights, write_weights
 from keras_mrcnn.weights.native import WeightsError
 
-__all__ = ["WeightsError", "convert_weights", "load_backbone", "load_weights", "save_weights"]
+__all__ = ["WeightsError", "fill_model", "load_backbone", "read_model_weights", "read_weights", "write_weights"]

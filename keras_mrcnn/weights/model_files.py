@@ -1,26 +1,26 @@
-"""Weight files of every kind into models and back: ours, torchvision's, ImageNet's."""
+"""Weight files of every kind, into models and out of them: ours, torchvision's, ImageNet's."""
 
 from __future__ import annotations
 
 import collections
 import json
 import logging
+import os
 from pathlib import Path
 
+import keras
 import numpy as np
 from pydantic import ValidationError
 
 from keras_mrcnn import pretrained
 from keras_mrcnn.config import ModelConfig, ResNetConfig
 from keras_mrcnn.config.model import location
-from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights import architecture, keras_applications, torch_files, torch_writer
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 from keras_mrcnn.weights.native import (
     WeightsError,
     assign_entries,
-    named_values,
     read_safetensors,
     write_safetensors,
 )
@@ -39,82 +39,31 @@ torch's batch norms; config, a `ModelConfig`, None for an ImageNet classifier; k
 "classifier"."""
 
 
-def load_weights(model, file, *, strict=False, class_names=None, norm_epsilon=None):
-    """Fills a model from a weight file: one of ours, or a state dict of torchvision's Mask R-CNN.
-
-    Where the file has other classes than the model, its class-dependent layers (scores, box deltas and mask logits) are
-    left as they are in the model, and a warning lists them.
-
-    Args:
-        model: `MaskRCNN` to fill, or None to build one from the file.
-        file: *.safetensors of `save_weights`, or a state dict of torchvision as *.pth, *.pt or *.safetensors. Its
-            content decides, not its name. Or the name of published weights, see `keras_mrcnn.pretrained`, which are
-            downloaded once.
-        strict: whether other classes are refused.
-        class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
-        norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.
-
-    Returns:
-        The model.
-
-    Raises:
-        WeightsError: the file is missing, cannot be downloaded, is torn, no weights, or does not fit the model, which
-            then is as it was.
-
-    Example:
-        >>> model = load_weights(None, "maskrcnn_resnet50_fpn_v2_coco")  # doctest: +SKIP
-    """
-    anchors = None if model is None else model.config.rpn
-    found = _read_model(file, class_names=class_names, norm_epsilon=norm_epsilon, anchors=anchors)
-    if model is None:
-        model = _build(found)
-    if isinstance(model.config.backbone, ResNetConfig):
-        backbone = model.config.backbone
-        _check_numerics(found, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
-    entries, skipped = named_weights(model), []
-    if found.config.class_names != tuple(model.config.class_names):
-        skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
-        _report_skipped(found, model.config, skipped, strict)
-    assign_entries(
-        {name: entry for name, entry in entries.items() if name not in skipped},
-        {name: value for name, value in found.tensors.items() if not (skipped and name.startswith(CLASS_LAYERS))},
-        file,
-    )
-    return model
-
-
-def save_weights(model, path):
-    """Writes every weight of a model under torchvision's names, in torchvision's layouts.
+def fill_model(model: keras.Model, content: WeightFile, *, strict: bool = False, new_classes: bool = False) -> None:
+    """Fills a `MaskRCNN` with what `read_model_weights` has read.
 
     Args:
         model: `MaskRCNN`.
-        path: *.safetensors, which holds the config too, and which `safetensors.torch.load_file` reads as a state dict;
-            or *.pth or *.pt, a state dict alone. The file appears whole or not at all.
-    """
-    _write(path, named_values(model), model.config)
-
-
-def convert_weights(source, target, *, class_names=None, norm_epsilon=None, half=False):
-    """Reads a weight file, checks that it makes a model, and writes it in the format of the target's suffix.
-
-    Args:
-        source: as in `load_weights`.
-        target: as in `save_weights`.
-        class_names, norm_epsilon: as in `load_weights`.
-        half: whether kernels are written as float16, which is half the size and keeps three digits. Biases and norms
-            stay as they are.
-
-    Returns:
-        The `ModelConfig` that belongs to the weights.
+        content: of a whole model.
+        strict: whether other classes than the model's are refused.
+        new_classes: whether other classes are what the user asks for, so that no warning is due.
 
     Raises:
-        WeightsError: see `load_weights`.
+        WeightsError: the weights do not fit the model, which then is as it was.
     """
-    found = _read_model(source, class_names=class_names, norm_epsilon=norm_epsilon)
-    assign_entries(named_weights(_build(found)), found.tensors, source)
-    tensors = {name: _halved(source, name, value) for name, value in found.tensors.items()} if half else found.tensors
-    _write(target, {**tensors, **found.counters}, found.config)
-    return found.config
+    if isinstance(model.config.backbone, ResNetConfig):
+        backbone = model.config.backbone
+        _check_numerics(content, norm_epsilon=backbone.norm_epsilon, stride_in=backbone.stride_in)
+    entries, skipped = named_weights(model), []
+    if content.config.class_names != tuple(model.config.class_names):
+        skipped = [name for name in entries if name.startswith(CLASS_LAYERS)]
+        if not new_classes:
+            _report_skipped(content, model.config, skipped, strict)
+    assign_entries(
+        {name: entry for name, entry in entries.items() if name not in skipped},
+        {name: value for name, value in content.tensors.items() if not (skipped and name.startswith(CLASS_LAYERS))},
+        content.path,
+    )
 
 
 def load_backbone(backbone, source):
@@ -135,12 +84,12 @@ def load_backbone(backbone, source):
         load = keras_applications.load_imagenet if is_resnet else keras_applications.load_application
         load(backbone, path)
         return
-    found, prefix = read_weights(source), architecture.BODY
-    tensors = found.tensors
-    if found.config is not None:
+    content, prefix = read_weights(source), architecture.BODY
+    tensors = content.tensors
+    if content.config is not None:
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     if is_resnet:
-        _check_numerics(found, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
+        _check_numerics(content, norm_epsilon=backbone.stem.norm.epsilon, stride_in=backbone.stride_in)
         tensors = _for_resnet(backbone, tensors)
     assign_entries(backbone_weights(backbone), tensors, source)
 
@@ -180,18 +129,18 @@ def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
     try:
         config = architecture.infer_config(tensors, counted, class_names, epsilon, anchors)
     except ValueError as error:
-        raise WeightsError(f"{file}: {_in_one_line(error)}") from None
+        raise WeightsError(f"{file}: {as_one_line(error)}") from None
     return WeightFile(file, tensors, counters, config, "torchvision")
 
 
-def _read_model(file, **options):
-    """As `read_weights`, for files of whole models alone."""
+def read_model_weights(file: str | os.PathLike, **options) -> WeightFile:
+    """Reads a file of a whole model; arguments and errors as in `read_weights`, and one for files of a backbone."""
     published = pretrained.find(file)
     is_backbone = published is not None and published.kind == "backbone"
-    found = None if is_backbone else read_weights(file, **options)  # so that nothing is downloaded in vain
-    if found is None or found.config is None:
+    content = None if is_backbone else read_weights(file, **options)  # so that nothing is downloaded in vain
+    if content is None or content.config is None:
         raise WeightsError(f"{file}: holds an ImageNet classifier, not a Mask R-CNN; use it as model.backbone.weights")
-    return found
+    return content
 
 
 def _path(file):
@@ -205,7 +154,8 @@ def _path(file):
     return path
 
 
-def _write(path, tensors, config):
+def write_weights(path: str | os.PathLike, tensors: dict[str, np.ndarray], config: ModelConfig) -> None:
+    """Writes weights under torchvision's names, in the format of the suffix; the file appears whole or not at all."""
     if Path(path).suffix in torch_files.SUFFIXES:
         torch_writer.write_state_dict(path, tensors)
     elif Path(path).suffix == ".safetensors":
@@ -214,14 +164,7 @@ def _write(path, tensors, config):
         raise WeightsError(f"{path}: name it *.safetensors, *.pth or *.pt")
 
 
-def _build(found):
-    try:
-        return MaskRCNN(found.config)
-    except Exception as error:  # a config may be valid and yet ask for no classes, or for more than memory holds
-        raise WeightsError(f"{found.path}: no model can be made from its config: {_in_one_line(error)[:200]}") from None
-
-
-def _halved(source, name, value):
+def halved(source: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarray:
     """A kernel as float16, anything else unchanged. Raises `WeightsError` where float16 is too narrow."""
     if value.ndim < 2:
         return value
@@ -241,35 +184,36 @@ def _config(file, text):
     try:
         return ModelConfig.model_validate(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{file}: its config cannot be used: {_in_one_line(error)}") from None
+        raise WeightsError(f"{file}: its config cannot be used: {as_one_line(error)}") from None
 
 
-def _in_one_line(error):
+def as_one_line(error: Exception) -> str:
+    """Returns what an error says, in one line."""
     if isinstance(error, ValidationError):
         problems = ((".".join(location(problem)), problem["msg"]) for problem in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
     return " ".join(str(error).split())
 
 
-def _check_numerics(found, **settings):
+def _check_numerics(content, **settings):
     """Settings of the backbone that no shape tells apart and that change what the weights mean."""
     # Of classifiers there is no config; torchvision has what is our default.
-    backbone = (found.config or ModelConfig()).backbone
+    backbone = (content.config or ModelConfig()).backbone
     for name, ours in settings.items():
         theirs = getattr(backbone, name, ours)  # where the backbones differ in kind, their weights have other names
         if theirs != ours:
             raise WeightsError(
-                f"{found.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "
+                f"{content.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "
                 f"model.backbone.{name}={theirs}"
             )
 
 
-def _report_skipped(found, config, skipped, strict):
-    theirs, ours = len(found.config.class_names), len(config.class_names)
-    classes = f"{found.path}: has {theirs} classes, the model {ours}"
+def _report_skipped(content, config, skipped, strict):
+    theirs, ours = len(content.config.class_names), len(config.class_names)
+    classes = f"{content.path}: has {theirs} classes, the model {ours}"
     if theirs == ours:
-        classes = f"{found.path}: has other classes than the model"
-        if found.kind == "torchvision":
+        classes = f"{content.path}: has other classes than the model"
+        if content.kind == "torchvision":
             classes += " (a state dict has no names for them; if they are the same, pass class_names)"
     if strict:
         raise WeightsError(f"{classes}; load it without strict to keep the model's own class-dependent layers")

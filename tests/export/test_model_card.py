@@ -14,7 +14,6 @@ from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card, read_metrics
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
-from keras_mrcnn.weights import save_weights
 
 METRICS = {
     "training": {
@@ -65,7 +64,7 @@ def frozen_numbers(model):
 @pytest.mark.parametrize("norm", ["frozen_bn", "bn", "group_norm"])
 def test_parameters_are_those_of_weights_inspect(norm, tmp_path):
     model = MaskRCNN(small_config(backbone={"norm": norm, "freeze_stages": 2}, mask_head={"norm": norm}))
-    save_weights(model, tmp_path / "model.safetensors")
+    model.save_pretrained(tmp_path / "model.safetensors")
     inspected = run("weights", "inspect", tmp_path / "model.safetensors").output
     (total,) = re.findall(r"^all +\d+ +([\d,]+) ", inspected, re.M)
     assert dict(rows(section(model_card(model, name="m"), "Network")))["parameters"] == total

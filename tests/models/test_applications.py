@@ -27,7 +27,7 @@ from keras_mrcnn.models.backbones import make_backbone
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.ops.pixels import pixel_statistics
 from keras_mrcnn.training.stages import RPNStage
-from keras_mrcnn.weights import WeightsError, load_backbone, load_weights, save_weights
+from keras_mrcnn.weights import WeightsError, load_backbone
 from keras_mrcnn.weights.keras_applications import adapt_first_kernel
 from keras_mrcnn.weights.names import backbone_weights, named_weights
 
@@ -237,11 +237,11 @@ def test_weight_files_hold_the_network(network, tmp_path):
     names = [name for name in named_weights(model) if name.startswith("backbone.body.")]
     assert names == [name for name in named_weights(other) if name.startswith("backbone.body.")]
     assert names[:3] == [f"backbone.body.{name}" for name in ("stem/kernel", "stem_bn/gamma", "stem_bn/beta")]
-    save_weights(model, tmp_path / "model.safetensors")
-    load_weights(other, tmp_path / "model.safetensors")
+    model.save_pretrained(tmp_path / "model.safetensors")
+    other.load_pretrained(tmp_path / "model.safetensors")
     assert not changed(snapshot(model), snapshot(other))
     with pytest.raises(WeightsError, match="no model can be made from its config: .*MaskRCNN\\(config, backbone"):
-        load_weights(None, tmp_path / "model.safetensors")
+        MaskRCNN.from_preset(tmp_path / "model.safetensors")
 
 
 def test_mixed_precision(network):
@@ -316,8 +316,8 @@ def test_network_by_name_with_weights_of_its_own(tmp_path):
     expected = trained(preprocessing_of("MobileNetV3Small")(image[None].astype(np.float32)))
     np.testing.assert_allclose(model.backbone(normalised(image))[-1], expected, atol=1e-4 * np.abs(expected).max())
 
-    save_weights(model, tmp_path / "model.safetensors")
-    assert not changed(snapshot(model), snapshot(load_weights(None, tmp_path / "model.safetensors")))
+    model.save_pretrained(tmp_path / "model.safetensors")
+    assert not changed(snapshot(model), snapshot(MaskRCNN.from_preset(tmp_path / "model.safetensors")))
     with pytest.raises(WeightsError, match="cannot be had or read"):
         load_backbone(model.backbone, str(tmp_path / "nowhere.h5"))
 

@@ -17,7 +17,7 @@ from keras_mrcnn.training.checkpoint import (
 )
 from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.stages import BoxStage, MaskStage
-from keras_mrcnn.weights import WeightsError, save_weights
+from keras_mrcnn.weights import WeightsError
 
 
 def trained_stage(optimizer, steps=2):
@@ -98,7 +98,7 @@ def test_missing_checkpoint_is_refused(tmp_path):
 
 
 def test_weight_file_is_no_checkpoint(stage, tmp_path):
-    save_weights(stage.mask_rcnn, tmp_path / "model.safetensors")
+    stage.mask_rcnn.save_pretrained(tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="is not a checkpoint"):
         read_progress(tmp_path / "model.safetensors")
 

@@ -11,7 +11,6 @@ from small_training import BOX_HEAD, changed, greatest_difference, small_run, sn
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
-from keras_mrcnn.weights import load_weights
 
 RATE, CLIP_NORM, STEPS = 0.1, 0.2, 3
 FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safetensors"}
@@ -49,7 +48,7 @@ def runs(scenes, tmp_path_factory):
 
 
 def weights_of(folder, stage):
-    return snapshot(load_weights(None, folder / FILES[stage]))
+    return snapshot(MaskRCNN.from_preset(folder / FILES[stage]))
 
 
 @pytest.mark.parametrize(("norm", "stage"), CASES)

@@ -11,8 +11,8 @@ from small_training import changed, small_run, snapshot, with_training
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import read_progress
-from keras_mrcnn.weights import load_weights
 from keras_mrcnn.weights.native import read_safetensors
 
 CHECKPOINT, CACHE = "checkpoint.safetensors", "*.npz"
@@ -113,7 +113,7 @@ def test_the_last_good_checkpoint_is_never_lost(log):
 
 @pytest.mark.parametrize("file", ["rpn.safetensors", "box.safetensors", "mask.safetensors", "model.safetensors"])
 def test_weights_are_those_of_a_run_without_kills(folder, file):
-    whole, killed = (snapshot(load_weights(None, folder / run / file)) for run in ("whole", "killed"))
+    whole, killed = (snapshot(MaskRCNN.from_preset(folder / run / file)) for run in ("whole", "killed"))
     assert changed(whole, killed) == set()
 
 

@@ -18,9 +18,9 @@ from keras_mrcnn.config import load_config, save_config
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.training.trainer import StagedTrainer
-from keras_mrcnn.weights import load_weights
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def together(scenes, tmp_path_factory):
 
 
 def weights_of(folder, stage):
-    return snapshot(load_weights(None, folder / FILES[stage]))
+    return snapshot(MaskRCNN.from_preset(folder / FILES[stage]))
 
 
 @pytest.mark.parametrize("stage", FILES)
@@ -140,7 +140,7 @@ def test_the_chief_alone_speaks_and_writes(together):
 
 def test_workers_share_the_evaluation(together):
     """The scores of the last stage, found by two, are those that one process finds with the same weights."""
-    config, model = load_config(together[0] / "config.yaml"), load_weights(None, together[0] / "model.safetensors")
+    config, model = load_config(together[0] / "config.yaml"), MaskRCNN.from_preset(together[0] / "model.safetensors")
     data = CocoDataset(config.data.val_annotations, config.data.val_images)
     scores, results = evaluate_model(model, data, ("box", "mask"), progress=False)
     assert len({result["image_id"] for result in results}) == 2

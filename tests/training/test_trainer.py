@@ -15,12 +15,13 @@ from keras_mrcnn.config import load_config
 from keras_mrcnn.data.check import DataError
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import NonFiniteLossError, SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.training.trainer import StagedTrainer
-from keras_mrcnn.weights import WeightsError, load_weights, save_weights
+from keras_mrcnn.weights import WeightsError
 
 
 class Interrupted(Exception):
@@ -58,7 +59,7 @@ def test_run_folder_holds_all_that_is_promised(finished):
         "config.yaml", "checkpoint.safetensors", "rpn.safetensors", "box.safetensors", "model.safetensors",
         "metrics.json", "logs",
     }  # fmt: skip
-    assert changed(weights, snapshot(load_weights(None, folder / "model.safetensors"))) == set()
+    assert changed(weights, snapshot(MaskRCNN.from_preset(folder / "model.safetensors"))) == set()
     assert all(list((folder / "logs" / stage).rglob("events.*")) for stage in ("rpn", "box", "mask"))
     assert read_progress(folder / "checkpoint.safetensors") == ("mask", 2)
 
@@ -73,7 +74,8 @@ def test_resolved_config_is_written_with_the_classes(finished):
 
 def test_each_stage_leaves_those_before_it_alone(finished):
     folder = finished[1].run_folder
-    rpn, box, mask = (snapshot(load_weights(None, folder / f"{name}.safetensors")) for name in ("rpn", "box", "model"))
+    files = (folder / f"{name}.safetensors" for name in ("rpn", "box", "model"))
+    rpn, box, mask = (snapshot(MaskRCNN.from_preset(path)) for path in files)
     assert all(name.startswith("roi_heads.box_") for name in changed(rpn, box))
     assert changed(rpn, box) and changed(box, mask)
     assert all(name.startswith("roi_heads.mask_") for name in changed(box, mask))
@@ -109,7 +111,7 @@ def other_weights(tmp_path_factory):
     """File and content of weights for five classes, none of which the scenes have."""
     model = small_model(class_names=("a", "b", "c", "d", "e"), min_size=64, max_size=96)
     path = tmp_path_factory.mktemp("weights") / "other.safetensors"
-    save_weights(model, path)
+    model.save_pretrained(path)
     return path, snapshot(model)
 
 

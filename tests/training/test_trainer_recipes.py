@@ -5,10 +5,10 @@ import pytest
 from small_training import changed, small_run, snapshot, with_training
 
 from keras_mrcnn.evaluation.tables import read_json
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.trainer import StagedTrainer
-from keras_mrcnn.weights import load_weights
 
 NOTHING = {"epochs": 0}
 
@@ -24,7 +24,7 @@ def joint_run(scenes, tmp_path_factory):
 def test_joint_stage_trains_all_parts_and_writes_the_model(joint_run):
     _, trainer, weights = joint_run
     folder = trainer.run_folder
-    before, after = (snapshot(load_weights(None, folder / f"{name}.safetensors")) for name in ("mask", "model"))
+    before, after = (snapshot(MaskRCNN.from_preset(folder / f"{name}.safetensors")) for name in ("mask", "model"))
     assert changed(after, weights) == set()
     parts = {name.split(".")[0] + name.split(".")[1][:3] for name in changed(before, after)}
     assert {"backbonefpn", "rpnhea", "roi_headsbox", "roi_headsmas"} <= parts

@@ -15,10 +15,10 @@ from keras_mrcnn.config import Config
 from keras_mrcnn.data.coco import CocoDataset, load_annotations
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import write_json
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.distribution import Workers
-from keras_mrcnn.weights import load_weights
 
 
 class RecordLosses(SaveCheckpoint):
@@ -49,7 +49,7 @@ def evaluate(config, folder, two):
     data = CocoDataset({**content, "images": content["images"][:3]}, config.data.train_images)
     for devices, strategy in (("one", tf.distribute.get_strategy()), ("two", two)):
         with strategy.scope():
-            model = load_weights(None, folder / "frozen_bn" / "one" / "model.safetensors")
+            model = MaskRCNN.from_preset(folder / "frozen_bn" / "one" / "model.safetensors")
         scores, results = evaluate_model(model, data, progress=False, workers=Workers(strategy))
         write_json(folder / f"evaluation_{devices}.json", {"scores": scores, "results": results})
 

@@ -20,17 +20,11 @@ from safetensors.numpy import load_file, save_file
 from small_models import fill, inputs, small_config
 from state_dicts import COUNTER, filled, mask_rcnn_shapes, old_spelling, resnet_shapes, without_counters
 
+from keras_mrcnn.mask_rcnn.conversion import convert_weights
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.pretrained import PRETRAINED
-from keras_mrcnn.weights import (
-    WeightsError,
-    convert_weights,
-    keras_applications,
-    load_backbone,
-    load_weights,
-    save_weights,
-)
+from keras_mrcnn.weights import WeightsError, keras_applications, load_backbone
 from keras_mrcnn.weights.model_files import read_weights
 from keras_mrcnn.weights.names import backbone_weights
 from keras_mrcnn.weights.native import named_values, read_safetensors
@@ -63,7 +57,7 @@ def strided():
 @pytest.fixture(scope="module")
 def ours(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "new" / "ours.safetensors"
-    save_weights(model, path)
+    model.save_pretrained(path)
     return path
 
 
@@ -110,7 +104,7 @@ def refused(message, use, file, model=None):
 
 
 def test_a_model_is_built_from_our_file_alone(model, ours):
-    again = load_weights(None, ours)
+    again = MaskRCNN.from_preset(ours)
     assert again.config == model.config
     assert_same(named_values(again), named_values(model))
     for name, value in model(inputs()).items():
@@ -118,13 +112,13 @@ def test_a_model_is_built_from_our_file_alone(model, ours):
 
 
 def test_a_given_model_is_filled_and_returned(model, scratch, ours):
-    assert load_weights(scratch, str(ours), strict=True) is scratch
+    scratch.load_pretrained(str(ours), strict=True)
     assert_same(named_values(scratch), named_values(model))
 
 
 def test_saving_twice_gives_the_same_bytes_and_leaves_nothing_behind(model, ours):
     content = ours.read_bytes()
-    save_weights(model, ours)
+    model.save_pretrained(ours)
     assert ours.read_bytes() == content
     assert [file.name for file in ours.parent.iterdir()] == [ours.name]
 
@@ -135,15 +129,27 @@ def test_our_file_is_a_state_dict_and_holds_the_config(ours):
     assert json.loads(metadata["config"])["class_names"] == ["a", "b"]
 
 
-def test_our_file_needs_no_names_or_epsilon(ours):
-    for options in ({"class_names": ["a", "b"]}, {"norm_epsilon": 1e-5}):
-        refused("has its own class names and epsilon", lambda kwargs=options: load_weights(None, ours, **kwargs), ours)
+def test_our_file_needs_no_names_or_epsilon(ours, scratch):
+    message = "has its own class names and epsilon"
+    refused(message, lambda: MaskRCNN.from_preset(ours, norm_epsilon=1e-5), ours)
+    refused(message, lambda: scratch.load_pretrained(ours, class_names=["a", "b"]), ours)
+    assert MaskRCNN.from_preset(ours, class_names=["a", "b"]).config.class_names == ("a", "b")
+
+
+def test_other_classes_get_a_head_of_their_own(ours, theirs):
+    for path in (ours, theirs):
+        made = MaskRCNN.from_preset(path, class_names=("x", "y", "z"))
+        assert made.config.class_names == ("x", "y", "z") and made.config.category_ids == (1, 2, 3)
+        stem = MaskRCNN.from_preset(path).backbone.stem.conv.kernel
+        np.testing.assert_array_equal(made.backbone.stem.conv.kernel.numpy(), stem.numpy())
+    with pytest.raises(ValueError, match="class_names is 'abc', expected a sequence of names"):
+        MaskRCNN.from_preset(ours, class_names="abc")
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model", "model.safetensors.bak"])
 def test_files_of_other_suffixes_are_not_written(model, name, tmp_path):
     path = tmp_path / name
-    refused(r"name it \*.safetensors", lambda: save_weights(model, path), path)
+    refused(r"name it \*.safetensors", lambda: model.save_pretrained(path), path)
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +167,7 @@ def test_files_of_other_suffixes_are_not_written(model, name, tmp_path):
 def test_our_files_with_a_wrong_config(config, message, ours, tmp_path):
     path = tmp_path / "changed.safetensors"
     save_file(read_safetensors(ours)[0], path, {"config": config})
-    refused(message, lambda: load_weights(None, path), path)
+    refused(message, lambda: MaskRCNN.from_preset(path), path)
 
 
 # State dicts of torchvision.
@@ -179,13 +185,13 @@ MODELS = [
 def test_a_model_is_built_from_a_state_dict(sizes, norm, tmp_path):
     path, state = tmp_path / "state.safetensors", state_dict(**sizes)
     save_file(state, path)
-    built = load_weights(None, path)
+    built = MaskRCNN.from_preset(path)
     config = built.config
     assert (config.backbone.depth, config.backbone.width, config.backbone.norm) == (sizes["depth"], 0.0625, norm)
     assert len(config.class_names) == sizes.get("outputs", 3) - 1
     assert config.neck.norm == ("bn" if sizes.get("v2") else None)
     assert_same(named_values(built), without_counters(state))
-    save_weights(built, path)
+    built.save_pretrained(path)
     assert_same(load_file(path), without_counters(state))
     assert read_weights(path).config == config
 
@@ -216,8 +222,8 @@ def test_torchs_file_to_ours_and_back_is_bitwise_equal(torch, v2, suffix, tmp_pa
 @pytest.mark.torchvision
 def test_torchs_file_by_way_of_a_model(torch, model, scratch, tmp_path):
     path = tmp_path / "new" / "model.pth"
-    save_weights(model, path)
-    load_weights(scratch, path, class_names=("a", "b"), strict=True)
+    model.save_pretrained(path)
+    scratch.load_pretrained(path, class_names=("a", "b"), strict=True)
     assert_same(named_values(scratch), named_values(model))
     assert torch.load(path, weights_only=True).keys() == state_dict().keys()
 
@@ -235,7 +241,7 @@ def test_torchs_checkpoints_of_wrapped_models_in_the_old_spelling(torch, key, tm
 def test_torch_strictly_loads_what_we_write(torch, model, tmp_path):
     """A module of torch takes our file: counters that it keeps and we do not are no hindrance."""
     path = tmp_path / "model.pth"
-    save_weights(model, path)
+    model.save_pretrained(path)
     state = torch.load(path, weights_only=True)
     norm = torch.nn.BatchNorm2d(8)
     prefix = "backbone.body.bn1."
@@ -249,7 +255,7 @@ def test_group_norms_are_read_again(tmp_path):
     first = fill(MaskRCNN(small_config(**kinds)))
     path = tmp_path / "group_norm.safetensors"
     save_file(named_values(first), path)
-    again = load_weights(None, path, class_names=["a", "b"])
+    again = MaskRCNN.from_preset(path, class_names=["a", "b"])
     assert [getattr(again.config, part).norm for part in kinds] == ["group_norm"] * 4
     assert_same(named_values(again), named_values(first))
 
@@ -278,7 +284,7 @@ def test_half_writes_kernels_as_float16_and_the_rest_as_it_is(model, ours, tmp_p
     for name, value in load_file(path).items():
         assert value.dtype == (np.float16 if value.ndim > 1 else np.float32)
         np.testing.assert_allclose(value, named_values(model)[name], rtol=1e-3, atol=1e-7)
-    assert load_weights(None, path).config == model.config
+    assert MaskRCNN.from_preset(path).config == model.config
 
 
 def test_half_refuses_what_it_cannot_hold(ours, tmp_path):
@@ -297,9 +303,9 @@ def test_anchors_of_other_counts_come_from_the_given_model(tmp_path):
         shapes.update({f"rpn.head.{name}.weight": (count, 8, 1, 1), f"rpn.head.{name}.bias": (count,)})
     state = without_counters(filled(shapes))
     save_file(state, path)
-    refused("5 anchors a cell", lambda: load_weights(None, path), path)
+    refused("5 anchors a cell", lambda: MaskRCNN.from_preset(path), path)
     given = MaskRCNN(small_config(rpn={"aspect_ratios": (0.25, 0.5, 1, 2, 4)}))
-    load_weights(given, path, class_names=["a", "b"], strict=True)
+    given.load_pretrained(path, class_names=["a", "b"], strict=True)
     assert_same(named_values(given), state)
 
 
@@ -314,9 +320,9 @@ def is_class_layer(name):
 def test_other_classes_get_all_but_the_class_dependent_layers(names, model, three, ours, caplog):
     other = three if len(names) == 3 else MaskRCNN(small_config(class_names=names))
     before = named_values(other)
-    refused("load it without strict", lambda: load_weights(other, ours, strict=True), ours, other)
+    refused("load it without strict", lambda: other.load_pretrained(ours, strict=True), ours, other)
     with caplog.at_level(logging.WARNING):
-        load_weights(other, ours)
+        other.load_pretrained(ours)
     (record,) = caplog.records
     wanted = named_values(model)
     for name, value in named_values(other).items():
@@ -328,20 +334,20 @@ def test_other_classes_get_all_but_the_class_dependent_layers(names, model, thre
 
 def test_state_dict_without_names_says_how_to_name_them(theirs, scratch, caplog):
     with caplog.at_level(logging.WARNING):
-        load_weights(scratch, theirs)
+        scratch.load_pretrained(theirs)
     assert "pass class_names" in caplog.text
     caplog.clear()
-    load_weights(scratch, theirs, class_names=("a", "b"), strict=True)
+    scratch.load_pretrained(theirs, class_names=("a", "b"), strict=True)
     assert not caplog.records
     assert_same(named_values(scratch), state_dict())
-    refused("has 2 classes .* not 3 as class_names", lambda: load_weights(None, theirs, class_names="abc"), theirs)
+    refused("has 2 classes .* not 3 as class_names", lambda: three.load_pretrained(theirs, class_names="abc"), theirs)
 
 
 def test_coco_to_own_classes(three, tmp_path, caplog):
     path = tmp_path / "coco.safetensors"
     save_file({name: value + np.float32(1) for name, value in state_dict(outputs=91).items()}, path)
     with caplog.at_level(logging.WARNING):
-        load_weights(three, path)
+        three.load_pretrained(path)
     assert "has 90 classes, the model 3" in caplog.text
     values, wanted = named_values(three), load_file(path)
     assert all(values[name].tobytes() == wanted[name].tobytes() for name in values if not is_class_layer(name))
@@ -364,15 +370,15 @@ def test_files_that_do_not_fit_leave_the_model_as_it_was(same_classes, model, th
     ):
         changed = {**tensors, **change}
         save_file({key: value for key, value in changed.items() if value is not None}, path, metadata)
-        refused(message, lambda: load_weights(other, path), path, other)
+        refused(message, lambda: other.load_pretrained(path), path, other)
 
 
 def test_another_architecture_is_refused(theirs, model, tmp_path):
     path = tmp_path / "v2.safetensors"
     save_file(state_dict(v2=True), path)
-    refused("lacks .* weights of the model", lambda: load_weights(model, path), path, model)
+    refused("lacks .* weights of the model", lambda: model.load_pretrained(path), path, model)
     c4 = MaskRCNN(small_config(neck={"kind": "c4"}))
-    refused("weights that the model does not have|has shape", lambda: load_weights(c4, theirs), theirs, c4)
+    refused("weights that the model does not have|has shape", lambda: c4.load_pretrained(theirs), theirs, c4)
 
 
 def hostile(folder):
@@ -397,8 +403,8 @@ def test_code_in_a_file_does_not_run(with_torch, protocol, name, model, tmp_path
     path.write_bytes(pickle.dumps(hostile(folder), protocol))
     backbone = model.backbone
     for use in (
-        lambda: load_weights(None, path),
-        lambda: load_weights(model, path),
+        lambda: MaskRCNN.from_preset(path),
+        lambda: model.load_pretrained(path),
         lambda: load_backbone(backbone, path),
         lambda: convert_weights(path, tmp_path / "new.safetensors"),
     ):
@@ -410,28 +416,28 @@ def test_code_in_a_file_does_not_run(with_torch, protocol, name, model, tmp_path
 
 def test_missing_and_torn_files(ours, model, tmp_path):
     path = tmp_path / "torn.safetensors"
-    refused("no such file", lambda: load_weights(model, path), path, model)
-    refused("no such file", lambda: load_weights(model, tmp_path), tmp_path, model)
+    refused("no such file", lambda: model.load_pretrained(path), path, model)
+    refused("no such file", lambda: model.load_pretrained(tmp_path), tmp_path, model)
     content = ours.read_bytes()
     for length in (0, 1, 8, 9, 1000, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        refused("not a whole safetensors file", lambda: load_weights(model, path), path, model)
+        refused("not a whole safetensors file", lambda: model.load_pretrained(path), path, model)
 
 
 def test_safetensors_of_something_else(model, tmp_path):
     path = tmp_path / "else.safetensors"
     for tensors in ({}, {"a": np.zeros(3)}, {"backbone.body.conv1.weight": np.zeros(3)}):
         save_file(tensors, path)
-        refused("lacks backbone.body.conv1.weight", lambda: load_weights(model, path), path, model)
+        refused("lacks backbone.body.conv1.weight", lambda: model.load_pretrained(path), path, model)
 
 
 def test_without_torch_one_sentence(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "model.pth"
-    refused("writing it needs torch: pip install", lambda: save_weights(model, path), path)
+    refused("writing it needs torch: pip install", lambda: model.save_pretrained(path), path)
     assert not path.exists()
     path.write_bytes(b"PK\x03\x04")
-    refused("reading it needs torch: pip install", lambda: load_weights(model, path), path, model)
+    refused("reading it needs torch: pip install", lambda: model.load_pretrained(path), path, model)
 
 
 # Epsilon of the batch norms.
@@ -456,7 +462,7 @@ def test_published_file_is_known_by_its_hash(theirs, monkeypatch):
     assert read_weights(theirs).config.backbone.norm_epsilon == 1e-5
     name, checksum = "maskrcnn_resnet50_fpn_coco", f"sha256:{hashlib.sha256(theirs.read_bytes()).hexdigest()}"
     monkeypatch.setitem(PRETRAINED, name, dataclasses.replace(PRETRAINED[name], checksum=checksum))
-    backbone = load_weights(None, theirs).backbone
+    backbone = MaskRCNN.from_preset(theirs).backbone
     assert {norm.epsilon for norm in (backbone.stem.norm, backbone.stages[3][1].convs[1].norm)} == {0}
 
 
@@ -469,10 +475,10 @@ def test_epsilon_outlives_the_conversion(theirs, tmp_path):
 
 def test_a_model_of_another_epsilon_or_stride_is_refused(theirs, model, strided):
     message = "model.backbone.norm_epsilon 0.0, this one has 1e-05; set model.backbone.norm_epsilon=0.0"
-    refused(message, lambda: load_weights(model, theirs, norm_epsilon=0.0), theirs, model)
-    refused("norm_epsilon: Input should be greater", lambda: load_weights(None, theirs, norm_epsilon=-1), theirs)
+    refused(message, lambda: model.load_pretrained(theirs, norm_epsilon=0.0), theirs, model)
+    refused("norm_epsilon: Input should be greater", lambda: MaskRCNN.from_preset(theirs, norm_epsilon=-1), theirs)
     message = "backbone.stride_in 3x3, this one has 1x1"
-    refused(message, lambda: load_weights(strided, theirs, norm_epsilon=1e-3), theirs, strided)
+    refused(message, lambda: strided.load_pretrained(theirs, norm_epsilon=1e-3), theirs, strided)
 
 
 # Backbones.
@@ -549,7 +555,7 @@ def test_backbones_that_do_not_fit_stay_as_they_were(settings, message, theirs, 
 
 def test_our_models_with_the_stride_in_the_first_convolution(strided, tmp_path):
     path = tmp_path / "ours.safetensors"
-    save_weights(strided, path)
+    strided.save_pretrained(path)
     load_backbone(backbone(stride_in="1x1", epsilon=1e-3), path)
     refused("stride_in 1x1, this one has 3x3", lambda: load_backbone(backbone(epsilon=1e-3), path), path)
 
@@ -557,7 +563,7 @@ def test_our_models_with_the_stride_in_the_first_convolution(strided, tmp_path):
 def test_classifiers_are_no_models(model, tmp_path):
     path = tmp_path / "resnet.safetensors"
     save_file(filled(resnet_shapes(18, classes=10)), path)
-    for use in (lambda: load_weights(model, path), lambda: convert_weights(path, tmp_path / "new.safetensors")):
+    for use in (lambda: model.load_pretrained(path), lambda: convert_weights(path, tmp_path / "new.safetensors")):
         refused("ImageNet classifier.*model.backbone.weights", use, path, model)
     assert read_weights(path).config is None and len(read_weights(path).counters) == 20
     assert all(name.endswith(COUNTER) for name in read_weights(path).counters)
@@ -568,7 +574,7 @@ def test_classifiers_are_no_models(model, tmp_path):
 
 def test_a_name_stands_for_its_file(theirs, tmp_path, monkeypatch):
     with publishing("maskrcnn_resnet50_fpn_coco", theirs, monkeypatch, tmp_path) as server:
-        made = load_weights(None, "maskrcnn_resnet50_fpn_coco")
+        made = MaskRCNN.from_preset("maskrcnn_resnet50_fpn_coco")
         assert made.config.backbone.norm_epsilon == 0  # as torchvision has it for these weights alone
         assert_same(named_values(made), without_counters(load_file(theirs)))
         converted = convert_weights("maskrcnn_resnet50_fpn_coco", tmp_path / "ours.safetensors")
@@ -600,7 +606,7 @@ def test_names_that_cannot_be_used(scratch, tmp_path, monkeypatch):
     (tmp_path / "nothing.pth").write_bytes(b"")
     with publishing("resnet18_imagenet", tmp_path / "nothing.pth", monkeypatch, tmp_path) as server:
         with pytest.raises(WeightsError, match="resnet18_imagenet: holds an ImageNet classifier, not a Mask R-CNN"):
-            load_weights(scratch, "resnet18_imagenet")
+            scratch.load_pretrained("resnet18_imagenet")
         assert not server.requests  # nothing is downloaded in vain
         server.faults = ["404"]
         with pytest.raises(WeightsError, match="the server answers 404 .* save it as"):
