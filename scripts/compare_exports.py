@@ -143,25 +143,15 @@ def python_model(model):
     """A function of an image, uint8 [H, W, 3], to what the Python model finds, its masks as probabilities."""
     import tensorflow as tf
 
-    from keras_mrcnn.ops import images as image_ops
-
-    config = model.config
-
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-    def find(image):
-        original = tf.shape(image)[:2]
-        size = image_ops.resized_size(original[0], original[1], config.min_size, config.max_size)
-        inputs = image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise(image), size))
-        found = {name: value[0] for name, value in model({"images": inputs[None], "image_sizes": size[None]}).items()}
-        return {
-            "boxes": image_ops.scale_boxes(found["boxes"], size, original),
-            "scores": found["scores"],
-            "category_ids": tf.gather(tf.constant([0, *config.category_ids]), found["labels"]),
-            "valid": found["valid"],
-            "probabilities": found["masks"],
-        }
+    def detect(image):
+        inputs = model.preprocess(image[None])
+        outputs = model(inputs)
+        final = model.postprocess(outputs, inputs["image_sizes"][0], tf.shape(image)[:2])
+        arrays = {name: value[0] for name, value in {**final, "probabilities": outputs["masks"]}.items()}
+        return {name: value for name, value in arrays.items() if name != "masks"}
 
-    return lambda image: unpadded({name: value.numpy() for name, value in find(image).items()})
+    return lambda image: unpadded({name: value.numpy() for name, value in detect(image).items()})
 
 
 def run_runtime(runtime, model, paths, python=sys.executable):
