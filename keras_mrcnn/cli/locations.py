@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.whole_files import written_whole
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -34,7 +35,7 @@ def weights_file(weights: Path) -> Path:
     if not path.is_file():
         others = sorted(other.name for other in weights.glob("*.safetensors") if other.name != "checkpoint.safetensors")
         have = f"; it has {', '.join(others)}, which can be named instead" if others else ""
-        raise ValueError(f"{weights}: has no model.safetensors, so its training is not finished{have}")
+        raise UserError(f"{weights}: has no model.safetensors, so its training is not finished{have}")
     return path
 
 

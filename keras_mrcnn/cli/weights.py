@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.cli.locations import FILE, WEIGHTS, weights_file
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
+from keras_mrcnn.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 # The parts of a model and how the names of their weights begin; what is left of a classifier is its backbone.
@@ -27,7 +29,10 @@ def _class_names(ctx, param, value):
     path = Path(value)
     if not path.is_file() and "," not in value and path.suffix:
         raise click.BadParameter(f"{value}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else value.split(",")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else value.split(",")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{value}: not UTF-8 text ({error.reason}); save it again as UTF-8") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise click.BadParameter(f"{value!r}: has no names; one a line in a file, or a list with commas")
@@ -62,6 +67,7 @@ def convert(source, target, class_names, norm_epsilon, half):
     if target.exists() and target.samefile(source):
         raise click.UsageError(f"{target}: is the file to read from; name another one to write")
 
+    import_tensorflow()
     from keras_mrcnn.weights import convert_weights
     from keras_mrcnn.weights.model_files import read_weights
 
@@ -76,6 +82,7 @@ def convert(source, target, class_names, norm_epsilon, half):
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the model settings instead, for a training config.")
 def inspect_file(file, as_yaml):
     """Say what FILE (a weight file, or the folder of a run) holds, and which model of torchvision takes it."""
+    import_tensorflow()
     from keras_mrcnn.weights.model_files import read_weights
 
     found = read_weights(weights_file(file))
@@ -192,4 +199,4 @@ def _depth(found):
     try:
         return resnet_depth({name: value.shape for name, value in found.tensors.items()})
     except ArchitectureError as error:
-        raise ValueError(f"{found.path}: {error}") from None
+        raise UserError(f"{found.path}: {error}") from None

@@ -24,6 +24,7 @@ from keras_mrcnn.data.augmentation_objects import (
     visible_box,
 )
 from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.errors import UserError
 
 # What of a sample comes out of NumPy; None stands for a size that differs, "S" for that of the compact masks.
 FIELDS: dict[str, tuple[tf.DType, list]] = {
@@ -165,7 +166,7 @@ def _lay(dataset: CocoDataset, view: View, max_size: int, canvas: tuple[int, int
             outline = _outline(dataset, annotations[row], size)
             silhouettes.append(fill_outline(outline, truth.boxes[row].astype(float), matrix, size, canvas))
         except Exception as error:  # pycocotools raises whatever its C code trips over
-            raise ValueError(
+            raise UserError(
                 f"the segmentation of annotation {annotations[row]['id']} of image "
                 f"{dataset.image_path(image_id).name} cannot be used; correct it, or leave it out with --skip-bad"
             ) from error

@@ -19,11 +19,12 @@ from keras_mrcnn.data.coco import load_annotations
 from keras_mrcnn.data.images import ImageError, read_image
 from keras_mrcnn.data.records import box_faults, field_fault, is_box, is_id, is_name, is_side
 from keras_mrcnn.data.segmentations import segmentation_fault
+from keras_mrcnn.errors import UserError
 
 ProgressCallback = Callable[[int, int], None]
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A data set that cannot be used as it is; the message says why and what to do."""
 
 

@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 
 from keras_mrcnn.data.compact_masks import compact_mask
 from keras_mrcnn.data.images import read_image
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.structures import GroundTruth
 
 # `compact_masks` has the figures behind it.
@@ -61,7 +62,7 @@ class CocoDataset:
         try:
             sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.image_ids]
         except KeyError as error:
-            raise ValueError(f"an image of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
+            raise UserError(f"an image of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
         self.image_sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ class CocoDataset:
         record = self.coco.imgs[image_id]
         expected = (record["height"], record["width"])
         if image.shape[:2] != expected:
-            raise ValueError(
+            raise UserError(
                 f"image file {self.image_path(image_id)} is {image.shape[1]} x {image.shape[0]} pixels, but the "
                 f"annotations say {expected[1]} x {expected[0]}; correct the one that is wrong"
             )
@@ -116,7 +117,7 @@ class CocoDataset:
         for row, annotation in enumerate(annotations):
             boxes[row] = clipped_box(annotation["bbox"], record["height"], record["width"])
             if not (boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]):
-                raise ValueError(
+                raise UserError(
                     f"the box of annotation {annotation['id']} has no area inside the image {record['file_name']}; "
                     "correct it, or leave it out with --skip-bad"
                 )
@@ -136,12 +137,12 @@ class CocoDataset:
         try:
             mask = self.coco.annToMask(annotation)
         except Exception as error:  # pycocotools raises whatever its C code trips over
-            raise ValueError(
+            raise UserError(
                 f"the segmentation of annotation {annotation['id']} of image {record['file_name']} cannot be decoded; "
                 "correct it, or leave it out with --skip-bad"
             ) from error
         if mask.shape != (record["height"], record["width"]):
-            raise ValueError(
+            raise UserError(
                 f"the segmentation of annotation {annotation['id']} has another size than the image "
                 f"{record['file_name']}; correct it, or leave it out with --skip-bad"
             )
@@ -158,19 +159,19 @@ def load_annotations(path: str | Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"annotation file {path} does not exist; check the path") from error
+        raise UserError(f"annotation file {path} does not exist; check the path") from error
     except OSError as error:
-        raise ValueError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
+        raise UserError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
     if not isinstance(content, dict):
-        raise ValueError(
+        raise UserError(
             f"annotation file {path} is not a COCO file; its top level must be an object with the lists 'images', "
             "'annotations' and 'categories'"
         )
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
-            raise ValueError(f"annotation file {path} has no list '{key}'; it must be in the COCO instances format")
+            raise UserError(f"annotation file {path} has no list '{key}'; it must be in the COCO instances format")
     return content
 
 
@@ -185,9 +186,9 @@ def index_annotations(content: dict) -> COCO:
                 if "area" not in annotation:
                     annotation["area"] = float(mask_api.area(coco.annToRLE(annotation)))
     except KeyError as error:
-        raise ValueError(f"a record of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
+        raise UserError(f"a record of the annotation file lacks {error}; run `keras-mrcnn data check`") from error
     except Exception as error:  # records of a wrong type, or what pycocotools' C code trips over
-        raise ValueError(f"the annotation file is malformed ({error}); run `keras-mrcnn data check`") from error
+        raise UserError(f"the annotation file is malformed ({error}); run `keras-mrcnn data check`") from error
     return coco
 
 
@@ -217,7 +218,7 @@ def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[di
     known = [category["name"] for category in categories]
     missing = [name for name in class_names if name not in known]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"class_names has {', '.join(map(repr, missing))}, which the annotation file does not; "
             f"it has {', '.join(known)}"
         )

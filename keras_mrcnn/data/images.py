@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_mrcnn.errors import UserError
+
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image file that is missing or cannot be decoded; the message is one sentence that names the file."""
 
 

@@ -15,6 +15,7 @@ from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.transforms import SIZE_MULTIPLE
+from keras_mrcnn.errors import UserError
 
 
 class Share(NamedTuple):
@@ -43,7 +44,7 @@ class Share(NamedTuple):
         """
         pieces = self.count * self.devices
         if batch_size % pieces:
-            raise ValueError(
+            raise UserError(
                 f"data.batch_size {batch_size} cannot be shared by {pieces} devices; use a multiple of {pieces}, or "
                 "hide devices with CUDA_VISIBLE_DEVICES"
             )

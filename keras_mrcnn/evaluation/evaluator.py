@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
 from keras_mrcnn.evaluation.rpn_metrics import RPNMetrics
 from keras_mrcnn.structures import Detections
@@ -171,12 +172,12 @@ def _scale(image_sizes, original_sizes):
 def _check(model, dataset, stages):
     unknown = set(stages) - set(STAGES)
     if unknown:
-        raise ValueError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")
+        raise UserError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")
     if not dataset.class_names or not set(dataset.class_names) <= set(model.config.class_names):
-        raise ValueError(
+        raise UserError(
             f"the data set has the classes {', '.join(dataset.class_names)}, "
             f"the model {', '.join(model.config.class_names)}; evaluate on classes that the model has"
         )
     for name in dataset.class_names:
         if dataset.class_names.count(name) > 1:
-            raise ValueError(f"the data set has several classes called {name}; rename all but one")
+            raise UserError(f"the data set has several classes called {name}; rename all but one")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.whole_files import written_whole
 
 PER_CLASS = "per_class"
@@ -70,13 +71,12 @@ def read_json(path: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON; the message names it.
+        UserError: the file is not JSON; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); write it again.") from None
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}); write it again.") from None
 
 
 def _format_group(columns: Mapping[str, Mapping]) -> str:

@@ -9,13 +9,14 @@ import tensorflow as tf
 from keras_mrcnn import __version__
 from keras_mrcnn.data import transforms
 from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.export.exact_size import resized_size
 from keras_mrcnn.models.mask_rcnn import MASK_POOL
 
 MASK_SIDE = 2 * MASK_POOL
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError):
     """A model that could not be exported; the message says what is in the way."""
 
 

@@ -15,13 +15,15 @@ from typing import BinaryIO, Union
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_mrcnn.errors import UserError
+
 Picture = Union[str, os.PathLike, np.ndarray, Image.Image]
 
 # Pillow reaches RGB from these modes only by way of another.
 _ON_THE_WAY_TO_RGB = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """A picture that cannot be used; the message is one sentence that names the file or the argument."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_mrcnn.detection_outputs import OUTPUT_NAMES, to_detections
+from keras_mrcnn.errors import MissingPackageError, UserError
 from keras_mrcnn.serving.images import ImageError, Picture, to_rgb
 from keras_mrcnn.structures import Detections
 
@@ -21,7 +22,7 @@ METADATA = ("class_names", "category_ids", "config", "version")
 INPUT_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
-class ModelFileError(ValueError):
+class ModelFileError(UserError):
     """A model file that cannot be used; the message is one sentence that names it."""
 
 
@@ -123,7 +124,7 @@ def _open(path, threads, providers):
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError("OnnxPredictor needs onnxruntime: pip install 'keras_mrcnn[onnx]'") from error
+        raise MissingPackageError("OnnxPredictor needs onnxruntime: pip install 'keras_mrcnn[onnx]'") from error
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}, expected at least 1, or None for every core")
     providers = ["CPUExecutionProvider"] if providers is None else list(providers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.models.mask_rcnn import BOX_POOL
 from keras_mrcnn.models.resnet import ARCHITECTURES
 from keras_mrcnn.weights.coco_classes import COCO_CLASS_NAMES
@@ -26,7 +27,7 @@ LANDMARKS = {
 }
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(UserError):
     """A state dict of a model that this package does not have; the message says what differs."""
 
 

@@ -7,11 +7,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from keras_mrcnn.errors import UserError
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.whole_files import written_whole
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weight file that cannot be used; the message names the file and what is wrong."""
 
 
