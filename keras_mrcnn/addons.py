@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from keras_mrcnn.base.errors import MissingPackageError, UserError
+
 # What the settings call them, and what tensorflow-addons does.
 ADDONS_OPTIMIZERS = {"novograd": "NovoGrad", "lamb": "LAMB"}
 ADDONS_WRAPPERS = {"lookahead": "Lookahead", "swa": "SWA", "moving_average": "MovingAverage"}
@@ -53,7 +55,7 @@ def addons_optimizer(
     """
     class_name = _class_name("optimizer", name, {**ADDONS_OPTIMIZERS, **ADDONS_WRAPPERS})
     if name in ADDONS_OPTIMIZERS and inner_settings:
-        raise ValueError(f"Optimizer {name} wraps no other optimizer; leave inner_settings out.")
+        raise UserError(f"Optimizer {name} wraps no other optimizer; leave inner_settings out.")
     optimizers = _import_addons(name).optimizers
     if name in ADDONS_OPTIMIZERS:
         settings["learning_rate"] = learning_rate
@@ -61,7 +63,7 @@ def addons_optimizer(
         legacy = keras.optimizers.legacy
         inner_class = getattr(optimizers, inner, None) or getattr(legacy, inner, None)
         if inner == "Optimizer" or not (isinstance(inner_class, type) and issubclass(inner_class, legacy.Optimizer)):
-            raise ValueError(f"Optimizer {name} cannot wrap {inner!r}; set inner to one such as SGD, SGDW or Adam.")
+            raise UserError(f"Optimizer {name} cannot wrap {inner!r}; set inner to one such as SGD, SGDW or Adam.")
         settings["optimizer"] = inner_class(learning_rate=learning_rate, **(inner_settings or {}))
     optimizer = getattr(optimizers, class_name)(**settings)
     # Newer optimizers have this name for what makes their variables ahead of the first step.
@@ -92,7 +94,7 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
 
 def _class_name(kind: str, name: str, known: dict[str, str]) -> str:
     if name not in known:
-        raise ValueError(f"tensorflow-addons has no {kind} {name!r} here; choose one of {', '.join(known)}.")
+        raise UserError(f"tensorflow-addons has no {kind} {name!r} here; choose one of {', '.join(known)}.")
     return known[name]
 
 
@@ -105,7 +107,7 @@ def _import_addons(wanted: str) -> Any:
             return importlib.import_module("tensorflow_addons")
     # On a newer TensorFlow it is not only missing: it can also fail while it looks for what is gone.
     except (ImportError, AttributeError) as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"{wanted} comes from tensorflow-addons, which cannot be imported here; install the addons stack "
             "(Python 3.9 to 3.11: pip install -r requirements.txt) or choose one of Keras' own."
         ) from error

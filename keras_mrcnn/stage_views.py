@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import read_image
 from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.layers.detections import BoxDetections
@@ -94,13 +95,13 @@ class _Frame:
 def _batch_of(ground_truth, class_names, frame, seed):
     """The ground truth as a training batch of one has it; a padding row where there are no objects."""
     if ground_truth.image_size != tuple(frame.original_size):
-        raise ValueError(
+        raise UserError(
             f"The image is {frame.original_size[0]} x {frame.original_size[1]} pixels, but the ground truth belongs to "
             f"one of {ground_truth.image_size[0]} x {ground_truth.image_size[1]}; give the image that it was read with."
         )
     for label, name in zip(ground_truth.labels.tolist(), ground_truth.class_names):
         if label > len(class_names) or class_names[label - 1] != name:
-            raise ValueError(
+            raise UserError(
                 f"The ground truth calls class {label} {name!r}, but the model knows {', '.join(class_names)} in this "
                 "order; read it with CocoDataset(..., class_names=model.config.class_names)."
             )

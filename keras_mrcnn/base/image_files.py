@@ -14,6 +14,7 @@ from typing import BinaryIO, Union
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.silent_pillow import silent_pillow
 
 Picture = Union[str, os.PathLike, bytes, np.ndarray, Image.Image]
@@ -24,7 +25,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ON_THE_WAY_TO_RGB = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """A picture that cannot be used; the message is one sentence that names the file or the argument."""
 
 

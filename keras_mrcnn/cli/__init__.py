@@ -5,11 +5,10 @@ TensorFlow takes seconds to import, so each command imports what it needs when i
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from keras_mrcnn import __version__
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.data import data
 from keras_mrcnn.cli.evaluate import evaluate
 from keras_mrcnn.cli.export import export
@@ -19,10 +18,8 @@ from keras_mrcnn.cli.train import train
 from keras_mrcnn.cli.video import video
 from keras_mrcnn.cli.weights import weights
 
-# What our own code raises about input that it cannot use; anything else is a fault in the program.
-EXPECTED = (ValueError, OSError, ArithmeticError, ImportError, RuntimeError)
-# Kinds of these that are faults all the same, or that click deals with.
-NOT_OURS = (NotImplementedError, RecursionError, BrokenPipeError, click.exceptions.Exit, click.Abort)
+# What our own code raises about input, and what the operating system refuses; anything else is a fault in the program.
+EXPECTED = (UserError, OSError)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -45,14 +42,11 @@ class ErrorLines(click.Group):
 
 
 def _sentence(error):
-    """What to tell the user about an error; None where it is a fault in the program, or click's own affair."""
+    """What to tell the user about an error; None where it is a fault in the program, or click deals with it."""
     # By name, because TensorFlow may not be imported here.
     if type(error).__name__ == "ResourceExhaustedError":
         return "the device has not enough memory; lower the batch size or model.min_size"
-    # An ImportError of Python's has the name of a module; ours say what to install.
-    if not isinstance(error, EXPECTED) or isinstance(error, NOT_OURS) or getattr(error, "name", None):
-        return None
-    return str(error) or type(error).__name__
+    return (str(error) or type(error).__name__) if isinstance(error, EXPECTED) else None
 
 
 @click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -60,8 +54,6 @@ def _sentence(error):
 @click.option("--debug", is_flag=True, help="Show where in the program an error came up.")
 def main(debug):
     """Mask R-CNN for Keras: prepare data, train in three stages, evaluate, predict, export."""
-    # TensorFlow reads this when it is imported; whoever has set it keeps it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 for command in (data, train, evaluate, report, predict, video, export, weights):

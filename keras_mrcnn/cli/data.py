@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -18,6 +19,7 @@ from keras_mrcnn.cli.locations import (
     find_annotations,
     images_of,
 )
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 
 def _png(ctx, param, value):
@@ -126,6 +128,7 @@ def show(path, out, split, images, count, seed, config, preset, settings):
         raise click.UsageError("give either --config FILE or --preset NAME")
     annotations = path if path.is_file() else _annotations_of(path, split)
 
+    import_tensorflow()
     from PIL import Image
 
     from keras_mrcnn.config import PRESETS, load_config
@@ -179,4 +182,4 @@ def _augmented(dataset, config, seed):
         sentence = reading_error(error)
         if sentence is None:
             raise
-        raise ValueError(sentence) from None
+        raise UserError(sentence) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -14,6 +15,7 @@ from keras_mrcnn.cli.locations import (
     split_files,
     write_results,
 )
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 STAGES = ("rpn", "box", "mask")
 
@@ -60,6 +62,7 @@ def evaluate(
     if errors and stages == ("rpn",):
         raise click.UsageError("the RPN alone finds no objects for --errors; score box or mask too")
 
+    import_tensorflow()
     from keras_mrcnn.evaluation.error_tables import format_errors
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
@@ -112,7 +115,7 @@ def run_evaluation(model, dataset, stages, batch_size):
         sentence = reading_error(error)
         if sentence is None:
             raise
-        raise ValueError(sentence) from None
+        raise UserError(sentence) from None
 
 
 def _errors(dataset, results, stages):
@@ -133,11 +136,11 @@ def open_dataset(annotations, images, model_names):
 
     dataset = CocoDataset(annotations, images)
     if not len(dataset):
-        raise ValueError(f"{annotations}: has no images to evaluate on")
+        raise UserError(f"{annotations}: has no images to evaluate on")
     wanted = [name for name in dict.fromkeys(model_names) if name != NO_CLASS]
     both = [name for name in wanted if name in dataset.class_names]
     if not both:
-        raise ValueError(
+        raise UserError(
             f"{annotations}: has the classes {', '.join(dataset.class_names)}, the model {', '.join(wanted)}; evaluate "
             "on data that have some of the model's"
         )

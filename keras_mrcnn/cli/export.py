@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FOLDER, WEIGHTS, load_model, split_files
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 FORMATS = {"float32": ("saved_model", "onnx"), "bfloat16": ("saved_model",), "int8": ("onnx",)}
 ONLY = {
@@ -51,6 +52,7 @@ def export(weights, name, out, version, form, precision, onnx_input, data, calib
     integers on train images of --data. Of both, what the AP on --data's val images loses against float32 is printed.
     """
     forms = _checked_forms(form, precision, version, onnx_input, data)
+    import_tensorflow()
     from keras_mrcnn.cli.export_accuracy import open_validation
     from keras_mrcnn.export.model_card import read_metrics
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import click
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 # What is looked for in folders; a file that is named is read whatever its name.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -41,6 +43,7 @@ def predict(weights, images, out, annotations, min_score, batch_size):
     jobs = _jobs(images, out, annotations)
     earlier = {path for path in (*_lists(out), *(job.picture for job in jobs)) if path.is_file()}
 
+    import_tensorflow()
     from tqdm import tqdm
 
     from keras_mrcnn.base.image_files import ImageError
@@ -93,7 +96,7 @@ def _jobs(images, out, annotations):
     for number, (file, name) in enumerate(found.values(), start=1):
         file_name, image_id = (file.as_posix(), number) if ids is None else _record(ids, name, annotations)
         if used.setdefault(image_id, file) != file:
-            raise ValueError(f"{used[image_id]} and {file} are both {file_name} of {annotations}; leave one out")
+            raise UserError(f"{used[image_id]} and {file} are both {file_name} of {annotations}; leave one out")
         picture = _free_place(out / name, taken, set(found))
         taken.add(Path(os.path.abspath(picture)))
         jobs.append(Job(file, image_id, file_name, picture))
@@ -137,7 +140,7 @@ def _image_ids(annotations):
 
 def _record(ids, name, annotations):
     if name not in ids and Path(name).name not in ids:
-        raise ValueError(f"{annotations}: has no image with the file name {name}; leave the image or --annotations out")
+        raise UserError(f"{annotations}: has no image with the file name {name}; leave the image or --annotations out")
     return ids.get(name) or ids[Path(name).name]
 
 

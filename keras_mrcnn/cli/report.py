@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.evaluate import STAGES, open_dataset, run_evaluation
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 SPLITS = {"train": "training", "val": "validation"}
 # The parts of the report that only a finished model and data to evaluate it on can fill.
@@ -39,6 +41,7 @@ def report(run, data, out, images, batch_size):
     RUN is the folder that `train` wrote. Its model is evaluated on the validation data, and what every stage makes of
     the best and the worst pictures is shown. What a run does not have yet is named in the report.
     """
+    import_tensorflow()
     from keras_mrcnn.report import Evaluation, best_and_worst, data_statistics, read_run, score_pictures, write_report
 
     found, missing = read_run(run), {}
@@ -73,7 +76,7 @@ def _datasets(run, folder, missing):
             if annotations.is_file():
                 datasets[split] = open_dataset(annotations, images, run.config.model.class_names)
             elif split == "val":
-                raise ValueError(f"{folder}: has no annotations/val.json; name a folder with validation data")
+                raise UserError(f"{folder}: has no annotations/val.json; name a folder with validation data")
             else:
                 sentences.append(f"{folder} has no training data.")
         elif not annotations or not images:
@@ -81,7 +84,7 @@ def _datasets(run, folder, missing):
         else:
             try:
                 datasets[split] = open_dataset(Path(annotations), Path(images), run.config.model.class_names)
-            except ValueError as error:
+            except UserError as error:
                 sentences.append(f"The {title} data cannot be read: {error}, or name their folder with --data.")
     if sentences:
         missing["data"] = " ".join(sentences)

@@ -17,6 +17,7 @@ from keras_mrcnn.cli.locations import (
     split_files,
     weights_file,
 )
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 
 @click.command()
@@ -65,6 +66,7 @@ def train(config, preset, data, run, weights, settings, skip_bad, resume, seed):
         raise click.UsageError("where are the data? Name their folder with --data, or set data.train_annotations "
                                "and data.train_images")
 
+    import_tensorflow()
     from keras_mrcnn.training.trainer import StagedTrainer
 
     try:

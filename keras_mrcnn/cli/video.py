@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.cli.locations import WEIGHTS, load_model
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 # tqdm's own, but with frames a second where they are fewer than one too.
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
@@ -30,6 +31,7 @@ def video(weights, source, target, min_score, batch_size, fps):
     of image files such as frames/%04d.png or 'frames/*.png', or camera:0. OUT ends in .mp4, .m4v, .mov, .mkv or .webm;
     it has a frame for each one of IN, upright, shown at the same time, and no sound. Ctrl-C ends it early.
     """
+    import_tensorflow()
     from tqdm import tqdm
 
     from keras_mrcnn.video.frames import open_frames

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import FILE, WEIGHTS, weights_file
+from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 # The parts of a model and how the names of their weights begin; what is left of a classifier is its backbone.
@@ -62,7 +64,10 @@ def _class_names(ctx, param, value):
     path = Path(value)
     if not path.is_file() and "," not in value and path.suffix:
         raise click.BadParameter(f"{value}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else value.split(",")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else value.split(",")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{value}: not UTF-8 text ({error.reason}); save it again as UTF-8") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise click.BadParameter(f"{value!r}: has no names; one a line in a file, or a list with commas")
@@ -97,6 +102,7 @@ def convert(source, target, class_names, norm_epsilon, half):
     if target.exists() and source.exists() and target.samefile(source):
         raise click.UsageError(f"{target}: is the file to read from; name another one to write")
 
+    import_tensorflow()
     from keras_mrcnn.mask_rcnn.conversion import convert_weights
     from keras_mrcnn.weights import read_weights
 
@@ -114,6 +120,7 @@ def inspect_file(file, as_yaml):
 
     FILE is a weight file, the folder of a run, or a name that `weights list` prints.
     """
+    import_tensorflow()
     from keras_mrcnn.weights.model_files import read_weights
 
     found = read_weights(weights_file(file))
@@ -235,4 +242,4 @@ def _depth(found):
     try:
         return resnet_depth({name: value.shape for name, value in found.tensors.items()})
     except ArchitectureError as error:
-        raise ValueError(f"{found.path}: {error}") from None
+        raise UserError(f"{found.path}: {error}") from None

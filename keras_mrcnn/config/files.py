@@ -13,13 +13,14 @@ import yaml
 from pydantic import ValidationError
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config.model import location
 from keras_mrcnn.config.run import Config
 
 PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A settings file or override that cannot be used; the message names the key."""
 
 
@@ -60,7 +61,7 @@ def _read_yaml(source) -> dict:
     if str(source) in PRESETS:
         text = resources.files("keras_mrcnn").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
     elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
+        text = _read_text(source)
     else:
         raise ConfigError(f"{source}: no such file and no preset of that name; presets are {', '.join(PRESETS)}")
     try:
@@ -70,6 +71,13 @@ def _read_yaml(source) -> dict:
     if tree is not None and not isinstance(tree, dict):
         raise ConfigError(f"{source}: must hold keys and values, not a {type(tree).__name__}")
     return tree or {}
+
+
+def _read_text(source) -> str:
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: not UTF-8 text ({error.reason}); save it again as UTF-8") from None
 
 
 def _validated(tree: Any, source: str, set_keys: Sequence[str] = ()) -> Config:

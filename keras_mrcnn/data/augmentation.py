@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.batching import PlannedSample, SampleDraws, draw_sample
 
 
@@ -77,13 +78,13 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("flip", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a probability, from 0 to 1")
+                raise UserError(f"{name} is {getattr(self, name)}; it is a probability, from 0 to 1")
         if len(self.scale_jitter) != 2 or not 0 < self.scale_jitter[0] <= self.scale_jitter[1] < float("inf"):
-            raise ValueError(f"scale_jitter is {self.scale_jitter}; it must be (lowest, highest), both positive")
+            raise UserError(f"scale_jitter is {self.scale_jitter}; it must be (lowest, highest), both positive")
         if not 0 <= self.rotation <= 180:
-            raise ValueError(f"rotation is {self.rotation}; it is the largest angle in degrees, from 0 to 180")
+            raise UserError(f"rotation is {self.rotation}; it is the largest angle in degrees, from 0 to 180")
         if not 0 <= self.colour_jitter <= 1:
-            raise ValueError(f"colour_jitter is {self.colour_jitter}; it is a strength, from 0 to 1")
+            raise UserError(f"colour_jitter is {self.colour_jitter}; it is a strength, from 0 to 1")
 
     @property
     def moves_outlines(self) -> bool:

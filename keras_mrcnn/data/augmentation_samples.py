@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.augmentation import View
 from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_map
 from keras_mrcnn.data.augmentation_objects import (
@@ -170,7 +171,7 @@ def _lay(dataset: CocoDataset, view: View, max_size: int, canvas: tuple[int, int
             outline = _outline(dataset, annotations[row], size)
             silhouettes.append(fill_outline(outline, truth.boxes[row].astype(float), matrix, size, canvas))
         except Exception as error:  # pycocotools raises whatever its C code trips over
-            raise ValueError(
+            raise UserError(
                 f"the segmentation of annotation {annotations[row]['id']} of image "
                 f"{dataset.image_path(image_id).name} cannot be used; correct it, or leave it out with --skip-bad"
             ) from error

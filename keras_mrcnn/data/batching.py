@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_mrcnn.base.errors import UserError
+
 # Bounds, as width / height: upright and lying images apart, and the nearly square apart from the long.
 _BUCKET_BOUNDS = (0.8, 1.0, 1.25)
 
@@ -50,9 +52,9 @@ class BatchPlan:
     def __init__(self, image_sizes: np.ndarray, batch_size: int, seed: int):
         image_sizes = np.asarray(image_sizes)
         if len(image_sizes) == 0:
-            raise ValueError("the data set has no images to train on; check the annotation file")
+            raise UserError("the data set has no images to train on; check the annotation file")
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         self.batch_size = batch_size
         self.seed = seed
         self._buckets = np.digitize(image_sizes[:, 1] / image_sizes[:, 0], _BUCKET_BOUNDS).tolist()
@@ -109,7 +111,7 @@ def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[
         [[1, 0], [2]]
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     image_sizes = np.asarray(image_sizes).reshape(-1, 2)
     order = np.argsort(image_sizes[:, 1] / image_sizes[:, 0], kind="stable").tolist()
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -130,7 +132,7 @@ def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
         [[0, 2], [3], [1]]
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     rows: dict[tuple[int, ...], list[int]] = {}
     for row, size in enumerate(np.asarray(image_sizes).reshape(-1, 2).tolist()):
         rows.setdefault(tuple(size), []).append(row)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.data.coco import load_annotations
 from keras_mrcnn.data.records import (
@@ -32,7 +33,7 @@ from keras_mrcnn.data.segmentations import segmentation_fault
 ProgressCallback = Callable[[int, int], None]
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A data set that cannot be used as it is; the message says why and what to do."""
 
 

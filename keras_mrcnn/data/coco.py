@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import read_image
 from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.compact_masks import compact_mask
@@ -90,7 +91,7 @@ class CocoDataset:
         record = self.coco.imgs[image_id]
         expected = (record["height"], record["width"])
         if image.shape[:2] != expected:
-            raise ValueError(
+            raise UserError(
                 f"image file {self.image_path(image_id)} is {image.shape[1]} x {image.shape[0]} pixels, but the "
                 f"annotations say {expected[1]} x {expected[0]}; correct the one that is wrong"
             )
@@ -125,7 +126,7 @@ class CocoDataset:
         for row, annotation in enumerate(annotations):
             boxes[row] = clipped_box(annotation["bbox"], record["height"], record["width"])
             if not (boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]):
-                raise ValueError(
+                raise UserError(
                     f"the box of annotation {annotation['id']} has no area inside the image {record['file_name']}; "
                     "correct it, or leave it out with --skip-bad"
                 )
@@ -143,7 +144,7 @@ class CocoDataset:
     def _full_mask(self, annotation: dict, record: dict) -> np.ndarray:
         """uint8 [H, W] of 0 and 1."""
         if not annotation.get("segmentation"):
-            raise ValueError(
+            raise UserError(
                 f"annotation {annotation['id']} of image {record['file_name']} has no segmentation; add it, or leave "
                 "the annotation out with --skip-bad"
             )
@@ -160,11 +161,11 @@ def load_annotations(path: str | Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"annotation file {path} does not exist; check the path") from error
+        raise UserError(f"annotation file {path} does not exist; check the path") from error
     except OSError as error:
-        raise ValueError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"annotation file {path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, an integer too long to parse, nested too deep
-        raise ValueError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
+        raise UserError(f"annotation file {path} is not valid JSON ({error}); export it again") from error
     _check_lists(content, f"annotation file {path}")
     return content
 
@@ -172,13 +173,13 @@ def load_annotations(path: str | Path) -> dict:
 def _check_lists(content: Any, name: str) -> None:
     """Raises ValueError, which calls the content by `name`, where it is not an object with the three lists."""
     if not isinstance(content, dict):
-        raise ValueError(
+        raise UserError(
             f"{name} is not a COCO file; its top level must be an object with the lists 'images', 'annotations' and "
             "'categories'"
         )
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
-            raise ValueError(f"{name} has no list '{key}'; it must be in the COCO instances format")
+            raise UserError(f"{name} has no list '{key}'; it must be in the COCO instances format")
 
 
 def index_annotations(content: dict) -> COCO:
@@ -193,7 +194,7 @@ def index_annotations(content: dict) -> COCO:
         for row, record in enumerate(content[name], start=1):
             fault = fault_of(record)
             if fault:
-                raise ValueError(f"entry {row} of '{name}' in the annotations {fault}; {_ADVICE}")
+                raise UserError(f"entry {row} of '{name}' in the annotations {fault}; {_ADVICE}")
     coco = COCO()
     coco.dataset = {**content, "annotations": _complete(content["annotations"])}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -212,7 +213,7 @@ def _check_segmentation(annotation: dict, images: dict[int, dict]) -> None:
         return
     fault = malformed_segmentation(segmentation, image["height"], image["width"])
     if fault:
-        raise ValueError(
+        raise UserError(
             f"the segmentation of annotation {annotation['id']} of image {image['file_name']} cannot be used "
             f"({fault}); {_ADVICE}"
         )
@@ -244,7 +245,7 @@ def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[di
     known = [category["name"] for category in categories]
     missing = [name for name in class_names if name not in known]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"class_names has {', '.join(map(repr, missing))}, which the annotation file does not; "
             f"it has {', '.join(known)}"
         )

@@ -126,4 +126,5 @@ def _start_anew() -> None:
     _lock, _ending, _thread, _under_way = threading.Lock(), threading.Event(), None, 0
 
 
-os.register_at_fork(after_in_child=_start_anew)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_start_anew)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data import batching, transforms
 from keras_mrcnn.data.augmentation import Augmentation, View
 from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, field_shape, mapped_sample, resized_sample
@@ -69,7 +70,7 @@ def training_dataset(
     """
     plan, piece = batching.BatchPlan(dataset.image_sizes, batch_size, seed), share.piece_size(batch_size)
     if start_batch < 0:
-        raise ValueError(f"start_batch is {start_batch}; it must not be negative")
+        raise UserError(f"start_batch is {start_batch}; it must not be negative")
     shown = {"min_size": min_size, "max_size": max_size, "seed": seed, **augmentation}
     load, make = _augmented(
         dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **shown
@@ -236,9 +237,9 @@ def _augmented(
 
 def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
     if not min_sizes or min(min_sizes) < 1:
-        raise ValueError(f"min_size is {min_sizes}; it must be one positive number of pixels, or several")
+        raise UserError(f"min_size is {min_sizes}; it must be one positive number of pixels, or several")
     if max_size < max(min_sizes):
-        raise ValueError(f"max_size is {max_size}, less than min_size {max(min_sizes)}; raise it")
+        raise UserError(f"max_size is {max_size}, less than min_size {max(min_sizes)}; raise it")
 
 
 def _batched(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import shown_size
 from keras_mrcnn.data.batching import PlannedSample
@@ -43,7 +44,7 @@ class Share(NamedTuple):
         """
         pieces = self.count * self.devices
         if batch_size % pieces:
-            raise ValueError(
+            raise UserError(
                 f"data.batch_size {batch_size} cannot be shared by {pieces} devices; use a multiple of {pieces}, or "
                 "hide devices with CUDA_VISIBLE_DEVICES"
             )

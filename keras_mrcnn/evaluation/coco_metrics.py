@@ -15,6 +15,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from keras_mrcnn.base.errors import UserError
+
 # The order of COCOeval.stats for boxes and masks.
 SUMMARY_NAMES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
@@ -79,10 +81,10 @@ def known_ids(
     categories = sorted({int(value) for value in (coco_gt.cats if category_ids is None else category_ids)})
     for value in images:
         if value not in coco_gt.imgs:
-            raise ValueError(f"Image id {value} in image_ids is not in the annotations; leave it out.")
+            raise UserError(f"Image id {value} in image_ids is not in the annotations; leave it out.")
     for value in categories:
         if value not in coco_gt.cats:
-            raise ValueError(f"Category id {value} in category_ids is not in the annotations; leave it out.")
+            raise UserError(f"Category id {value} in category_ids is not in the annotations; leave it out.")
     return images, categories
 
 
@@ -159,22 +161,22 @@ def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], i
 def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
     """Raises ValueError for an unknown `iou_type`, annotations without masks to score, or the first bad result."""
     if iou_type not in RESULT_FIELDS:
-        raise ValueError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
+        raise UserError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
     for annotation in coco_gt.anns.values() if iou_type == "segm" else ():
         if not annotation.get("segmentation"):
-            raise ValueError(f"Annotation {annotation['id']} has no segmentation, which scoring by 'segm' needs.")
+            raise UserError(f"Annotation {annotation['id']} has no segmentation, which scoring by 'segm' needs.")
     needed = ("image_id", "category_id", "score", RESULT_FIELDS[iou_type])
     for number, result in enumerate(results):
         for key in needed:
             if key not in result:
-                raise ValueError(f"Result {number} has no {key!r}, which scoring by {iou_type!r} needs.")
+                raise UserError(f"Result {number} has no {key!r}, which scoring by {iou_type!r} needs.")
         if result["image_id"] not in coco_gt.imgs:
-            raise ValueError(
+            raise UserError(
                 f"Result {number} is for image id {result['image_id']}, which is not in the annotations; "
                 "score against the file that these images belong to."
             )
         if result["category_id"] not in coco_gt.cats:
-            raise ValueError(
+            raise UserError(
                 f"Result {number} has category id {result['category_id']}, which is not in the annotations; "
                 "score against the file whose classes the model was trained on."
             )

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.pipeline import evaluation_dataset
@@ -178,12 +179,12 @@ def _run_step(model: MaskRCNN, batch: dict[str, tf.Tensor], stages: Sequence[str
 def _check(model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str]) -> None:
     unknown = set(stages) - set(STAGES)
     if unknown:
-        raise ValueError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")
+        raise UserError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")
     if not dataset.class_names or not set(dataset.class_names) <= set(model.config.class_names):
-        raise ValueError(
+        raise UserError(
             f"the data set has the classes {', '.join(dataset.class_names)}, "
             f"the model {', '.join(model.config.class_names)}; evaluate on classes that the model has"
         )
     for name in dataset.class_names:
         if dataset.class_names.count(name) > 1:
-            raise ValueError(f"the data set has several classes called {name}; rename all but one")
+            raise UserError(f"the data set has several classes called {name}; rename all but one")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 
 PER_CLASS = "per_class"
 STAGE_TITLES = {"rpn": "RPN"}
@@ -70,13 +71,12 @@ def read_json(path: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON; the message names it.
+        UserError: the file is not JSON; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); write it again.") from None
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}); write it again.") from None
 
 
 def _format_group(columns: Mapping[str, Mapping]) -> str:

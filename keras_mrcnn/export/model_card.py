@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from keras_mrcnn import __version__
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.layers.roi_align import MASK_POOL
@@ -73,7 +74,7 @@ def model_card(model, *, name, files=("saved_model.pb",), variant="float32", met
         ValueError: an unknown variant.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
+        raise UserError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
     onnx = any(str(file).endswith(".onnx") for file in files)
     inputs = ONNX_INPUTS.format(dtype=input_dtype) if onnx else SAVED_MODEL_INPUTS
     sections = {
@@ -113,7 +114,7 @@ def read_metrics(weights):
         if (folder / name).is_file():
             found = read_json(folder / name)
             if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-                raise ValueError(f"{folder / name}: holds no metrics by stage; write it again or move it away")
+                raise UserError(f"{folder / name}: holds no metrics by stage; write it again or move it away")
             metrics.update({stage: found[stage] for stage in ("training", *SCORED) if stage in found})
     return metrics or None
 

@@ -44,6 +44,7 @@ class DetectionLayer(keras.layers.Layer):
 
     def __init__(self, *, score_threshold, nms_iou, max_detections, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, autocast=False, **kwargs)
+        self.supports_jit = False  # XLA has no such NMS; Keras 3 asks every layer of a model
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.max_detections = max_detections

@@ -45,6 +45,7 @@ class ProposalLayer(keras.layers.Layer):
         self, *, pre_nms_train, post_nms_train, pre_nms_test, post_nms_test, nms_iou, dtype="float32", **kwargs
     ):
         super().__init__(dtype=dtype, autocast=False, **kwargs)
+        self.supports_jit = False  # XLA has no such NMS; Keras 3 asks every layer of a model
         self.pre_nms_train, self.post_nms_train = pre_nms_train, post_nms_train
         self.pre_nms_test, self.post_nms_test = pre_nms_test, post_nms_test
         self.nms_iou = nms_iou

@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mrcnn import __version__
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import ImageError, Picture, read_image
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.layers.roi_align import MASK_POOL
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 MASK_SIDE = 2 * MASK_POOL
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError):
     """A model that could not be exported; the message says what is in the way."""
 
 
@@ -72,7 +73,7 @@ class Detector(tf.Module):
             ValueError: the batch size is not positive.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         # An array [H, W, 3] would pass as H grey pictures, and a path as its letters.
         if isinstance(pictures, (str, bytes, os.PathLike, Image.Image)) or getattr(pictures, "ndim", 4) != 4:
             raise ImageError("pictures must be a list or an array [B, H, W, C]; put a single picture into a list")

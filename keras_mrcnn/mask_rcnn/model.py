@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn import weights
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import Picture
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.compat import dtype_policy
@@ -81,7 +82,7 @@ class MaskRCNN(keras.Model):
         super().__init__(dtype=dtype, autocast=False, **kwargs)
         config = ModelConfig.model_validate(config)
         if not config.class_names:
-            raise ValueError("class_names is empty: name the classes that the model is to find")
+            raise UserError("class_names is empty: name the classes that the model is to find")
         self.config = config
         with dtype_policy(self.dtype_policy):
             self._make_parts(config, backbone)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import PRESETS, ModelConfig, ResNetConfig, load_config
 from keras_mrcnn.weights import WeightsError, fill_model, load_backbone, read_weights
 from keras_mrcnn.weights.architecture import resnet_depth
@@ -22,7 +23,7 @@ def make_from_preset(
 ) -> keras.Model:
     """Makes a `MaskRCNN` from a preset; arguments and errors are those of `MaskRCNN.from_preset`."""
     if isinstance(class_names, str):
-        raise ValueError(f"class_names is {class_names!r}, expected a sequence of names")
+        raise UserError(f"class_names is {class_names!r}, expected a sequence of names")
     path = Path(preset)
     if path.suffix == ".keras" and path.is_file():
         return _from_keras_file(cls, path, class_names, dtype)
@@ -69,7 +70,7 @@ def _from_settings(cls: type, config: ModelConfig, class_names: Sequence[str] | 
     if class_names is not None:
         config = _with_classes(config, class_names)
     if not config.class_names:
-        raise ValueError("class_names: this preset has no classes of its own; name those that the model is to find")
+        raise UserError("class_names: this preset has no classes of its own; name those that the model is to find")
     model = cls(config, dtype=dtype)
     if config.backbone.weights:
         load_backbone(model.backbone, config.backbone.weights)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD, pixel_statistics
 
 # A size on which the stride of a map can be read off; no map has it by chance.
@@ -129,7 +130,7 @@ def make_application(name: str, arguments: dict, weights: Optional[str] = None) 
     try:
         return _constructor(name)(include_top=False, weights=weights, input_shape=(None, None, 3), **arguments)
     except TypeError as error:
-        raise ValueError(f"model.backbone.arguments {arguments}: {name} refuses them: {error}") from error
+        raise UserError(f"model.backbone.arguments {arguments}: {name} refuses them: {error}") from error
 
 
 def preprocessing_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -172,7 +173,7 @@ def _constructor(name):
         names = [each for each in dir(keras.applications) if each[:1].isupper()]
         nearest = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"it has {', '.join(names)}"
-        raise ValueError(f"model.backbone.name {name}: keras.applications has no such network; {hint}")
+        raise UserError(f"model.backbone.name {name}: keras.applications has no such network; {hint}")
     return constructor
 
 
@@ -206,17 +207,17 @@ def _read_graph(network):
 def _check_inputs(network):
     inputs = getattr(network, "inputs", None)
     if not inputs or not hasattr(network, "_nodes_by_depth"):
-        raise ValueError(f"backbone {network!r}: only functional Keras models show their maps; pass one of these")
+        raise UserError(f"backbone {network!r}: only functional Keras models show their maps; pass one of these")
     if len(inputs) != 1 or tuple(inputs[0].shape) != (None, None, None, 3):
         shapes = ", ".join(str(tuple(each.shape)) for each in inputs)
-        raise ValueError(
+        raise UserError(
             f"backbone {network.name}: takes {shapes}, and must take RGB pictures of any size; make it with "
             "input_shape=(None, None, 3)"
         )
     for name, layer in leaf_layers(network):
         # What it does is computed when its weights are loaded by Keras, and by nobody else.
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
-            raise ValueError(
+            raise UserError(
                 f"backbone {network.name}: layer {name} has preprocessing in its weights, which weight files of ours "
                 "cannot restore; give it a constant mean and variance (EfficientNetV2 instead of EfficientNet)"
             )
@@ -228,7 +229,7 @@ def _strides(network, tensors):
         traced = tf.function(probe, autograph=False).get_concrete_function(tf.TensorSpec([1, *PROBE_SIZE, 3]))
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"backbone {network.name}: cannot take {PROBE_SIZE} pixels ({reason})") from error
+        raise UserError(f"backbone {network.name}: cannot take {PROBE_SIZE} pixels ({reason})") from error
     outputs = tf.nest.flatten(traced.structured_outputs)
     return [_stride_of(tuple(output.shape)) for output in outputs]
 
@@ -254,7 +255,7 @@ def _choose_maps(network, graph, strides):
     last = {graph[index].stride: index for index in candidates}
     missing = [str(stride) for stride in strides if stride not in last]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"backbone {network.name}: has no map of stride {', '.join(missing)}; a backbone needs maps of just a 4th, "
             "an 8th, a 16th and a 32nd of each side of the picture"
         )

@@ -7,6 +7,7 @@ from typing import Optional, Union
 
 import keras
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import InstanceConfig, ModelConfig, ResNetConfig
 from keras_mrcnn.models.applications import (
     FunctionalBackbone,
@@ -34,7 +35,7 @@ def make_backbone(
     """
     settings, maps = config.backbone, 4 if config.neck.kind == "fpn" else 3
     if (instance is not None) != isinstance(settings, InstanceConfig):
-        raise ValueError(
+        raise UserError(
             "a backbone of your own takes two things: MaskRCNN(config, backbone=network), and model.backbone="
             "{preprocessing: ...} in the config, which says what input the network expects"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import Config, load_config
 from keras_mrcnn.evaluation.tables import read_json
 
@@ -61,7 +62,7 @@ def read_run(path: Path) -> RunFolder:
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
-        raise ValueError(f"{path}: has no config.yaml, so it is not the folder of a run; name one that `train` wrote")
+        raise UserError(f"{path}: has no config.yaml, so it is not the folder of a run; name one that `train` wrote")
     metrics, weights = path / "metrics.json", path / "model.safetensors"
     losses = {stage: read_losses(path / "logs" / stage / "train") for stage in STAGES}
     return RunFolder(

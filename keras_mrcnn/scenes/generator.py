@@ -23,6 +23,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.scenes.drawing import SHAPES, SceneObject, draw_scene
 
 __all__ = ["CATEGORIES", "GeneratedScenes", "SceneObject", "draw_scene", "generate_scenes"]
@@ -115,11 +116,11 @@ def _checked_parameters(num_train, num_val, seed, height_range, width_range, wor
     numbers = {"num_train": (num_train, 1), "num_val": (num_val, 1), "seed": (seed, 0), "workers": (workers or 1, 1)}
     for name, (value, least) in numbers.items():
         if not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
+            raise UserError(f"{name} is {value!r}: give a whole number of at least {least}.")
     for name, sides in (("height_range", height_range), ("width_range", width_range)):
         whole = len(sides) == 2 and all(isinstance(side, Integral) for side in sides)
         if not whole or not 64 <= sides[0] <= sides[1]:
-            raise ValueError(f"{name} is {sides}: give two whole numbers of pixels, least first, both at least 64.")
+            raise UserError(f"{name} is {sides}: give two whole numbers of pixels, least first, both at least 64.")
     return {
         "generator": GENERATOR,
         "version": VERSION,
@@ -219,7 +220,7 @@ def _run(work, jobs, workers):
         try:
             yield from pool.map(work, jobs, chunksize=8)
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise UserError(
                 "The drawing processes did not start or died: call generate_scenes under "
                 "`if __name__ == '__main__':` or pass workers=1."
             ) from error

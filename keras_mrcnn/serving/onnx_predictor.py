@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_mrcnn.base.errors import MissingPackageError, UserError
 from keras_mrcnn.base.image_files import ImageError, Picture, read_image
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 
@@ -20,7 +21,7 @@ METADATA = ("class_names", "category_ids", "config", "version")
 INPUT_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
-class ModelFileError(ValueError):
+class ModelFileError(UserError):
     """A model file that cannot be used; the message is one sentence that names it."""
 
 
@@ -123,7 +124,7 @@ def _open(path, threads, providers):
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError("OnnxPredictor needs onnxruntime: pip install 'keras_mrcnn[onnx]'") from error
+        raise MissingPackageError("OnnxPredictor needs onnxruntime: pip install 'keras_mrcnn[onnx]'") from error
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}, expected at least 1, or None for every core")
     providers = ["CPUExecutionProvider"] if providers is None else list(providers)

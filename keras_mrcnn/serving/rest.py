@@ -76,8 +76,15 @@ class RestModel:
 
     def close(self) -> None:
         """Closes the connections."""
-        while self._idle:
-            self._idle.pop().close()
+        while (connection := self._take_idle()) is not None:
+            connection.close()
+
+    def _take_idle(self):
+        """An open connection that nobody uses, or None. One step, for other threads take from the list too."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _ask(self, method, path, body=None):
         status, content = self._exchange(method, path, body)
@@ -97,8 +104,9 @@ class RestModel:
     def _exchange(self, method, path, body):
         """Sends one request; gives the status and the content of its answer."""
         while True:
-            is_used = bool(self._idle)
-            connection = self._idle.pop() if is_used else self._connect()
+            connection = self._take_idle()
+            is_used = connection is not None
+            connection = connection or self._connect()
             try:
                 connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
                 response = connection.getresponse()

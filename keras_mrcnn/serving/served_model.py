@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from keras_mrcnn.base.errors import UserError
+
 # The signature of `export_saved_model` that takes encoded images and gives masks as PNG, and its other outputs.
 SIGNATURE, INPUT, MASKS_PNG = "serving_compact", "images", "masks_png_bytes"
 OUTPUT_DTYPES = {
@@ -23,7 +25,7 @@ OUTPUT_DTYPES = {
 _LONGEST_MESSAGE = 400
 
 
-class ServingError(RuntimeError):
+class ServingError(UserError):
     """A request that got no detections; the message is one sentence that says why and what to do."""
 
 

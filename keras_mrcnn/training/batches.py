@@ -1,6 +1,5 @@
 """The training batches of each stage, from images or out of the feature cache."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import tensorflow as tf
 from keras_mrcnn.data.augmentation import augmentation_settings
 from keras_mrcnn.data.batching import BatchPlan
 from keras_mrcnn.data.pipeline import training_dataset
-from keras_mrcnn.training.cache_files import CacheError
+from keras_mrcnn.training.cache_files import CacheError, remove_folders
 from keras_mrcnn.training.cache_key import cache_key
 from keras_mrcnn.training.distribution import Workers
 from keras_mrcnn.training.feature_cache import FeatureCache
@@ -62,11 +61,11 @@ class StageBatches:
         return self.workers.distribute(make)
 
     def remove_cache(self):
-        """Frees the disk when the stages that read the cache are done."""
+        """Frees the disk of the cache that runs have made in this folder, and of nothing else."""
         # A folder that the user has named may serve other runs.
         if self.config.train.cache_folder is None:
             # A run that was resumed at its very end has made no cache, but may have left one; so may earlier data.
-            shutil.rmtree(self.run_folder / "cache", ignore_errors=True)
+            remove_folders(self.run_folder / "cache")
 
     def _fill_cache(self, model):
         """Fills the cache with all that box and mask stage read; False where it is off, not worth it, or too large."""

@@ -4,6 +4,7 @@ A file is an uncompressed .npz of NumPy. Any number of processes may write to on
 its own and renames what is whole.
 """
 
+import contextlib
 import threading
 import time
 import zipfile
@@ -11,19 +12,27 @@ import zipfile
 import numpy as np
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 
 _HEADERS = threading.Lock()
+# In every folder of cache files that we make; only such folders are removed. (Backup programs know the file too.)
+MARK, MARK_TEXT = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# A feature cache of keras_mrcnn.\n"
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
 
 
-class CacheError(RuntimeError):
+class CacheError(UserError):
     """A cache that cannot be made or read; the message says why and what to do."""
 
 
 def make_folder(folder):
     """Makes a folder, and frees it of what interrupted processes left half-written. Raises `CacheError`."""
     try:
+        ours = [path for path in (folder.parent, folder) if not path.is_dir()]
         folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):  # also where a process ended just here
+            ours.append(folder)
+        for path in ours:
+            (path / MARK).write_text(MARK_TEXT, encoding="utf-8")
     except OSError as error:
         raise CacheError(
             f"{folder}: cannot be made ({error.strerror}); name another place with train.cache_folder, or set "
@@ -32,6 +41,34 @@ def make_folder(folder):
     for temporary in folder.glob("*.tmp"):
         if _seconds_since_change(temporary) > STALE_SECONDS:
             temporary.unlink(missing_ok=True)
+
+
+def remove_folders(root):
+    """Removes the cache folders in `root` that `make_folder` made, and `root` itself if that was made so too.
+
+    Only cache files go. What others have put beside them stays, and so does the folder that holds it.
+    """
+    for folder in filter(_is_marked, root.glob("*")):
+        for pattern in ("[0-9]*-*.npz", ".*.npz.*.tmp"):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        _remove_if_empty(folder)
+    if _is_marked(root):
+        _remove_if_empty(root)
+
+
+def _remove_if_empty(folder):
+    if [path.name for path in folder.iterdir()] == [MARK]:
+        (folder / MARK).unlink()
+        with contextlib.suppress(OSError):  # somebody has just put something into it
+            folder.rmdir()
+
+
+def _is_marked(folder):
+    try:
+        return not folder.is_symlink() and (folder / MARK).read_text(encoding="utf-8") == MARK_TEXT
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def write_arrays(path, arrays):

@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from keras_mrcnn.addons import addons_callback
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.training.checkpoint import save_checkpoint
 from keras_mrcnn.training.loss_scaling import loss_scale
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(UserError):
     """A loss or a weight became NaN or infinite; the message says where and what to try."""
 
 

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.sharing import Share
 
 TASKS = ("chief", "worker")
@@ -22,7 +23,7 @@ FOLDER_WAIT_SECONDS = 30  # a shared folder may show a new file late
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UserError):
     """Another worker ended before its time; the message says how to go on."""
 
 
@@ -118,7 +119,7 @@ class Workers:
         chief = self.exchange(facts)[0]
         others = [name for name in facts if facts[name] != chief[name]]
         if others:
-            raise ValueError(
+            raise UserError(
                 f"worker {self.index} has other settings than worker 0, in {', '.join(others)}; start all workers with "
                 "the same settings and the same run folder"
             )
@@ -204,10 +205,10 @@ def _names_workers(text):
         task = settings.get("task", {})
         own = (task.get("type"), int(task.get("index", -1)))
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"TF_CONFIG cannot be read ({error}); it should look like {example}") from None
+        raise UserError(f"TF_CONFIG cannot be read ({error}); it should look like {example}") from None
     if len(tasks) > 1 and own not in tasks:
         known = ", ".join(f"{name} {number}" for name, number in tasks)
-        raise ValueError(
+        raise UserError(
             f"TF_CONFIG says that this is {own[0]} {own[1]}, but names {known}; it should look like {example}"
         )
     return len(tasks) > 1

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_mrcnn.addons import ADDONS_WRAPPERS, addons_optimizer
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.compat import KERAS_3
 from keras_mrcnn.training.loss_scaling import scale_losses
 from keras_mrcnn.training.schedules import Scaled, make_schedule
@@ -80,7 +81,7 @@ def make_optimizer(settings, total_steps, precision="float32"):
     schedule = make_schedule(settings, total_steps)
     if settings.optimizer not in ("sgd", "adamw"):
         if precision == "mixed_float16":
-            raise ValueError(
+            raise UserError(
                 f"optimizer {settings.optimizer} has no loss scaling for mixed_float16; use sgd or adamw, or set "
                 "train.precision to mixed_bfloat16 or float32"
             )
@@ -97,9 +98,9 @@ def _from_addons(settings, schedule, total_steps):
     """An optimizer of tensorflow-addons. These clip the sum over the replicas by themselves."""
     further, replicas = dict(settings.optimizer_settings), tf.distribute.get_strategy().num_replicas_in_sync
     if settings.optimizer == "swa" and replicas > 1:
-        raise ValueError(f"optimizer swa averages wrongly on {replicas} devices; set average, or train on one device")
+        raise UserError(f"optimizer swa averages wrongly on {replicas} devices; set average, or train on one device")
     if further.get("start_averaging", 0) >= max(total_steps, 1):
-        raise ValueError(
+        raise UserError(
             f"start_averaging {further['start_averaging']} is not before the end of the stage at step {total_steps}, "
             "so there would be no average; lower it in optimizer_settings"
         )
@@ -117,4 +118,4 @@ def _from_addons(settings, schedule, total_steps):
         return addons_optimizer(settings.optimizer, schedule, **further)
     except TypeError as error:
         names = ", ".join(settings.optimizer_settings)
-        raise ValueError(f"optimizer {settings.optimizer} does not take optimizer_settings {names}: {error}") from None
+        raise UserError(f"optimizer {settings.optimizer} does not take optimizer_settings {names}: {error}") from None

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.weights import WeightsError, load_backbone, read_weights
@@ -71,12 +72,12 @@ def with_classes(config, train_data, val_data):
     """The config with the classes of the training data, which must be those of all else."""
     names = tuple(train_data.class_names)
     if val_data is not None and tuple(val_data.class_names) != names:
-        raise ValueError(
+        raise UserError(
             f"{config.data.val_annotations}: has the classes {', '.join(val_data.class_names)}, the training data "
             f"{', '.join(names)}; use the same, or choose those in both with data.class_names"
         )
     if config.model.class_names and tuple(config.model.class_names) != names:
-        raise ValueError(
+        raise UserError(
             f"{config.data.train_annotations}: has the classes {', '.join(names)}, but model.class_names are "
             f"{', '.join(config.model.class_names)}; train on data with these, or leave model.class_names out"
         )
@@ -89,7 +90,7 @@ def open_data(config, split):
     data = config.data
     annotations, images = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
     if not annotations or not images:
-        raise ValueError(f"data.{split}_annotations and data.{split}_images must be set to train")
+        raise UserError(f"data.{split}_annotations and data.{split}_images must be set to train")
     problems = check_dataset(annotations, images)
     source = annotations
     if problems and not data.skip_bad:

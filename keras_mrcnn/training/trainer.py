@@ -1,14 +1,15 @@
 """Runs the three stages one after the other, each with all before it frozen, and the optional fourth."""
 
 import contextlib
-import resource
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import save_config
 from keras_mrcnn.data.check import DataError
 from keras_mrcnn.data.pipeline import reading_error
@@ -26,6 +27,11 @@ from keras_mrcnn.training.precision import resolve_precision
 from keras_mrcnn.training.run_start import check_folder, open_data, shared_facts, start, with_classes
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.training.weight_average import WeightAverage, take_average
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 STAGES = {"rpn": RPNStage, "box": BoxStage, "mask": MaskStage, "joint": JointStage}
 # What there is to score when a stage ends.
@@ -75,7 +81,7 @@ class StagedTrainer:
         self.progress = read_progress(self.checkpoint) if resume else Progress("rpn", 0)
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
         if self.progress.stage not in self._stages(config):
-            raise ValueError(f"{self.checkpoint}: is of the joint stage; leave train.joint.epochs above 0")
+            raise UserError(f"{self.checkpoint}: is of the joint stage; leave train.joint.epochs above 0")
         self.workers.check_agreement(shared_facts(self.config, self.progress, self.train_data))
         keras.utils.set_random_seed(self.config.train.seed)
         if self.config.train.deterministic:
@@ -143,7 +149,8 @@ class StagedTrainer:
             last = self._stages(self.config)[-1]
             self.model.save_pretrained(self.run_folder / f"{'model' if name == last else name}.safetensors")
         seconds = round(time.monotonic() - started, 1)
-        self._score(name, {"seconds": seconds, "peak_memory_mb": peak_memory_mb()})
+        memory = peak_memory_mb()
+        self._score(name, {"seconds": seconds, **({} if memory is None else {"peak_memory_mb": memory})})
 
     def _fit(self, name, settings, done):
         """Trains what is left of a stage, from epoch `done` on."""
@@ -183,7 +190,7 @@ class StagedTrainer:
 
     def _check_time_limit(self, name):
         if self.workers.count > 1 and getattr(self.config.train, name).time_limit is not None:
-            raise ValueError(f"train.{name}.time_limit: workers do not end by their own clocks together; set epochs")
+            raise UserError(f"train.{name}.time_limit: workers do not end by their own clocks together; set epochs")
 
     @staticmethod
     def _stages(config):
@@ -209,7 +216,8 @@ class StagedTrainer:
                 )
             self.metrics.update(scores)
             self._say(format_table(scores))
-        self._say(f"{name} stage: {facts['seconds']:.0f} s, peak memory {facts['peak_memory_mb']} MB")
+        memory = f", peak memory {facts['peak_memory_mb']} MB" if "peak_memory_mb" in facts else ""
+        self._say(f"{name} stage: {facts['seconds']:.0f} s{memory}")
         if self.workers.is_chief:
             write_json(self.run_folder / "metrics.json", self.metrics)
 
@@ -237,7 +245,9 @@ def reading_errors():
         raise
 
 
-def peak_memory_mb():
-    """Greatest resident memory of this process so far, in megabytes."""
+def peak_memory_mb() -> Optional[int]:
+    """Returns the greatest resident memory of this process so far, in megabytes; None on Windows."""
+    if resource is None:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_mrcnn.base.errors import UserError
 
-class VideoError(ValueError):
+
+class VideoError(UserError):
     """A video that cannot be read, as a whole or to its end; the message is one sentence that names it."""
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from keras_mrcnn.base.errors import MissingPackageError
+
 
 def load_pyav():
     """Returns the module `av`.
 
     Raises:
-        ImportError: it is not installed; the message says how to install it.
+        MissingPackageError: it is not installed; the message says how to install it.
     """
     try:
         import av
     except ImportError as error:
-        raise ImportError("videos need PyAV, which is not installed: pip install 'keras_mrcnn[video]'") from error
+        raise MissingPackageError(
+            "videos need PyAV, which is not installed: pip install 'keras_mrcnn[video]'"
+        ) from error
     return av

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.video.frames import reason
 from keras_mrcnn.video.pyav import load_pyav
 
@@ -41,11 +42,11 @@ def check_target(path: str | Path, inputs: tuple = ()) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in ENCODERS:
-        raise ValueError(f"{path}: videos are written as {', '.join(ENCODERS)}; give a name that ends so")
+        raise UserError(f"{path}: videos are written as {', '.join(ENCODERS)}; give a name that ends so")
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; name the file to write")
+        raise UserError(f"{path} is a folder; name the file to write")
     if path.exists() and any(os.path.samefile(path, one) for one in inputs):
-        raise ValueError(f"{path} would be written over while it is read; choose another name")
+        raise UserError(f"{path} would be written over while it is read; choose another name")
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.layers.roi_align import BOX_POOL
 from keras_mrcnn.models.resnet import ARCHITECTURES
@@ -26,7 +27,7 @@ LANDMARKS = {
 }
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(UserError):
     """A state dict of a model that this package does not have; the message says what differs."""
 
 

@@ -8,10 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.weights.names import named_weights
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weight file that cannot be used; the message names the file and what is wrong."""
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import types
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_models import fill, golden_config, golden_model, inputs, small_config
 
+from keras_mrcnn.compat import KERAS_3
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 
@@ -144,3 +148,11 @@ def test_every_kernel_starts_with_values_of_its_own():
 def test_no_classes_are_refused():
     with pytest.raises(ValueError, match="class_names is empty"):
         MaskRCNN(small_config(class_names=()))
+
+
+def test_predict_is_not_compiled_by_xla_where_there_is_a_gpu(small, monkeypatch):
+    gpu = types.SimpleNamespace(name="/physical_device:GPU:0", device_type="GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
+    plain = keras.Sequential([keras.layers.Input([1]), keras.layers.Dense(1)])
+    assert bool(plain.jit_compile) == KERAS_3  # so Keras does ask for devices, and compiles where it can
+    assert not small.jit_compile

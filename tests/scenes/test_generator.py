@@ -100,7 +100,7 @@ def test_workers_that_cannot_start_are_explained(tmp_path):
     call = f"generate_scenes({str(tmp_path)!r}, num_train=1, num_val=1, workers=2)"
     run = _run_python(f"from keras_mrcnn.scenes.generator import generate_scenes\n{call}\n")
     assert run.returncode != 0
-    assert "RuntimeError: The drawing processes did not start" in run.stderr and "pass workers=1" in run.stderr
+    assert "UserError: The drawing processes did not start" in run.stderr and "pass workers=1" in run.stderr
 
 
 def test_same_parameters_draw_nothing_again(made):

@@ -112,3 +112,18 @@ from keras_mrcnn.serving.tf_serving_client import TFServingClient
 TFServingClient("localhost", "small").close()
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=child_environment(), check=True, timeout=60)
+
+
+class EmptiedMeanwhile(list):
+    """A list that another thread empties after it was asked whether it has something, and before it gives it."""
+
+    def __bool__(self):
+        return True
+
+
+def test_two_threads_that_want_the_last_connection():
+    with client_of("rest", quick()) as client:
+        client._model._idle = EmptiedMeanwhile()
+        assert len(client(noise_image(5, 5))) == 2
+        client._model._idle = EmptiedMeanwhile()
+        client.close()

@@ -11,14 +11,13 @@ import itertools
 import json
 import os
 import resource
-import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
 from keras_mrcnn.config import Config
-from keras_mrcnn.training import cache_files
+from keras_mrcnn.training import batches, cache_files
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
@@ -34,8 +33,8 @@ def arm(aim, report):
         aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
         report: called with a line for the parent before the end.
     """
-    number, fsync, savez, replace, rmtree = (
-        itertools.count(1), os.fsync, cache_files.np.savez, os.replace, shutil.rmtree
+    number, fsync, savez, replace, remove_folders = (
+        itertools.count(1), os.fsync, cache_files.np.savez, os.replace, batches.remove_folders
     )  # fmt: skip
 
     def reached(how, path):
@@ -66,13 +65,13 @@ def arm(aim, report):
         if reached("after rename", target):
             die()
 
-    def removed(folder, *args, **settings):
+    def removed(folder):
         if reached("removing", folder) and Path(folder).is_dir():
             next(Path(folder).rglob("*.npz")).unlink()
             die()
-        rmtree(folder, *args, **settings)
+        remove_folders(folder)
 
-    os.fsync, cache_files.np.savez, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
+    os.fsync, cache_files.np.savez, os.replace, batches.remove_folders = half_saved, half_cached, renamed, removed
 
 
 def train(config, folder, aim, report):

@@ -162,3 +162,20 @@ def test_training_is_the_same_with_and_without_a_cache(files, tmp_path, neck):
     np.testing.assert_allclose(losses, others, rtol=1e-5)
     assert greatest_difference(weights, other_weights) < 1e-5
     assert {name.split("_")[1] for name in changed(weights, snapshot(first))} == {"heads.box", "heads.mask"}
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+def test_a_folder_that_we_did_not_make_is_not_removed(files, model, tmp_path, mode):
+    mine = [tmp_path / "cache" / "notes.txt", tmp_path / "cache" / "old" / "0000001-0.npz"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (tmp_path / "cache" / "empty").mkdir()
+    run = Run(files, tmp_path, cache_features=mode)
+    run.first("box", model)
+    if mode == "on":
+        mine.append(run.batches.cache.folder / "my notes.txt")
+        mine[-1].write_text("mine")
+    run.batches.remove_cache()
+    left = {path for path in tmp_path.rglob("*") if path.is_file() and path.name != "CACHEDIR.TAG"}
+    assert left == set(mine) and (tmp_path / "cache" / "empty").is_dir()
