@@ -11,8 +11,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from keras_mrcnn.config import Config, load_config
 from keras_mrcnn.evaluation.tables import read_json
-
-STAGES = ("rpn", "box", "mask", "joint")
+from keras_mrcnn.stage_names import STAGES
 
 
 @dataclass(frozen=True, eq=False)

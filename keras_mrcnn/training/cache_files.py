@@ -1,18 +1,23 @@
 """The files of the feature cache: named arrays, whole or not there at all, with checksums.
 
-A file is an uncompressed .npz of NumPy. Any number of processes may write to one folder: each writes under a name of
-its own and renames what is whole.
+A file is in the safetensors format, with a CRC-32 of each array among its metadata. Any number of processes may write
+to one folder: each writes under a name of its own and renames what is whole.
 """
 
-import threading
+from __future__ import annotations
+
 import time
-import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from keras_mrcnn.whole_files import written_whole
 
-_HEADERS = threading.Lock()
+SUFFIX = ".safetensors"
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
 
 
@@ -20,7 +25,7 @@ class CacheError(RuntimeError):
     """A cache that cannot be made or read; the message says why and what to do."""
 
 
-def make_folder(folder):
+def make_folder(folder: Path) -> None:
     """Makes a folder, and frees it of what interrupted processes left half-written. Raises `CacheError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,11 +39,14 @@ def make_folder(folder):
             temporary.unlink(missing_ok=True)
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a dict of arrays. Raises `CacheError`."""
+    # Not ascontiguousarray, which makes vectors of scalars.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content = save(arrays, {name: _checksum(array) for name, array in arrays.items()})
     try:
-        with written_whole(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise CacheError(
             f"{path}: cannot be written ({error.strerror}); make room and go on with --resume, or name another disk "
@@ -46,21 +54,22 @@ def write_arrays(path, arrays):
         ) from None
 
 
-def is_whole(path, names):
-    """Whether a file is there and ends where it should, with the arrays of those names; sums are not compared."""
+def is_whole(path: Path, names: Collection[str]) -> bool:
+    """Returns whether a file is there, in its full length, with the arrays of those names; sums are not compared."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return set(file.namelist()) == {f"{name}.npy" for name in names}
-    except Exception:  # whatever zipfile trips over in a file that is none
+        with safe_open(path, framework="numpy") as file:
+            return set(file.keys()) == set(names)
+    except (SafetensorError, OSError):
         return False
 
 
-def read_arrays(path, names):
-    """The arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
+def read_arrays(path: Path, names: Collection[str]) -> list[np.ndarray]:
+    """Reads the arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return [_read_array(file, f"{name}.npy") for name in names]
-    except Exception as error:  # whatever NumPy and zipfile trip over
+        with safe_open(path, framework="numpy") as file:
+            checksums = file.metadata() or {}
+            return [_checked(name, file.get_tensor(name), checksums.get(name)) for name in names]
+    except Exception as error:  # whatever damage makes safetensors and NumPy raise
         reason = " ".join(str(error).split())
         raise CacheError(
             f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
@@ -68,17 +77,19 @@ def read_arrays(path, names):
         ) from None
 
 
-def _read_array(archive, member):
-    with archive.open(member) as file:
-        # NumPy reads a header as a Python literal, which some Pythons cannot do in two threads at once.
-        with _HEADERS:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.frombuffer(file.read(), dtype).reshape(shape)
+def _checked(name: str, array: np.ndarray, checksum: str | None) -> np.ndarray:
+    if _checksum(array) != checksum:
+        raise ValueError(f"the checksum of {name} is wrong")
+    return array
 
 
-def cache_reading_error(error):
-    """The sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
+def _checksum(array: np.ndarray) -> str:
+    """Covers type and shape too: of equal length, others would be read without complaint."""
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x} {array.dtype.str} {array.shape}"
+
+
+def cache_reading_error(error: Exception) -> str | None:
+    """Returns the sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
 
     Args:
         error: what iterating over `FeatureCache.dataset`, or `fit`, raised.
@@ -86,11 +97,11 @@ def cache_reading_error(error):
     Returns:
         the sentence, or None where the error came from somewhere else.
     """
-    _, found, rest = str(error).partition("CacheError: ")
-    return rest.partition("\n")[0] if found else None
+    _, separator, rest = str(error).partition("CacheError: ")
+    return rest.partition("\n")[0] if separator else None
 
 
-def _seconds_since_change(path):
+def _seconds_since_change(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except OSError:  # its writer has just renamed it

@@ -2,11 +2,14 @@
 those of tensorflow-addons.
 """
 
+from __future__ import annotations
+
 import keras
 import tensorflow as tf
 
 from keras_mrcnn.addons import ADDONS_WRAPPERS, addons_optimizer
 from keras_mrcnn.compat import KERAS_3
+from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.loss_scaling import scale_losses
 from keras_mrcnn.training.schedules import Scaled, make_schedule
 
@@ -24,7 +27,7 @@ class ClipReducedGradients:
     Reference: Pascanu et al., On the difficulty of training recurrent neural networks, 2013, algorithm 1.
     """
 
-    def __init__(self, *args, clip_norm=None, **kwargs):
+    def __init__(self, *args, clip_norm: float | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
@@ -62,8 +65,10 @@ class AdamW(ClipReducedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with `clip_norm`, see `ClipReducedGradients`."""
 
 
-def make_optimizer(settings, total_steps, precision="float32"):
-    """The optimizer of one stage.
+def make_optimizer(
+    settings: StageConfig, total_steps: int, precision: str = "float32"
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of one stage.
 
     Args:
         settings: `StageConfig`.

@@ -1,7 +1,11 @@
 """Learning rate over the steps of a stage, and what follows it."""
 
+from __future__ import annotations
+
 import keras
 import tensorflow as tf
+
+from keras_mrcnn.config import StageConfig
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
@@ -15,7 +19,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     Reference: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
     """
 
-    def __init__(self, schedule, steps):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int):
         self.schedule, self.steps = schedule, steps
 
     def __call__(self, step):
@@ -39,7 +43,7 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         factor: float.
     """
 
-    def __init__(self, schedule, factor):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
         self.schedule, self.factor = schedule, factor
 
     def __call__(self, step):
@@ -53,8 +57,8 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
-def make_schedule(settings, total_steps):
-    """The learning rate of one stage.
+def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
+    """Returns the learning rate of one stage.
 
     Args:
         settings: `StageConfig`.

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from keras_mrcnn.config import Config
-from keras_mrcnn.training import cache_files
+from keras_mrcnn.stage_names import STAGES
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
@@ -34,8 +34,8 @@ def arm(aim, report):
         aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
         report: called with a line for the parent before the end.
     """
-    number, fsync, savez, replace, rmtree = (
-        itertools.count(1), os.fsync, cache_files.np.savez, os.replace, shutil.rmtree
+    number, fsync, write_bytes, replace, rmtree = (
+        itertools.count(1), os.fsync, Path.write_bytes, os.replace, shutil.rmtree
     )  # fmt: skip
 
     def reached(how, path):
@@ -52,12 +52,11 @@ def arm(aim, report):
             die()
         fsync(descriptor)
 
-    def half_cached(file, **arrays):
-        savez(file, **arrays)
-        file.flush()
-        if reached("half written", file.name if isinstance(file.name, str) else "cache.tmp"):
-            file.truncate(file.tell() // 2)
+    def half_cached(path, content):
+        if reached("half written", path):
+            write_bytes(path, content[: len(content) // 2])
             die()
+        return write_bytes(path, content)
 
     def renamed(source, target, **settings):
         if reached("before rename", target):
@@ -68,11 +67,11 @@ def arm(aim, report):
 
     def removed(folder, *args, **settings):
         if reached("removing", folder) and Path(folder).is_dir():
-            next(Path(folder).rglob("*.npz")).unlink()
+            next(Path(folder).rglob("*.safetensors")).unlink()
             die()
         rmtree(folder, *args, **settings)
 
-    os.fsync, cache_files.np.savez, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
+    os.fsync, Path.write_bytes, os.replace, shutil.rmtree = half_saved, half_cached, renamed, removed
 
 
 def train(config, folder, aim, report):
@@ -135,7 +134,7 @@ def progress_of(folder):
     if not path.is_file():
         return [-1, 0]
     stage, epoch = read_progress(path)
-    return [list(trainer_module.STAGES).index(stage), epoch]
+    return [STAGES.index(stage), epoch]
 
 
 def main(plan, folder):
