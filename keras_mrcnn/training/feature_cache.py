@@ -148,7 +148,7 @@ class FeatureCache:
     def dataset(
         self, plan: BatchPlan, batch_size: int, start_batch: int = 0, with_masks: bool = True, share: Share = WHOLE
     ) -> tf.data.Dataset:
-        """Returns the endless stream of batches that `training_dataset` gives, with maps and proposals instead of images.
+        """Returns the endless stream of `training_dataset`, with maps and proposals instead of images.
 
         Args:
             plan: `BatchPlan` of the run.

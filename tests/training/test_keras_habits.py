@@ -34,7 +34,8 @@ def finite(*batches):
 
 def compiled(kind, model=None, optimizer=None):
     stage = kind(small_model() if model is None else model)
-    stage.compile(optimizer or keras.optimizers.SGD(1e-3, momentum=0.9))
+    # A few steps are faster without a graph.
+    stage.compile(optimizer or keras.optimizers.SGD(1e-3, momentum=0.9), run_eagerly=True)
     return stage
 
 
