@@ -25,12 +25,12 @@ class LossScaleOptimizer(keras.mixed_precision.LossScaleOptimizer):
     Keras 3 asks the first replica only, before the gradients are added up; Keras 2.15 adds up first.
     """
 
-    def build(self, variables):
+    def build(self, variables: list) -> None:
         """Makes the variables; a second call changes nothing, where Keras 3 would begin with new ones."""
         if not self.built:
             super().build(variables)
 
-    def check_finite(self, grads):
+    def check_finite(self, grads: list) -> tf.Tensor:
         """Whether all gradients of all replicas are finite, a bool scalar."""
         context = tf.distribute.get_replica_context()
         broken = tf.cast(tf.logical_not(super().check_finite(grads)), tf.float32)

@@ -4,6 +4,8 @@ those of tensorflow-addons.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
@@ -31,7 +33,7 @@ class ClipReducedGradients:
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
-    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+    def apply_gradients(self, grads_and_vars: Iterable[tuple], *args, **kwargs):
         """As the optimizer's own, on the gradients of this replica's share of the loss."""
         if self.clip_norm is None or KERAS_3:  # Keras 3 goes on from here to `apply`
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
@@ -40,7 +42,7 @@ class ClipReducedGradients:
         clipped = self._clip(gradients, reduced=kwargs.get("skip_gradients_aggregation", False))
         return super().apply_gradients(zip(clipped, variables), *args, **kwargs)
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: list, trainable_variables: list | None = None):
         """As the optimizer's own of Keras 3, where the loss scaling calls this and not `apply_gradients`."""
         return super().apply(grads if self.clip_norm is None else self._clip(grads), trainable_variables)
 
@@ -51,7 +53,7 @@ class ClipReducedGradients:
         factor = tf.minimum(self.clip_norm / tf.linalg.global_norm(total), 1.0)
         return [gradient * factor for gradient in gradients]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "clip_norm": self.clip_norm}
 
 

@@ -26,11 +26,11 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         share = (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1)
         return tf.cast(self.schedule(step), tf.float32) * tf.minimum(share, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
 
 
@@ -49,11 +49,11 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         return tf.cast(self.schedule(step), tf.float32) * self.factor
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "factor": self.factor}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
