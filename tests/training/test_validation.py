@@ -63,7 +63,7 @@ def test_shares_are_the_pieces_of_whole_batches(data):
 
 def test_a_stage_validates_on_them(data):
     stage = BoxStage(small_model(min_size=64, max_size=160))
-    stage.compile(keras.optimizers.SGD(1e-3))
+    stage.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
     validation = validation_dataset(data, batch_size=2, **{**VIEW, "mask_size": 0})
     history = stage.fit(validation.repeat(), steps_per_epoch=1, validation_data=validation, verbose=0).history
     assert np.isfinite(history["val_loss"]).all()
