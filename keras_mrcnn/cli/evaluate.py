@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.stage_names import SCORED_PARTS
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -17,14 +18,12 @@ from keras_mrcnn.cli.locations import (
 )
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-STAGES = ("rpn", "box", "mask")
-
 
 def _stages(ctx, param, value):
     stages = tuple(stage.strip() for stage in value.split(",") if stage.strip())
-    unknown = [stage for stage in stages if stage not in STAGES]
+    unknown = [stage for stage in stages if stage not in SCORED_PARTS]
     if unknown or not stages:
-        raise click.BadParameter(f"{value!r}: name one or more of {', '.join(STAGES)}, with commas between")
+        raise click.BadParameter(f"{value!r}: name one or more of {', '.join(SCORED_PARTS)}, with commas between")
     return stages
 
 
@@ -34,7 +33,7 @@ def _stages(ctx, param, value):
 @click.option("--data", type=EXISTING_FOLDER, help="Folder with annotations/val.json and images/val.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO annotation file.")
 @click.option("--images", type=EXISTING_FOLDER, help="Folder with its images.")
-@click.option("--stages", default=",".join(STAGES), callback=_stages, help="Which stages to score.")
+@click.option("--stages", default=",".join(SCORED_PARTS), callback=_stages, help="Which stages to score.")
 @click.option("--json", "metrics_file", type=FILE, help="Write the scores there too.")
 @click.option("--results", "results_file", type=FILE, help="Write the detections there, as COCO results.")
 @click.option("--errors", is_flag=True, help="Sort the mistakes of boxes and masks by kind, with the AP50 each costs.")

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.cli.evaluate import STAGES, open_dataset, run_evaluation
+from keras_mrcnn.base.stage_names import SCORED_PARTS
+from keras_mrcnn.cli.evaluate import open_dataset, run_evaluation
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
@@ -16,7 +17,7 @@ SPLITS = {"train": "training", "val": "validation"}
 # The parts of the report that only a finished model and data to evaluate it on can fill.
 EVALUATED = ("curves", "confusion", "errors", "pictures")
 # Those that the scores of the training can fill too.
-SCORED = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "mask head"}}
+SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "mask head"}}
 
 
 @click.command()
@@ -51,7 +52,7 @@ def report(run, data, out, images, batch_size):
     if found.weights is not None and "val" in datasets:
         model, dataset = load_model(found.weights), datasets["val"]
         batch_size = batch_size or found.config.data.eval_batch_size
-        evaluation = Evaluation(dataset, *run_evaluation(model, dataset, STAGES, batch_size))
+        evaluation = Evaluation(dataset, *run_evaluation(model, dataset, SCORED_PARTS, batch_size))
         chosen = best_and_worst(score_pictures(dataset, evaluation.results), images)
         best, worst = _picture_views(model, dataset, chosen)
     _name_missing(found, datasets, evaluation, best or worst, missing)
@@ -128,7 +129,7 @@ def _name_missing(run, datasets, evaluation, has_pictures, missing):
     elif run.weights is None:
         missing["training"] = "The training is not finished: the run has no model.safetensors."
     if evaluation is None:
-        for part, titles in SCORED.items():
+        for part, titles in SECTION_TITLES.items():
             absent = [title for stage, title in titles.items() if stage not in run.metrics]
             if absent:
                 missing[part] = f"There are no scores of the {' and the '.join(absent)} in metrics.json, and {why}."

@@ -106,6 +106,12 @@ class TrainConfig(Settings):
     weights: Optional[str] = Field(
         None, description="of a whole model, of any classes, to start from; then model.backbone.weights do not count"
     )
+    best_by: Literal["val_loss", "last"] = Field(
+        "val_loss", description="which epoch a stage ends with: that of the lowest validation loss, or the last"
+    )
+    validation_images: int = Field(
+        100, ge=0, description="images, at most, on which the validation losses are measured after each epoch"
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="of the networks; auto is bfloat16 where the processor multiplies in it"
     )

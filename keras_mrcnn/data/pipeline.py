@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data import batching, transforms
-from keras_mrcnn.data.augmentation import Augmentation, View
+from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, field_shape, mapped_sample, resized_sample
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
@@ -106,47 +106,6 @@ def single_images(
     load, make = _augmented(dataset, samples.__getitem__, min_size, max_size, mask_size, seed, **augmentation)
     positions = tf.data.Dataset.range(len(samples))
     return _batched(positions, load, make, 1, dataset.channels, mask_size, drop_remainder=False)
-
-
-def validation_dataset(
-    dataset: CocoDataset,
-    *,
-    batch_size: int,
-    min_size: int,
-    max_size: int,
-    mask_size: int = DEFAULT_MASK_SIZE,
-    share: Share = WHOLE,
-) -> tf.data.Dataset:
-    """Gives every image once, without augmentation, for the validation losses of a stage.
-
-    The order is fixed and puts similar aspect ratios together.
-
-    Args:
-        dataset: images and annotations.
-        batch_size: images in a batch; the last batch may have fewer.
-        min_size: short side after the resize, pixels.
-        max_size: limit of the long side, pixels.
-        mask_size: side of the compact masks, S; 0 for none.
-        share: whose batches to give: processes take whole batches in turn, so that each is padded as it always is.
-
-    Returns:
-        finite tf.data.Dataset of batches as this module's docstring describes them; its cardinality is known.
-
-    Raises:
-        ValueError: a setting is out of its range.
-    """
-    _check_sizes((min_size,), max_size)
-    whole = batching.aspect_ratio_batches(dataset.image_sizes, batch_size)
-    order = [index for batch in whole[share.index :: share.count] for index in batch]
-
-    def load(position: int) -> dict[str, np.ndarray]:
-        index = order[position]
-        view = View(index=index, seeds=np.array([0, index], np.int32), min_size=min_size)
-        return resized_sample(dataset, view, max_size, mask_size, drop=False)
-
-    positions = tf.data.Dataset.range(len(order))
-    make = partial(_make_sample, augmentation=Augmentation(flip=0.0))
-    return _batched(positions, load, make, batch_size, dataset.channels, mask_size, drop_remainder=False)
 
 
 def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Share = WHOLE) -> tf.data.Dataset:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
+from keras_mrcnn.base.stage_names import SCORED_PARTS
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.pipeline import evaluation_dataset
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
@@ -25,15 +26,13 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.targets.rpn_targets import label_anchors
 
-STAGES = ("rpn", "box", "mask")
-
 Batch = dict[str, np.ndarray]
 
 
 def evaluate_model(
     model: MaskRCNN,
     dataset: CocoDataset,
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] = SCORED_PARTS,
     *,
     batch_size: int = 1,
     progress: bool = True,
@@ -177,9 +176,9 @@ def _run_step(model: MaskRCNN, batch: dict[str, tf.Tensor], stages: Sequence[str
 
 
 def _check(model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str]) -> None:
-    unknown = set(stages) - set(STAGES)
+    unknown = set(stages) - set(SCORED_PARTS)
     if unknown:
-        raise UserError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(STAGES)}")
+        raise UserError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(SCORED_PARTS)}")
     if not dataset.class_names or not set(dataset.class_names) <= set(model.config.class_names):
         raise UserError(
             f"the data set has the classes {', '.join(dataset.class_names)}, "

@@ -19,7 +19,7 @@ from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.layers.roi_align import MASK_POOL
 from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
 
-SCORED = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
+TITLES = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
 # Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.
 METRICS_FILE, EVALUATION_FILE = "metrics.json", "evaluation.json"
 VARIANTS = {
@@ -115,7 +115,7 @@ def read_metrics(weights):
             found = read_json(folder / name)
             if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
                 raise UserError(f"{folder / name}: holds no metrics by stage; write it again or move it away")
-            metrics.update({stage: found[stage] for stage in ("training", *SCORED) if stage in found})
+            metrics.update({stage: found[stage] for stage in ("training", *TITLES) if stage in found})
     return metrics or None
 
 
@@ -183,10 +183,10 @@ def _size(weight, frozen):
 
 def _scores(metrics):
     """A table for the RPN, one for boxes and masks side by side, one of the AP of each class."""
-    stages = {stage: metrics[stage] for stage in SCORED if metrics.get(stage)}
+    stages = {stage: metrics[stage] for stage in TITLES if metrics.get(stage)}
     groups = [[stage for stage in names if stage in stages] for names in (("rpn",), ("box", "mask"))]
-    tables = [_stage_table("", {SCORED[stage]: _plain(stages[stage]) for stage in group}) for group in groups if group]
-    per_class = {SCORED[stage]: scores["per_class"] for stage, scores in stages.items() if scores.get("per_class")}
+    tables = [_stage_table("", {TITLES[stage]: _plain(stages[stage]) for stage in group}) for group in groups if group]
+    per_class = {TITLES[stage]: scores["per_class"] for stage, scores in stages.items() if scores.get("per_class")}
     if per_class:
         tables.append(_stage_table("AP of each class", per_class))
     return "\n\n".join(tables) or "This model was not scored."

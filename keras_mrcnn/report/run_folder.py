@@ -10,10 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.stage_names import STAGES
 from keras_mrcnn.config import Config, load_config
 from keras_mrcnn.evaluation.tables import read_json
-
-STAGES = ("rpn", "box", "mask", "joint")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,19 +1,27 @@
-"""The training batches of each stage, from images or out of the feature cache."""
+"""The batches of each stage, from images or out of the feature cache."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
 
+from keras_mrcnn.config import Config
 from keras_mrcnn.data.augmentation import augmentation_settings
 from keras_mrcnn.data.batching import BatchPlan
+from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.pipeline import training_dataset
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.cache_files import CacheError, remove_folders
 from keras_mrcnn.training.cache_key import cache_key
 from keras_mrcnn.training.distribution import Workers
 from keras_mrcnn.training.feature_cache import FeatureCache
+from keras_mrcnn.training.validation import validation_dataset
 
 CACHED_STAGES = ("box", "mask")
+MASK_STAGES = ("mask", "joint")
 
 
 class StageBatches:
@@ -26,27 +34,39 @@ class StageBatches:
         say: called with what the user should know.
         progress: whether to show progress bars.
         workers: `Workers` that train together; by default this process alone, on the current strategy's devices.
+        val_data: `CocoDataset` to validate on, where there is one.
     """
 
-    def __init__(self, config, data, run_folder, say, progress, workers=None):
-        self.config, self.data, self.run_folder = config, data, Path(run_folder)
+    def __init__(
+        self,
+        config: Config,
+        data: CocoDataset,
+        run_folder: Path,
+        say: Callable[[str], None],
+        progress: bool,
+        workers: Workers | None = None,
+        val_data: CocoDataset | None = None,
+    ):
+        self.config, self.data, self.run_folder, self.val_data = config, data, Path(run_folder), val_data
         self.say, self.progress = say, progress
         self.workers = workers or Workers(tf.distribute.get_strategy())
         self.mode = config.train.cache_features
         self.cache = None
 
-    def steps_per_epoch(self, stage):
-        """Steps in an epoch of a stage."""
+    def steps_per_epoch(self, stage: str) -> int:
+        """Returns the steps in an epoch of a stage."""
         settings = getattr(self.config.train, stage)
         return settings.steps_per_epoch or max(len(self.data) // self.config.data.batch_size, 1)
 
-    def dataset(self, stage, model, start_batch):
-        """The endless data of a stage from a batch on, for `fit`. All workers must ask.
+    def dataset(
+        self, stage: str, model: MaskRCNN, start_batch: int
+    ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """Returns the endless data of a stage from a batch on, for `fit`. All workers must ask.
 
         Raises:
             CacheError: the cache is asked for and cannot be written, or does not fit on the disk.
         """
-        batch_size, masks = self.config.data.batch_size, stage in ("mask", "joint")
+        batch_size, masks = self.config.data.batch_size, stage in MASK_STAGES
         if stage in CACHED_STAGES and self._fill_cache(model):
             make = partial(self.cache.dataset, self._plan(), batch_size, start_batch, with_masks=masks)
         else:
@@ -56,8 +76,30 @@ class StageBatches:
                 batch_size=batch_size,
                 seed=self.config.train.seed,
                 start_batch=start_batch,
-                **self._shown(with_masks=masks),
+                **self._view_settings(with_masks=masks),
             )
+        return self.workers.distribute(make)
+
+    def validation_steps(self) -> int:
+        """Returns the batches of `validation`; 0 where there is nothing to validate on."""
+        wanted = self.config.train.validation_images
+        if self.val_data is None or not len(self.val_data) or not wanted:
+            return 0
+        # Whole batches alone, for devices share each evenly.
+        return max(min(wanted, len(self.val_data)) // self.config.data.batch_size, 1)
+
+    def validation(self, stage: str) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """Returns the finite data for `fit` to validate a stage on, always the same. All workers must ask."""
+        data, model = self.config.data, self.config.model
+        make = partial(
+            validation_dataset,
+            self.val_data,
+            batch_size=data.batch_size,
+            min_size=model.min_size,
+            max_size=model.max_size,
+            mask_size=data.mask_size if stage in MASK_STAGES else 0,
+            images=self.validation_steps() * data.batch_size,
+        )
         return self.workers.distribute(make)
 
     def remove_cache(self):
@@ -93,7 +135,7 @@ class StageBatches:
 
     def _write_missing(self, samples):
         """Writes the files that are not there; where one worker cannot, none goes on. Raises `CacheError`."""
-        missing = self._in_all(self._look, samples)
+        missing = self._in_all(self._find_missing, samples)
         share = self.workers.share
         self._in_all(self.cache.fill, missing[share.index :: share.count], self.progress)
         if share.count > 1:  # what others have written to a disk of their own
@@ -106,12 +148,12 @@ class StageBatches:
             result = work(*args)
         except CacheError as error:
             problem = str(error)
-        problems = [found for found in self.workers.exchange(problem) if found is not None]
+        problems = [text for text in self.workers.exchange(problem) if text is not None]
         if problems:
             raise CacheError(problems[0])
         return result
 
-    def _look(self, samples):
+    def _find_missing(self, samples):
         """Those of the samples whose files are not there, for which there is room."""
         missing = self.cache.missing(samples)
         need, free = self.cache.check_room(missing)
@@ -123,17 +165,17 @@ class StageBatches:
         return missing
 
     def _make_cache(self, model):
-        train, shown = self.config.train, self._shown(with_masks=True)
+        train, view = self.config.train, self._view_settings(with_masks=True)
         dtype = model.neck.compute_dtype if train.cache_dtype == "auto" else train.cache_dtype
-        facts = {"seed": train.seed, "computed in": model.neck.compute_dtype, "dtype": dtype, "shown": shown}
+        settings = {"seed": train.seed, "computed in": model.neck.compute_dtype, "dtype": dtype, "view": view}
         root = train.cache_folder or self.run_folder / "cache"
-        key = cache_key(model, self.data, facts)
-        return FeatureCache(root, key, model, self.data, shown, seed=train.seed, views=train.cache_views, dtype=dtype)
+        key = cache_key(model, self.data, settings)
+        return FeatureCache(root, key, model, self.data, view, seed=train.seed, views=train.cache_views, dtype=dtype)
 
     def _plan(self):
         return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
 
-    def _shown(self, with_masks):
-        """How images are shown, as `training_dataset` and `single_images` take it."""
+    def _view_settings(self, with_masks):
+        """How images are resized and augmented, as `training_dataset` and `single_images` take it."""
         settings = augmentation_settings(self.config.data, self.config.model)
         return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}

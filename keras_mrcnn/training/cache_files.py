@@ -1,22 +1,27 @@
 """The files of the feature cache: named arrays, whole or not there at all, with checksums.
 
-A file is an uncompressed .npz of NumPy. Any number of processes may write to one folder: each writes under a name of
-its own and renames what is whole.
+A file is in the safetensors format, with a CRC-32 of each array among its metadata. Any number of processes may write
+to one folder: each writes under a name of its own and renames what is whole.
 """
 
+from __future__ import annotations
+
 import contextlib
-import threading
 import time
-import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
 
-_HEADERS = threading.Lock()
 # In every folder of cache files that we make; only such folders are removed. (Backup programs know the file too.)
 MARK, MARK_TEXT = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# A feature cache of keras_mrcnn.\n"
+SUFFIX = ".safetensors"
 STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
 
 
@@ -24,7 +29,7 @@ class CacheError(UserError):
     """A cache that cannot be made or read; the message says why and what to do."""
 
 
-def make_folder(folder):
+def make_folder(folder: Path) -> None:
     """Makes a folder, and frees it of what interrupted processes left half-written. Raises `CacheError`."""
     try:
         ours = [path for path in (folder.parent, folder) if not path.is_dir()]
@@ -43,13 +48,13 @@ def make_folder(folder):
             temporary.unlink(missing_ok=True)
 
 
-def remove_folders(root):
+def remove_folders(root: Path) -> None:
     """Removes the cache folders in `root` that `make_folder` made, and `root` itself if that was made so too.
 
     Only cache files go. What others have put beside them stays, and so does the folder that holds it.
     """
     for folder in filter(_is_marked, root.glob("*")):
-        for pattern in ("[0-9]*-*.npz", ".*.npz.*.tmp"):
+        for pattern in (f"[0-9]*-*{SUFFIX}", f".*{SUFFIX}.*.tmp"):
             for path in folder.glob(pattern):
                 path.unlink(missing_ok=True)
         _remove_if_empty(folder)
@@ -57,25 +62,28 @@ def remove_folders(root):
         _remove_if_empty(root)
 
 
-def _remove_if_empty(folder):
+def _remove_if_empty(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == [MARK]:
         (folder / MARK).unlink()
         with contextlib.suppress(OSError):  # somebody has just put something into it
             folder.rmdir()
 
 
-def _is_marked(folder):
+def _is_marked(folder: Path) -> bool:
     try:
         return not folder.is_symlink() and (folder / MARK).read_text(encoding="utf-8") == MARK_TEXT
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a dict of arrays. Raises `CacheError`."""
+    # Not ascontiguousarray, which makes vectors of scalars.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content = save(arrays, {name: _checksum(array) for name, array in arrays.items()})
     try:
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise CacheError(
             f"{path}: cannot be written ({error.strerror}); make room and go on with --resume, or name another disk "
@@ -83,21 +91,22 @@ def write_arrays(path, arrays):
         ) from None
 
 
-def is_whole(path, names):
-    """Whether a file is there and ends where it should, with the arrays of those names; sums are not compared."""
+def is_whole(path: Path, names: Collection[str]) -> bool:
+    """Returns whether a file is there, in its full length, with the arrays of those names; sums are not compared."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return set(file.namelist()) == {f"{name}.npy" for name in names}
-    except Exception:  # whatever zipfile trips over in a file that is none
+        with safe_open(path, framework="numpy") as file:
+            return set(file.keys()) == set(names)
+    except (SafetensorError, OSError):
         return False
 
 
-def read_arrays(path, names):
-    """The arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
+def read_arrays(path: Path, names: Collection[str]) -> list[np.ndarray]:
+    """Reads the arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return [_read_array(file, f"{name}.npy") for name in names]
-    except Exception as error:  # whatever NumPy and zipfile trip over
+        with safe_open(path, framework="numpy") as file:
+            checksums = file.metadata() or {}
+            return [_checked(name, file.get_tensor(name), checksums.get(name)) for name in names]
+    except Exception as error:  # whatever damage makes safetensors and NumPy raise
         reason = " ".join(str(error).split())
         raise CacheError(
             f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
@@ -105,17 +114,19 @@ def read_arrays(path, names):
         ) from None
 
 
-def _read_array(archive, member):
-    with archive.open(member) as file:
-        # NumPy reads a header as a Python literal, which some Pythons cannot do in two threads at once.
-        with _HEADERS:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.frombuffer(file.read(), dtype).reshape(shape)
+def _checked(name: str, array: np.ndarray, checksum: str | None) -> np.ndarray:
+    if _checksum(array) != checksum:
+        raise ValueError(f"the checksum of {name} is wrong")
+    return array
 
 
-def cache_reading_error(error):
-    """The sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
+def _checksum(array: np.ndarray) -> str:
+    """Covers type and shape too: of equal length, others would be read without complaint."""
+    return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x} {array.dtype.str} {array.shape}"
+
+
+def cache_reading_error(error: Exception) -> str | None:
+    """Returns the sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
 
     Args:
         error: what iterating over `FeatureCache.dataset`, or `fit`, raised.
@@ -123,11 +134,11 @@ def cache_reading_error(error):
     Returns:
         the sentence, or None where the error came from somewhere else.
     """
-    _, found, rest = str(error).partition("CacheError: ")
-    return rest.partition("\n")[0] if found else None
+    _, separator, rest = str(error).partition("CacheError: ")
+    return rest.partition("\n")[0] if separator else None
 
 
-def _seconds_since_change(path):
+def _seconds_since_change(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except OSError:  # its writer has just renamed it

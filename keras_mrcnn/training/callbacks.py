@@ -1,12 +1,16 @@
 """Keras callbacks of the trainer."""
 
+from __future__ import annotations
+
 import math
+import os
 
 import keras
 import tensorflow as tf
 
 from keras_mrcnn.addons import addons_callback
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.checkpoint import save_checkpoint
 from keras_mrcnn.training.loss_scaling import loss_scale
 
@@ -28,7 +32,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         NonFiniteLossError: from `fit`.
     """
 
-    def __init__(self, stage):
+    def __init__(self, stage: str):
         super().__init__()
         self.stage = stage
         self.epoch = 0
@@ -69,7 +73,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         stage: name of the stage.
     """
 
-    def __init__(self, path, stage):
+    def __init__(self, path: str | os.PathLike, stage: str):
         super().__init__()
         self.path, self.stage = path, stage
 
@@ -77,8 +81,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
         save_checkpoint(self.path, self.model, self.stage, epoch + 1)
 
 
-def addons_callbacks(settings):
-    """The callbacks of tensorflow-addons that `progress` and `time_limit` of a stage ask for.
+def addons_callbacks(settings: StageConfig) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of tensorflow-addons that `progress` and `time_limit` of a stage ask for.
 
     Args:
         settings: `StageConfig`.

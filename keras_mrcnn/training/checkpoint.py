@@ -1,21 +1,33 @@
 """Checkpoints: all that a stage needs to go on as if it had never stopped."""
 
-import collections
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
 
 import numpy as np
 
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.training.best_weights import BestWeights
 from keras_mrcnn.training.loss_scaling import hidden_variables
+from keras_mrcnn.training.stage import Stage
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.weights.native import WeightsError, assign_weights, read_safetensors, value_of, write_safetensors
 
-MODEL, OPTIMIZER = "model/", "optimizer/"
-
-Progress = collections.namedtuple("Progress", "stage epoch")
-Progress.__doc__ = "The stage in training and how many of its epochs are done."
+MODEL, OPTIMIZER, BEST = "model/", "optimizer/", "best/"
 
 
-def save_checkpoint(path, stage, name, epoch):
-    """Writes the model, the optimizer and how far they are; the file before it is replaced only when this one is whole.
+class Progress(NamedTuple):
+    """The stage in training and how many of its epochs are done."""
+
+    stage: str
+    epoch: int
+
+
+def save_checkpoint(path: str | os.PathLike, stage: Stage, name: str, epoch: int) -> None:
+    """Writes the model, the optimizer, the best epoch so far and how far they are.
+
+    The file before it is replaced only when this one is whole.
 
     Args:
         path: of the file.
@@ -30,24 +42,28 @@ def save_checkpoint(path, stage, name, epoch):
     for index, variable in enumerate(_optimizer_variables(stage)):
         # Not ascontiguousarray, which makes a vector of the step count.
         tensors[f"{OPTIMIZER}{index:05d}"] = np.asarray(value_of(variable), order="C")
-    write_safetensors(path, tensors, {"stage": name, "epoch": str(epoch)})
+    metadata, best = {"stage": name, "epoch": str(epoch)}, stage.best_weights
+    if best is not None and best.epoch:
+        tensors.update({f"{BEST}{index:05d}": value for index, value in enumerate(best.values)})
+        metadata.update(best_epoch=str(best.epoch), best_val_loss=repr(best.val_loss))
+    write_safetensors(path, tensors, metadata)
 
 
-def read_progress(path):
-    """`Progress` of a checkpoint. Raises `WeightsError` if the file is missing, torn or no checkpoint."""
+def read_progress(path: str | os.PathLike) -> Progress:
+    """Reads the `Progress` of a checkpoint. Raises `WeightsError` if the file is missing, torn or no checkpoint."""
     _, metadata = read_safetensors(path)
     if not {"stage", "epoch"} <= metadata.keys():
         raise WeightsError(f"{path}: is not a checkpoint; --resume takes the run folder that training wrote")
     return Progress(metadata["stage"], int(metadata["epoch"]))
 
 
-def restore_model(path, model):
+def restore_model(path: str | os.PathLike, model: MaskRCNN) -> None:
     """Fills a `MaskRCNN` from a checkpoint."""
     tensors, _ = read_safetensors(path)
     assign_weights(model, _part(tensors, MODEL), path)
 
 
-def restore_optimizer(path, stage):
+def restore_optimizer(path: str | os.PathLike, stage: Stage) -> None:
     """Fills the optimizer of a compiled stage from a checkpoint. Raises `WeightsError` if it is another optimizer."""
     saved = _part(read_safetensors(path)[0], OPTIMIZER)
     variables = _optimizer_variables(stage)
@@ -58,13 +74,22 @@ def restore_optimizer(path, stage):
         variable.assign(saved[key])
 
 
+def restore_best(path: str | os.PathLike, best: BestWeights) -> None:
+    """Fills a `BestWeights` from a checkpoint, where that holds a best epoch."""
+    tensors, metadata = read_safetensors(path)
+    if "best_epoch" in metadata:
+        saved = _part(tensors, BEST)
+        best.values = [saved[key] for key in sorted(saved)]
+        best.epoch, best.val_loss = int(metadata["best_epoch"]), float(metadata["best_val_loss"])
+
+
 def _optimizer_variables(stage):
     # Slots come into being with the first step otherwise, and there would be nothing to restore into.
     stage.optimizer.build(stage.trainable_variables)
     # Those of tensorflow-addons call them weights, and leave what the wrapped optimizer has out of their variables.
     named = "weights" if hasattr(stage.optimizer, "weights") else "variables"
     variables = [*getattr(stage.optimizer, named), *hidden_variables(stage.optimizer)]
-    average = getattr(stage, "weight_average", None)
+    average = stage.weight_average
     return variables if average is None else [*variables, *average.variables]
 
 

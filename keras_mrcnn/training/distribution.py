@@ -4,6 +4,8 @@ One process, a worker, runs on each host. The environment variable TF_CONFIG nam
 says which one this is. The first of them, the chief, writes everything and prints; all see one run folder.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -11,6 +13,9 @@ import pickle
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +44,7 @@ class Workers:
         (True, 1, ['mine'])
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = strategy
         self.index, self.count = 0, 1
         resolver = strategy.cluster_resolver
@@ -48,17 +53,17 @@ class Workers:
             self.index, self.count = tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process writes and prints."""
         return self.index == 0
 
     @property
-    def share(self):
+    def share(self) -> Share:
         """`Share` of this process in all that is read."""
         return Share(self.index, self.count, self.strategy.num_replicas_in_sync // self.count)
 
-    def distribute(self, make):
-        """The data that `fit` is to take.
+    def distribute(self, make: Callable[..., tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """Returns the data that `fit` is to take.
 
         Args:
             make: function of a `share`, which gives the tf.data.Dataset of it, in pieces for one device each.
@@ -70,7 +75,7 @@ class Workers:
             return make(share=self.share)
         return self.strategy.distribute_datasets_from_function(lambda context: make(share=self.share))
 
-    def exchange(self, content):
+    def exchange(self, content: Any) -> list:
         """Gives every worker what all workers have; all must call it, and each waits for the others.
 
         Args:
@@ -96,35 +101,35 @@ class Workers:
 
         gathered = tf.function(lambda: self.strategy.run(on_device))()
         together = self.strategy.experimental_local_results(gathered)[0].numpy()
-        found = []
+        contents = []
         while len(together):
             end = 1 + -(-together[0] // 8)
-            found.append(pickle.loads(together[1:end].tobytes()[: together[0]]))
+            contents.append(pickle.loads(together[1:end].tobytes()[: together[0]]))
             together = together[end:]
-        return found
+        return contents
 
-    def wait(self):
+    def wait(self) -> None:
         """Returns when all workers have come to this point."""
         self.exchange(None)
 
-    def check_agreement(self, facts):
+    def check_agreement(self, settings: dict[str, Any]) -> None:
         """Makes sure that all workers were started alike.
 
         Args:
-            facts: dict of what must be the same everywhere.
+            settings: dict of what must be the same everywhere.
 
         Raises:
-            ValueError: the chief has other facts.
+            ValueError: the chief has other settings.
         """
-        chief = self.exchange(facts)[0]
-        others = [name for name in facts if facts[name] != chief[name]]
+        chief = self.exchange(settings)[0]
+        others = [name for name in settings if settings[name] != chief[name]]
         if others:
             raise UserError(
                 f"worker {self.index} has other settings than worker 0, in {', '.join(others)}; start all workers with "
                 "the same settings and the same run folder"
             )
 
-    def check_folder(self, file):
+    def check_folder(self, file: Path) -> None:
         """Makes sure that a file which the chief has written is seen here too. All workers must call it.
 
         Raises:
@@ -141,7 +146,7 @@ class Workers:
             time.sleep(0.1)
 
     @contextlib.contextmanager
-    def watched(self, checkpoint):
+    def watched(self, checkpoint: Path) -> Iterator[None]:
         """Turns what TensorFlow raises when another worker is gone into one sentence.
 
         Args:
@@ -162,8 +167,10 @@ class Workers:
             ) from error
 
 
-def choose_strategy():
-    """MultiWorkerMirroredStrategy where TF_CONFIG names several workers, MirroredStrategy where there are several GPUs,
+def choose_strategy() -> tf.distribute.Strategy:
+    """Chooses a strategy for this process.
+
+    MultiWorkerMirroredStrategy where TF_CONFIG names several workers, MirroredStrategy where there are several GPUs,
     else TensorFlow's default, one device.
 
     Raises:

@@ -1,14 +1,18 @@
 """Maps and proposals of the frozen part on disk, so that box and mask stage need not compute them again every epoch.
 
-A cache belongs to one set of frozen weights, one data set and one way of showing it: a hash of all these names its
-folder. It holds one file for each image and view, a view being the augmentation of one epoch, which later epochs show
+A cache belongs to one set of frozen weights, one data set and one way to augment it: a hash of all these names its
+folder. It holds one file for each image and view, a view being the augmentation of one epoch, which later epochs take
 again in turn. `cache_files` says what a file is.
 
 Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask side.
 """
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,13 +20,15 @@ from tqdm import tqdm
 
 from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import shown_size
-from keras_mrcnn.data.batching import PlannedSample, draw_sample
+from keras_mrcnn.data.batching import BatchPlan, PlannedSample, draw_sample
+from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.pipeline import padded_batches, single_images
-from keras_mrcnn.data.sharing import WHOLE, pad_pieces, padded_sizes
+from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import SIZE_MULTIPLE
-from keras_mrcnn.training.cache_files import CacheError, is_whole, make_folder, read_arrays, write_arrays
-from keras_mrcnn.training.frozen_part import frozen_outputs
+from keras_mrcnn.training.cache_files import SUFFIX, CacheError, is_whole, make_folder, read_arrays, write_arrays
+from keras_mrcnn.training.frozen_features import compute_features_and_proposals
 
 FIELD_BYTES, BLOCK_BYTES = 384, 4096  # headers of a field in the file, at most; what a disk hands out
 SPARE = 1.02  # room for what a file system needs beside the content
@@ -30,20 +36,31 @@ READERS = 4
 
 
 class FeatureCache:
-    """Files with what the frozen part makes of single images.
+    """Keeps in files what the frozen part makes of single images.
 
     Args:
         root: folder of all caches; this one's is root/`key`.
         key: hash of all that the content depends on, see `cache_key`.
         model: `MaskRCNN`.
         data: `CocoDataset`.
-        view_settings: keyword arguments of `single_images` without `seed`: how images are shown.
+        view_settings: keyword arguments of `single_images` without `seed`: how images are resized and augmented.
         seed: of the run.
-        views: of each image; epoch e shows view e % views.
+        views: of each image; epoch e takes view e % views.
         dtype: of the maps: "float32", "bfloat16" or "float16".
     """
 
-    def __init__(self, root, key, model, data, view_settings, *, seed, views, dtype):
+    def __init__(
+        self,
+        root: str | Path,
+        key: str,
+        model: MaskRCNN,
+        data: CocoDataset,
+        view_settings: Mapping[str, Any],
+        *,
+        seed: int,
+        views: int,
+        dtype: str,
+    ):
         self.folder = Path(root) / key
         self.model, self.data, self.view_settings = model, data, view_settings
         self.seed, self.views, self.dtype = seed, views, tf.as_dtype(dtype)
@@ -69,21 +86,21 @@ class FeatureCache:
             **dict.fromkeys(self.maps, (stored, [None, None, model.roi_channels])),
         }
 
-    def path(self, sample):
-        """File of a `PlannedSample` of any epoch."""
-        return self.folder / f"{sample.index:07d}-{sample.epoch % self.views}.npz"
+    def path(self, sample: PlannedSample) -> Path:
+        """Returns the file of a `PlannedSample` of any epoch."""
+        return self.folder / f"{sample.index:07d}-{sample.epoch % self.views}{SUFFIX}"
 
-    def needed(self, plan, count):
-        """The images and views that the first `count` places of a `BatchPlan` show, each once, epochs below `views`."""
-        shown = (plan.sample(position) for position in range(count))
-        return sorted({self._view(sample) for sample in shown})
+    def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
+        """Returns the images and views at the first `count` places of a plan, each once, epochs below `views`."""
+        samples = (plan.sample(position) for position in range(count))
+        return sorted({self._view(sample) for sample in samples})
 
-    def missing(self, samples):
-        """Those of the samples whose files are not there or torn."""
+    def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
+        """Returns the samples whose files are missing or torn."""
         return [sample for sample in samples if not is_whole(self.path(sample), self.fields)]
 
-    def size(self, samples):
-        """Bytes that the files of the samples take at most."""
+    def size(self, samples: Sequence[PlannedSample]) -> int:
+        """Returns how many bytes the files of the samples take at most."""
         settings = dict(self.view_settings)
         min_size, max_size, mask_size = (settings.pop(name) for name in ("min_size", "max_size", "mask_size"))
         min_sizes, augmentation = (min_size,) if isinstance(min_size, int) else min_size, Augmentation(**settings)
@@ -92,15 +109,15 @@ class FeatureCache:
         total = 0
         for sample in samples:
             view = augmentation.view(self.seed, sample, min_sizes, len(self.data))
-            shown = np.array(shown_size(self.data, view, max_size, augmentation.crop))
+            size = np.array(shown_size(self.data, view, max_size, augmentation.crop))
             rows = [sample.index] if view.pasted is None else [sample.index, view.pasted.index]
             objects = sum(len(self.data.annotations(self.data.image_ids[row])) for row in rows)
-            content = self._map_bytes(shown) + max(objects, 1) * object_bytes + fixed
+            content = self._map_bytes(size) + max(objects, 1) * object_bytes + fixed
             total += -(-content // BLOCK_BYTES) * BLOCK_BYTES
         return total
 
-    def check_room(self, samples):
-        """How many bytes the samples take, and how many are free. Raises `CacheError` if they do not fit."""
+    def check_room(self, samples: Sequence[PlannedSample]) -> tuple[int, int]:
+        """Returns the bytes that the samples take and those that are free. Raises `CacheError` if they do not fit."""
         make_folder(self.folder)
         need, free = int(self.size(samples) * SPARE), shutil.disk_usage(self.folder).free
         if need > free:
@@ -111,7 +128,7 @@ class FeatureCache:
             )
         return need, free
 
-    def fill(self, samples, progress=True):
+    def fill(self, samples: Sequence[PlannedSample], progress: bool = True) -> None:
         """Computes and writes what is missing of the samples. Interrupted, it goes on from there the next time.
 
         Raises:
@@ -128,8 +145,10 @@ class FeatureCache:
         for sample, batch in bar:
             write_arrays(self.path(sample), {name: value.numpy() for name, value in step(batch).items()})
 
-    def dataset(self, plan, batch_size, start_batch=0, with_masks=True, share=WHOLE):
-        """The endless stream of batches that `training_dataset` gives, with maps and proposals instead of images.
+    def dataset(
+        self, plan: BatchPlan, batch_size: int, start_batch: int = 0, with_masks: bool = True, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """Returns the endless stream of `training_dataset`, with maps and proposals instead of images.
 
         Args:
             plan: `BatchPlan` of the run.
@@ -173,14 +192,14 @@ class FeatureCache:
         """The sample that stands for a `PlannedSample` of any epoch."""
         return PlannedSample(sample.epoch % self.views, sample.index)
 
-    def _map_bytes(self, shown):
-        padded = -(-shown // SIZE_MULTIPLE) * SIZE_MULTIPLE
+    def _map_bytes(self, size):
+        padded = -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE
         cells = sum(int((-(-padded // stride)).prod()) for stride in self.model.box_pool.strides)
         return cells * self.model.roi_channels * self.dtype.size
 
     def _compute(self, batch):
         """The fields of a batch of one image."""
-        features, proposals = frozen_outputs(self.model, batch["images"], batch["image_sizes"])
+        features, proposals = compute_features_and_proposals(self.model, batch["images"], batch["image_sizes"])
         maps = [tf.cast(fmap, self.dtype) for fmap in features]
         if self.dtype == tf.bfloat16:
             maps = [tf.bitcast(fmap, tf.uint16) for fmap in maps]

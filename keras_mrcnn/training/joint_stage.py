@@ -1,11 +1,16 @@
 """The optional fourth stage: everything together, as Mask R-CNN was first trained."""
 
+from __future__ import annotations
+
+import keras
 import tensorflow as tf
 
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.stage import Stage
-from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage, gather_anchors
+from keras_mrcnn.training.stages import Batch, BoxStage, MaskStage, RPNStage, gather_anchors
 
 
+@keras.saving.register_keras_serializable("keras_mrcnn")
 class JointStage(Stage):
     """Fine-tunes backbone (from `backbone.freeze_stages` up), neck, RPN and both heads on the sum of all five losses.
 
@@ -29,20 +34,18 @@ class JointStage(Stage):
 
     loss_names = (*RPNStage.loss_names, *BoxStage.loss_names, *MaskStage.loss_names)
 
-    def __init__(self, mask_rcnn, **kwargs):
+    def __init__(self, mask_rcnn: MaskRCNN, **kwargs):
         super().__init__(mask_rcnn, **kwargs)
         # Never fitted themselves: they say what their part computes and what it loses.
         self.stages = {"rpn": RPNStage(mask_rcnn), "box": BoxStage(mask_rcnn), "mask": MaskStage(mask_rcnn)}
-        for stage in self.stages.values():
-            stage.built = True  # all weights exist already
 
-    def freeze(self):
+    def freeze(self) -> None:
         model = self.mask_rcnn
-        for part in (model.backbone, model.neck, model.rpn, model.box_head, model.mask_head):
+        for part in self._parts():
             part.trainable = True
         model.backbone.freeze(model.config.backbone.freeze_stages)
 
-    def call(self, batch, training=False):
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Batch]:
         model = self.mask_rcnn
         features = model.extract_features(batch["images"], training=training)
         scores = model.score_anchors(features, batch["images"])
@@ -57,5 +60,5 @@ class JointStage(Stage):
             "mask": self.stages["mask"].head_outputs(features, proposals, batch, training),
         }
 
-    def stage_losses(self, outputs):
+    def stage_losses(self, outputs: dict[str, Batch]) -> list[tf.Tensor]:
         return [loss for name, stage in self.stages.items() for loss in stage.stage_losses(outputs[name])]

@@ -2,12 +2,17 @@
 those of tensorflow-addons.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
 from keras_mrcnn.addons import ADDONS_WRAPPERS, addons_optimizer
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.compat import KERAS_3
+from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.loss_scaling import scale_losses
 from keras_mrcnn.training.schedules import Scaled, make_schedule
 
@@ -25,11 +30,11 @@ class ClipReducedGradients:
     Reference: Pascanu et al., On the difficulty of training recurrent neural networks, 2013, algorithm 1.
     """
 
-    def __init__(self, *args, clip_norm=None, **kwargs):
+    def __init__(self, *args, clip_norm: float | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
-    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+    def apply_gradients(self, grads_and_vars: Iterable[tuple], *args, **kwargs):
         """As the optimizer's own, on the gradients of this replica's share of the loss."""
         if self.clip_norm is None or KERAS_3:  # Keras 3 goes on from here to `apply`
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
@@ -38,7 +43,7 @@ class ClipReducedGradients:
         clipped = self._clip(gradients, reduced=kwargs.get("skip_gradients_aggregation", False))
         return super().apply_gradients(zip(clipped, variables), *args, **kwargs)
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: list, trainable_variables: list | None = None):
         """As the optimizer's own of Keras 3, where the loss scaling calls this and not `apply_gradients`."""
         return super().apply(grads if self.clip_norm is None else self._clip(grads), trainable_variables)
 
@@ -49,7 +54,7 @@ class ClipReducedGradients:
         factor = tf.minimum(self.clip_norm / tf.linalg.global_norm(total), 1.0)
         return [gradient * factor for gradient in gradients]
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "clip_norm": self.clip_norm}
 
 
@@ -63,8 +68,10 @@ class AdamW(ClipReducedGradients, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with `clip_norm`, see `ClipReducedGradients`."""
 
 
-def make_optimizer(settings, total_steps, precision="float32"):
-    """The optimizer of one stage.
+def make_optimizer(
+    settings: StageConfig, total_steps: int, precision: str = "float32"
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of one stage.
 
     Args:
         settings: `StageConfig`.

@@ -1,15 +1,17 @@
 """Which number format the networks compute in."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import tensorflow as tf
 
-CPU_FACTS = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")
 
 
-def resolve_precision(name):
-    """A Keras dtype policy for `train.precision`.
+def resolve_precision(name: str) -> str:
+    """Returns the Keras dtype policy for `train.precision`.
 
     Args:
         name: "float32", "mixed_bfloat16", "mixed_float16" (meant for GPUs; see `loss_scaling`) or "auto": bfloat16
@@ -22,5 +24,5 @@ def resolve_precision(name):
         return name
     if tf.config.list_physical_devices("GPU"):
         return "float32"
-    facts = CPU_FACTS.read_text(encoding="utf-8").split() if CPU_FACTS.is_file() else []
-    return "mixed_bfloat16" if any(feature in facts for feature in BFLOAT16_FEATURES) else "float32"
+    words = CPU_INFO.read_text(encoding="utf-8").split() if CPU_INFO.is_file() else []
+    return "mixed_bfloat16" if any(feature in words for feature in BFLOAT16_FEATURES) else "float32"

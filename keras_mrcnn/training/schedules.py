@@ -1,7 +1,11 @@
 """Learning rate over the steps of a stage, and what follows it."""
 
+from __future__ import annotations
+
 import keras
 import tensorflow as tf
+
+from keras_mrcnn.config import StageConfig
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
@@ -15,18 +19,18 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     Reference: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
     """
 
-    def __init__(self, schedule, steps):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int):
         self.schedule, self.steps = schedule, steps
 
     def __call__(self, step):
         share = (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1)
         return tf.cast(self.schedule(step), tf.float32) * tf.minimum(share, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
 
 
@@ -39,22 +43,22 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         factor: float.
     """
 
-    def __init__(self, schedule, factor):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
         self.schedule, self.factor = schedule, factor
 
     def __call__(self, step):
         return tf.cast(self.schedule(step), tf.float32) * self.factor
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "factor": self.factor}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
-def make_schedule(settings, total_steps):
-    """The learning rate of one stage.
+def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
+    """Returns the learning rate of one stage.
 
     Args:
         settings: `StageConfig`.

@@ -5,20 +5,28 @@ A stage wraps a `MaskRCNN`, trains its own part and leaves everything before it 
 Shapes: B batch, N anchors, S sampled anchors, R sampled RoIs, M mask side, K classes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
 import tensorflow as tf
 
 from keras_mrcnn import losses
 from keras_mrcnn.layers.detections import BOX_HEAD_WEIGHTS
-from keras_mrcnn.layers.proposals import RPN_WEIGHTS
+from keras_mrcnn.layers.proposals import RPN_WEIGHTS, Proposals
 from keras_mrcnn.models.fpn import subsample
 from keras_mrcnn.models.sampled_anchors import score_sampled_anchors
 from keras_mrcnn.ops.masks import crop_mask_targets
 from keras_mrcnn.targets.roi_targets import sample_rois
 from keras_mrcnn.targets.rpn_targets import sample_anchors
-from keras_mrcnn.training.frozen_part import frozen_part
+from keras_mrcnn.training.frozen_features import features_and_proposals
 from keras_mrcnn.training.stage import Stage, count_over_replicas
 
+Batch = dict[str, tf.Tensor]  # as `training_dataset` yields it
 
+
+@keras.saving.register_keras_serializable("keras_mrcnn")
 class RPNStage(Stage):
     """First stage: backbone (from `backbone.freeze_stages` up), neck and RPN.
 
@@ -31,21 +39,22 @@ class RPNStage(Stage):
     Example:
         >>> stage = RPNStage(model)
         >>> stage.compile(keras.optimizers.SGD(0.0025, momentum=0.9))
-        >>> history = stage.fit(dataset, steps_per_epoch=100)
+        >>> history = stage.fit(dataset, steps_per_epoch=100, epochs=12, validation_data=validation)
+        >>> history.history["val_loss"][-1], history.history["val_objectness_loss"][-1]
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.
     """
 
     loss_names = ("objectness_loss", "rpn_box_loss")
 
-    def freeze(self):
+    def freeze(self) -> None:
         super().freeze()
         self.mask_rcnn.backbone.trainable = True
         self.mask_rcnn.backbone.freeze(self.mask_rcnn.config.backbone.freeze_stages)
         self.mask_rcnn.neck.trainable = True
         self.mask_rcnn.rpn.trainable = True
 
-    def call(self, batch, training=False):
+    def call(self, batch: Batch, training: bool = False) -> Batch:
         model = self.mask_rcnn
         maps = model.backbone(batch["images"], training=training)
         if model.neck.is_local:
@@ -56,8 +65,8 @@ class RPNStage(Stage):
         anchors = tf.concat(model.anchors(levels, tf.shape(batch["images"])[1:3]), axis=0)
         return self.anchor_outputs(anchors, batch, lambda indices: self._score(features, indices))
 
-    def anchor_outputs(self, anchors, batch, score):
-        """What the losses need at sampled anchors.
+    def anchor_outputs(self, anchors: tf.Tensor, batch: Batch, score: Callable) -> Batch:
+        """Returns what the losses need at sampled anchors.
 
         Args:
             anchors: float32 [N, 4], xyxy pixels, of all levels.
@@ -89,7 +98,7 @@ class RPNStage(Stage):
             return score_sampled_anchors(model.neck, model.rpn, features, indices)
         return gather_anchors(model.rpn(features), indices)
 
-    def stage_losses(self, outputs):
+    def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
         labels = outputs["labels"]
         sampled = count_over_replicas(labels >= 0)
         return [
@@ -106,11 +115,12 @@ class RPNStage(Stage):
         ]
 
 
-def gather_anchors(scores, indices):
-    """Objectness [B, S] and deltas [B, S, 4] at indices int32 [B, S], out of the RPN's lists for whole levels."""
+def gather_anchors(scores: Sequence[list[tf.Tensor]], indices: tf.Tensor) -> list[tf.Tensor]:
+    """Returns objectness [B, S] and deltas [B, S, 4] at indices int32 [B, S], from the RPN's lists for whole levels."""
     return [tf.gather(tf.concat(values, axis=1), indices, batch_dims=1) for values in scores]
 
 
+@keras.saving.register_keras_serializable("keras_mrcnn")
 class BoxStage(Stage):
     """Second stage: the box head on proposals of the frozen RPN.
 
@@ -125,15 +135,15 @@ class BoxStage(Stage):
 
     loss_names = ("classification_loss", "box_loss")
 
-    def freeze(self):
+    def freeze(self) -> None:
         super().freeze()
         self.mask_rcnn.box_head.trainable = True
 
-    def call(self, batch, training=False):
-        return self.head_outputs(*frozen_part(self.mask_rcnn, batch), batch, training)
+    def call(self, batch: Batch, training: bool = False) -> Batch:
+        return self.head_outputs(*features_and_proposals(self.mask_rcnn, batch), batch, training)
 
-    def head_outputs(self, features, proposals, batch, training):
-        """What the losses need of the head on RoIs sampled from `Proposals`."""
+    def head_outputs(self, features: list[tf.Tensor], proposals: Proposals, batch: Batch, training: bool) -> Batch:
+        """Returns what the losses need of the head on RoIs sampled from `Proposals`."""
         model, config = self.mask_rcnn, self.mask_rcnn.config.box_head
         targets = sample_rois(
             proposals,
@@ -153,7 +163,7 @@ class BoxStage(Stage):
             "target_boxes": targets.boxes,
         }
 
-    def stage_losses(self, outputs):
+    def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
         labels = outputs["labels"]
         sampled = count_over_replicas(labels >= 0)
         return [
@@ -170,6 +180,7 @@ class BoxStage(Stage):
         ]
 
 
+@keras.saving.register_keras_serializable("keras_mrcnn")
 class MaskStage(Stage):
     """Third stage: the mask head on the positive proposals of the frozen RPN.
 
@@ -184,15 +195,15 @@ class MaskStage(Stage):
 
     loss_names = ("mask_loss",)
 
-    def freeze(self):
+    def freeze(self) -> None:
         super().freeze()
         self.mask_rcnn.mask_head.trainable = True
 
-    def call(self, batch, training=False):
-        return self.head_outputs(*frozen_part(self.mask_rcnn, batch), batch, training)
+    def call(self, batch: Batch, training: bool = False) -> Batch:
+        return self.head_outputs(*features_and_proposals(self.mask_rcnn, batch), batch, training)
 
-    def head_outputs(self, features, proposals, batch, training):
-        """What the loss needs of the head on the positives among `Proposals`."""
+    def head_outputs(self, features: list[tf.Tensor], proposals: Proposals, batch: Batch, training: bool) -> Batch:
+        """Returns what the loss needs of the head on the positives among `Proposals`."""
         model = self.mask_rcnn
         targets = sample_rois(
             proposals,
@@ -214,7 +225,7 @@ class MaskStage(Stage):
             "labels": labels,
         }
 
-    def stage_losses(self, outputs):
+    def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
         labels = outputs["labels"]
         positives = count_over_replicas(labels > 0)
         return [losses.mask_loss(outputs["mask_logits"], outputs["target_masks"], labels, positives)]

@@ -1,8 +1,12 @@
 """Runs the three stages one after the other, each with all before it frozen, and the optional fourth."""
 
+from __future__ import annotations
+
 import contextlib
+import os
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -10,21 +14,36 @@ import keras
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.config import save_config
+from keras_mrcnn.base.stage_names import PARTS_OF_STAGE, STAGES
+from keras_mrcnn.config import Config, save_config
 from keras_mrcnn.data.check import DataError
 from keras_mrcnn.data.pipeline import reading_error
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.batches import StageBatches
+from keras_mrcnn.training.best_weights import BestWeights
 from keras_mrcnn.training.cache_files import CacheError, cache_reading_error
 from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss, addons_callbacks
-from keras_mrcnn.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer, save_checkpoint
+from keras_mrcnn.training.checkpoint import (
+    Progress,
+    read_progress,
+    restore_best,
+    restore_model,
+    restore_optimizer,
+    save_checkpoint,
+)
 from keras_mrcnn.training.distribution import Workers, choose_strategy
 from keras_mrcnn.training.joint_stage import JointStage
 from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.precision import resolve_precision
-from keras_mrcnn.training.run_start import check_folder, open_data, shared_facts, start, with_classes
+from keras_mrcnn.training.run_setup import (
+    check_folder,
+    load_initial_weights,
+    open_data,
+    shared_settings,
+    with_classes,
+)
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.training.weight_average import WeightAverage, take_average
 
@@ -33,17 +52,19 @@ try:
 except ImportError:  # on Windows
     resource = None
 
-STAGES = {"rpn": RPNStage, "box": BoxStage, "mask": MaskStage, "joint": JointStage}
-# What there is to score when a stage ends.
-SCORED = {"rpn": ("rpn",), "box": ("box",), "mask": ("box", "mask"), "joint": ("rpn", "box", "mask")}
+STAGE_CLASSES = dict(zip(STAGES, (RPNStage, BoxStage, MaskStage, JointStage)))
+Callbacks = Sequence[keras.callbacks.Callback]
 
 
 class StagedTrainer:
     """Trains a Mask R-CNN in three frozen stages and scores each when it ends.
 
+    With validation data each epoch ends with the losses on them, and each stage with the weights of its best epoch
+    (`train.best_by`), from which the next one goes on.
+
     Args:
         config: `Config`; `data.train_annotations` and `data.train_images` must be set. Without validation data the
-            stages are not scored.
+            stages are not scored, and end with their last epoch.
         run_folder: where everything is written: config.yaml, checkpoint.safetensors, rpn.safetensors,
             box.safetensors, model.safetensors, metrics.json and logs/ for TensorBoard; with the fourth stage also
             mask.safetensors.
@@ -51,6 +72,14 @@ class StagedTrainer:
         resume: goes on from the checkpoint in `run_folder`.
         verbose: of Keras `fit`; 0 also silences tables and the bars of the evaluation. Of several workers only the
             first says anything.
+        callbacks: Keras callbacks for the `fit` of every stage, or a dict of them by the name of the stage. They come
+            after the trainer's own. Give a dict where each stage needs its own, such as a `ModelCheckpoint` with
+            `save_best_only`, which would compare the losses of different stages. A stage that a callback has stopped
+            stays so when the run is resumed; the state of a callback is not saved.
+
+    Attributes:
+        model: the `MaskRCNN`.
+        history: what `history.history` of each stage's `fit` was, a dict by the name of the stage.
 
     Raises:
         DataError: the data check found problems and `data.skip_bad` is off; the message lists them.
@@ -62,7 +91,21 @@ class StagedTrainer:
         >>> model = trainer.fit()
     """
 
-    def __init__(self, config, run_folder, *, strategy=None, resume=False, verbose=1):
+    def __init__(
+        self,
+        config: Config,
+        run_folder: str | os.PathLike,
+        *,
+        strategy: tf.distribute.Strategy | None = None,
+        resume: bool = False,
+        verbose: int = 1,
+        callbacks: Callbacks | Mapping[str, Callbacks] = (),
+    ):
+        unknown = [name for name in callbacks if name not in STAGES] if isinstance(callbacks, Mapping) else []
+        if unknown:
+            raise UserError(f"callbacks: there is no stage {unknown[0]!r}; stages are {', '.join(STAGES)}")
+        self.callbacks = callbacks
+        self.history: dict[str, dict[str, list[float]]] = {}
         self.run_folder = Path(run_folder)
         self.checkpoint = self.run_folder / "checkpoint.safetensors"
         # First of all, for TensorFlow joins other workers only before it has computed anything.
@@ -82,7 +125,7 @@ class StagedTrainer:
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
         if self.progress.stage not in self._stages(config):
             raise UserError(f"{self.checkpoint}: is of the joint stage; leave train.joint.epochs above 0")
-        self.workers.check_agreement(shared_facts(self.config, self.progress, self.train_data))
+        self.workers.check_agreement(shared_settings(self.config, self.progress, self.train_data))
         keras.utils.set_random_seed(self.config.train.seed)
         if self.config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -92,9 +135,9 @@ class StagedTrainer:
         if resume:
             restore_model(self.checkpoint, self.model)
         else:
-            start(self.model, self.config)
+            load_initial_weights(self.model, self.config)
         self.batches = StageBatches(
-            self.config, self.train_data, self.run_folder, self._say, bool(self.verbose), self.workers
+            self.config, self.train_data, self.run_folder, self._say, bool(self.verbose), self.workers, self.val_data
         )
         # What cannot be had must not come up after hours of training.
         for name in self._stages(self.config):
@@ -107,7 +150,7 @@ class StagedTrainer:
             save_config(self.config, self.run_folder / "config.yaml")
         self.workers.check_folder(self.run_folder / "config.yaml")
 
-    def fit(self):
+    def fit(self) -> MaskRCNN:
         """Trains what is left of the three stages.
 
         Returns:
@@ -134,7 +177,8 @@ class StagedTrainer:
 
     def _has_ended(self, name, done):
         settings = getattr(self.config.train, name)
-        return done > 0 and name in self._facts() and (done >= settings.epochs or settings.time_limit is not None)
+        record = self._records().get(name)
+        return done > 0 and record is not None and (done >= settings.epochs or record.get("stopped_early", False))
 
     def _remove_cache(self):
         self.workers.wait()  # nobody reads it any more, and all that was promised is written
@@ -143,50 +187,80 @@ class StagedTrainer:
 
     def _train_stage(self, name, done):
         settings, started = getattr(self.config.train, name), time.monotonic()
-        if settings.epochs:
-            self._fit(name, settings, done)
+        record = self._fit(name, settings, done) if settings.epochs else {}
         if self.workers.is_chief:
             last = self._stages(self.config)[-1]
             self.model.save_pretrained(self.run_folder / f"{'model' if name == last else name}.safetensors")
         seconds = round(time.monotonic() - started, 1)
         memory = peak_memory_mb()
-        self._score(name, {"seconds": seconds, **({} if memory is None else {"peak_memory_mb": memory})})
+        self._score(name, {"seconds": seconds, **({} if memory is None else {"peak_memory_mb": memory}), **record})
 
     def _fit(self, name, settings, done):
-        """Trains what is left of a stage, from epoch `done` on."""
+        """Trains what is left of a stage, from epoch `done` on; what metrics.json is to say of it."""
         with self.strategy.scope():
-            stage = STAGES[name](self.model)
+            stage = STAGE_CLASSES[name](self.model)
             stage.compile(self._optimizer(name))
         if settings.average is not None:
             stage.weight_average = WeightAverage(stage, settings.average)
+        if self._keeps_best(settings):
+            stage.best_weights = BestWeights(stage, self.workers)
         if done:
             with self.strategy.scope():
                 restore_optimizer(self.checkpoint, stage)
+            if stage.best_weights is not None:
+                restore_best(self.checkpoint, stage.best_weights)
         if done < settings.epochs:
-            steps = self.batches.steps_per_epoch(name)
-            self._say(f"\n{name} stage: {settings.epochs} epochs of {steps} steps")
-            with reading_errors():
-                stage.fit(
-                    self.batches.dataset(name, self.model, done * steps),
-                    steps_per_epoch=steps,
-                    initial_epoch=done,
-                    epochs=settings.epochs,
-                    callbacks=self._callbacks(stage, name, settings),
-                    verbose=0 if settings.progress == "tqdm" else self.verbose,
-                )
+            done += self._run_epochs(stage, name, settings, done)
+        return self._end_stage(stage, name, done, done < settings.epochs)
+
+    def _run_epochs(self, stage, name, settings, done):
+        """Fits a stage from epoch `done` on, and returns how many epochs that took."""
+        steps, validation_steps = self.batches.steps_per_epoch(name), self.batches.validation_steps()
+        self._say(f"\n{name} stage: {settings.epochs} epochs of {steps} steps")
+        validation = {}
+        if validation_steps:
+            validation = {"validation_data": self.batches.validation(name), "validation_steps": validation_steps}
+        with reading_errors():
+            history = stage.fit(
+                self.batches.dataset(name, self.model, done * steps),
+                steps_per_epoch=steps,
+                initial_epoch=done,
+                epochs=settings.epochs,
+                callbacks=self._callbacks(stage, name, settings),
+                verbose=0 if settings.progress == "tqdm" else self.verbose,
+                **validation,
+            )
+        self.history[name] = history.history
+        return len(history.epoch)
+
+    def _end_stage(self, stage, name, epochs, stopped_early):
+        """Gives the model the weights with which its stage ends; what metrics.json is to say of it."""
+        best, record = stage.best_weights, {"epochs": epochs, "best_epoch": epochs}
+        if stopped_early:
+            record["stopped_early"] = True
         with self.strategy.scope():
-            averaged = take_average(stage)
-        if averaged and self.workers.is_chief:
-            # The next stage goes on from the average, also where it is resumed before its own first checkpoint.
-            save_checkpoint(self.checkpoint, stage, name, read_progress(self.checkpoint).epoch)
+            replaced = best.assign() if best is not None and best.epoch else take_average(stage)
+        if replaced and self.workers.is_chief:
+            # The next stage goes on from these, also where it is resumed before its own first checkpoint.
+            save_checkpoint(self.checkpoint, stage, name, epochs)
+        if best is not None and best.epoch:
+            record.update(best_epoch=best.epoch, val_loss=best.val_loss)
+            self._say(f"{name} stage: ends with epoch {best.epoch} of {epochs}, val_loss {best.val_loss:.4f}")
+        return record
+
+    def _keeps_best(self, settings):
+        # These optimizers average by themselves, and only the end of the stage has the average.
+        averages = settings.optimizer in ("swa", "moving_average")
+        return self.config.train.best_by == "val_loss" and self.batches.validation_steps() > 0 and not averages
 
     def _callbacks(self, stage, name, settings):
-        callbacks = [StopOnNonFiniteLoss(name), *filter(None, [stage.weight_average])]
+        callbacks = [StopOnNonFiniteLoss(name), *filter(None, [stage.weight_average, stage.best_weights])]
         if self.workers.is_chief:
             logs = str(self.run_folder / "logs" / name)
             callbacks += [SaveCheckpoint(self.checkpoint, name), keras.callbacks.TensorBoard(logs, write_graph=False)]
-        shown = settings if self.verbose else settings.model_copy(update={"progress": "keras"})
-        return callbacks + addons_callbacks(shown)
+        quiet = settings if self.verbose else settings.model_copy(update={"progress": "keras"})
+        own = self.callbacks.get(name, ()) if isinstance(self.callbacks, Mapping) else self.callbacks
+        return [*callbacks, *addons_callbacks(quiet), *own]
 
     def _check_time_limit(self, name):
         if self.workers.count > 1 and getattr(self.config.train, name).time_limit is not None:
@@ -202,27 +276,36 @@ class StagedTrainer:
         with self.strategy.scope():
             return make_optimizer(settings, settings.epochs * self.batches.steps_per_epoch(name), self.precision)
 
-    def _score(self, name, facts):
-        self._facts()[name] = facts
+    def _score(self, name, record):
+        self._records()[name] = record
         if self.val_data is not None:
             with reading_errors():
                 scores, _ = evaluate_model(
-                    self.model,
+                    self._scored_model(),
                     self.val_data,
-                    SCORED[name],
+                    PARTS_OF_STAGE[name],
                     batch_size=self.config.data.eval_batch_size,
                     progress=bool(self.verbose),
                     workers=self.workers,
                 )
             self.metrics.update(scores)
             self._say(format_table(scores))
-        memory = f", peak memory {facts['peak_memory_mb']} MB" if "peak_memory_mb" in facts else ""
-        self._say(f"{name} stage: {facts['seconds']:.0f} s{memory}")
+        memory = f", peak memory {record['peak_memory_mb']} MB" if "peak_memory_mb" in record else ""
+        self._say(f"{name} stage: {record['seconds']:.0f} s{memory}")
         if self.workers.is_chief:
             write_json(self.run_folder / "metrics.json", self.metrics)
 
-    def _facts(self):
-        """What is known of each stage that has ended: seconds and memory."""
+    def _scored_model(self):
+        """The model in float32, as it is when it is loaded from the file that is written of it."""
+        if self.precision == "float32":
+            return self.model
+        with self.strategy.scope():
+            model = MaskRCNN(self.config.model, dtype="float32")
+            model.set_weights(self.model.get_weights())
+        return model
+
+    def _records(self):
+        """What metrics.json says of each stage that has ended: seconds, memory, epochs."""
         return self.metrics.setdefault("training", {})
 
     def _has_metrics(self):
@@ -234,7 +317,7 @@ class StagedTrainer:
 
 
 @contextlib.contextmanager
-def reading_errors():
+def reading_errors() -> Iterator[None]:
     """Turns what TensorFlow says about a file that broke a pipeline into `DataError` or `CacheError`."""
     try:
         yield

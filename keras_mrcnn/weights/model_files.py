@@ -106,7 +106,7 @@ def _for_resnet(backbone, tensors):
 
 
 def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
-    """Reads a file of any kind as a `WeightFile`; arguments as in `infer_config`, errors as in `load_weights`."""
+    """Reads a file of any kind as a `WeightFile`; arguments as in `infer_config`, errors as in `fill_model`."""
     path = _path(file)
     if path.suffix in KERAS_SUFFIXES:
         raise WeightsError(f"{file}: is a file of Keras; only model.backbone.weights takes those of keras.applications")

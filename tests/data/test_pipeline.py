@@ -10,8 +10,9 @@ from pycocotools import mask as mask_api
 
 from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import reading_error, training_dataset, validation_dataset
+from keras_mrcnn.data.pipeline import reading_error, training_dataset
 from keras_mrcnn.ops import images as image_ops
+from keras_mrcnn.training.validation import validation_dataset
 
 SETTINGS = {"batch_size": 2, "min_size": 48, "max_size": 96, "mask_size": 8, "seed": 5}
 EVERYTHING = {

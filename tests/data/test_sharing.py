@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import training_dataset, validation_dataset
+from keras_mrcnn.data.pipeline import evaluation_dataset, training_dataset
 from keras_mrcnn.data.sharing import Share, pad_pieces
 from keras_mrcnn.scenes.generator import generate_scenes
 
@@ -83,11 +83,10 @@ def test_every_image_is_shown_once_an_epoch(data):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_workers_take_whole_validation_batches_in_turn(data, count):
-    settings = {"batch_size": 2, "min_size": 64, "max_size": 160}
-    whole = numpy_batches(validation_dataset(data, **settings))
+def test_workers_take_whole_evaluation_batches_in_turn(data, count):
+    whole = numpy_batches(evaluation_dataset(data, batch_size=2))
     for index in range(count):
-        own = numpy_batches(validation_dataset(data, share=Share(index, count), **settings))
+        own = numpy_batches(evaluation_dataset(data, batch_size=2, share=Share(index, count)))
         assert len(own) == len(whole[index::count])
         for mine, expected in zip(own, whole[index::count]):
             tf.nest.map_structure(np.testing.assert_array_equal, mine, expected)

@@ -16,8 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+from keras_mrcnn.base.stage_names import STAGES
 from keras_mrcnn.config import Config
-from keras_mrcnn.training import batches, cache_files
+from keras_mrcnn.training import batches
 from keras_mrcnn.training import trainer as trainer_module
 from keras_mrcnn.training.callbacks import SaveCheckpoint
 from keras_mrcnn.training.checkpoint import read_progress
@@ -33,8 +34,8 @@ def arm(aim, report):
         aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
         report: called with a line for the parent before the end.
     """
-    number, fsync, savez, replace, remove_folders = (
-        itertools.count(1), os.fsync, cache_files.np.savez, os.replace, batches.remove_folders
+    number, fsync, write_bytes, replace, remove_folders = (
+        itertools.count(1), os.fsync, Path.write_bytes, os.replace, batches.remove_folders
     )  # fmt: skip
 
     def reached(how, path):
@@ -51,12 +52,11 @@ def arm(aim, report):
             die()
         fsync(descriptor)
 
-    def half_cached(file, **arrays):
-        savez(file, **arrays)
-        file.flush()
-        if reached("half written", file.name if isinstance(file.name, str) else "cache.tmp"):
-            file.truncate(file.tell() // 2)
+    def half_cached(path, content):
+        if reached("half written", path):
+            write_bytes(path, content[: len(content) // 2])
             die()
+        return write_bytes(path, content)
 
     def renamed(source, target, **settings):
         if reached("before rename", target):
@@ -67,11 +67,11 @@ def arm(aim, report):
 
     def removed(folder):
         if reached("removing", folder) and Path(folder).is_dir():
-            next(Path(folder).rglob("*.npz")).unlink()
+            next(Path(folder).rglob("*.safetensors")).unlink()
             die()
         remove_folders(folder)
 
-    os.fsync, cache_files.np.savez, os.replace, batches.remove_folders = half_saved, half_cached, renamed, removed
+    os.fsync, Path.write_bytes, os.replace, batches.remove_folders = half_saved, half_cached, renamed, removed
 
 
 def train(config, folder, aim, report):
@@ -134,7 +134,7 @@ def progress_of(folder):
     if not path.is_file():
         return [-1, 0]
     stage, epoch = read_progress(path)
-    return [list(trainer_module.STAGES).index(stage), epoch]
+    return [STAGES.index(stage), epoch]
 
 
 def main(plan, folder):

@@ -43,7 +43,7 @@ class Run:
         return next(iter(self.batches.dataset(stage, model, start_batch)))
 
     def cached(self):
-        return sorted(path.name for path in (self.folder / "cache").rglob("*.npz"))
+        return sorted(path.name for path in (self.folder / "cache").rglob("*.safetensors"))
 
 
 def test_steps_of_an_epoch(files, tmp_path):
@@ -66,7 +66,7 @@ def test_box_and_mask_stage_read_one_cache(files, model, tmp_path):
     assert "features_0" in box and "gt_masks" not in box
     # Two epochs of two steps of four: two epochs of the stream, so both views, but not of every image.
     needed = run.batches.cache.needed(run.batches._plan(), 16)
-    names = sorted(f"{sample.index:07d}-{sample.epoch}.npz" for sample in needed)
+    names = sorted(f"{sample.index:07d}-{sample.epoch}.safetensors" for sample in needed)
     assert run.cached() == names and 7 < len(names) <= 14
     mask = run.first("mask", model, start_batch=3)
     assert mask["gt_masks"].shape[2] == 28 and run.cached() == names
@@ -100,21 +100,21 @@ def test_what_does_not_fit_is_refused_or_left_out(files, model, tmp_path, full_d
 
 def test_disk_that_fills_up_meanwhile(files, model, tmp_path, monkeypatch):
     def fail(path, arrays):
-        raise CacheError("x.npz: cannot be written")
+        raise CacheError("x.safetensors: cannot be written")
 
     monkeypatch.setattr("keras_mrcnn.training.feature_cache.write_arrays", fail)
     with pytest.raises(CacheError, match="cannot be written"):
         Run(files, tmp_path, cache_features="on").first("box", model)
     run = Run(files, tmp_path, cache_features="auto")
     assert "images" in run.first("box", model)
-    assert run.said[1:] == ["No feature cache: x.npz: cannot be written"]
+    assert run.said[1:] == ["No feature cache: x.safetensors: cannot be written"]
 
 
 def test_cache_in_a_named_folder_is_kept(files, model, tmp_path):
     run = Run(files, tmp_path / "run", cache_features="on", cache_folder=str(tmp_path / "disk"))
     (tmp_path / "disk" / "of another run").mkdir(parents=True)
     run.first("box", model)
-    written = list(run.batches.cache.folder.glob("*.npz"))
+    written = list(run.batches.cache.folder.glob("*.safetensors"))
     assert len(written) > 7 and run.batches.cache.folder.parent.name == "disk"
     run.batches.remove_cache()
     # Other runs with the same frozen weights may be reading there.

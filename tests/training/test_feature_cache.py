@@ -14,7 +14,7 @@ from keras_mrcnn.data.pipeline import training_dataset
 from keras_mrcnn.training import feature_cache
 from keras_mrcnn.training.cache_files import CacheError, cache_reading_error, read_arrays
 from keras_mrcnn.training.feature_cache import FeatureCache
-from keras_mrcnn.training.frozen_part import frozen_outputs, frozen_part
+from keras_mrcnn.training.frozen_features import compute_features_and_proposals, features_and_proposals
 from keras_mrcnn.training.stages import BoxStage, MaskStage
 
 SEED, BATCH = 5, 4
@@ -72,8 +72,8 @@ def test_batches_are_those_of_the_images(full, models, data, plan, neck):
     images = training_dataset(data, batch_size=BATCH, seed=SEED, **SHOWN)
     shown, sizes = set(), set()
     for number, (cached, batch) in enumerate(zip(batches(full[neck], plan, 3), images)):
-        maps, proposals = frozen_outputs(models[neck], batch["images"], batch["image_sizes"])
-        cached_maps, cached_proposals = frozen_part(models[neck], cached)
+        maps, proposals = compute_features_and_proposals(models[neck], batch["images"], batch["image_sizes"])
+        cached_maps, cached_proposals = features_and_proposals(models[neck], cached)
         for ours, theirs in zip((*cached_maps, *cached_proposals), (*maps, *proposals)):
             assert ours.dtype == theirs.dtype
             # Sums of float32 round by the size of what is summed, boxes of 100 pixels by more than scores.
@@ -103,7 +103,7 @@ def test_later_epochs_show_the_views_again_with_seeds_of_their_own(full, plan):
         batch = batches(cache, plan, 1, start_batch=number)[0]
         expected = [draw_sample(SEED, sample).seeds for sample in samples]
         np.testing.assert_array_equal(batch["seeds"], expected)
-        files = [cache.folder / f"{sample.index:07d}-{sample.epoch % 2}.npz" for sample in samples]
+        files = [cache.folder / f"{sample.index:07d}-{sample.epoch % 2}.safetensors" for sample in samples]
         assert [cache.path(sample) for sample in samples] == files
         for place, file in enumerate(files):
             np.testing.assert_array_equal(batch["proposals"][place], read_arrays(file, ("proposals",))[0])

@@ -15,7 +15,7 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.weights.native import read_safetensors
 
-CHECKPOINT, CACHE = "checkpoint.safetensors", "*.npz"
+CHECKPOINT, CACHE = "checkpoint.safetensors", "[0-9]*-[0-9]*.safetensors"
 STAGES = {
     "rpn": {"epochs": 3, "steps_per_epoch": 1},
     "box": {"epochs": 6, "steps_per_epoch": 2, "optimizer": "adamw"},

@@ -8,7 +8,7 @@ from small_training import small_model, small_run
 
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.training.batches import StageBatches
-from keras_mrcnn.training.trainer import STAGES, peak_memory_mb
+from keras_mrcnn.training.trainer import STAGE_CLASSES, peak_memory_mb
 
 
 def resident_mb():
@@ -32,7 +32,7 @@ def test_a_hundred_steps_take_no_more_memory_than_the_first(scenes, tmp_path, na
     config = config.model_copy(update={"train": config.train.model_copy(update={"cache_features": cache})})
     data = CocoDataset(scenes.annotation_files["train"], scenes.image_folders["train"])
     batches = StageBatches(config, data, tmp_path, print, progress=False)
-    watch, stage = Watch(), STAGES[name](small_model(**sizes))
+    watch, stage = Watch(), STAGE_CLASSES[name](small_model(**sizes))
     stage.compile("sgd")
     stage.fit(
         batches.dataset(name, stage.mask_rcnn, 0), steps_per_epoch=20, epochs=7, callbacks=[watch], verbose=0

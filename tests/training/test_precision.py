@@ -22,10 +22,10 @@ def test_a_named_format_is_kept(name):
 def test_auto_asks_the_processor(tmp_path, monkeypatch, facts, expected):
     path = tmp_path / "cpuinfo"
     path.write_text(facts, encoding="utf-8")
-    monkeypatch.setattr(precision, "CPU_FACTS", path)
+    monkeypatch.setattr(precision, "CPU_INFO", path)
     assert precision.resolve_precision("auto") == expected
 
 
 def test_auto_is_float32_where_nothing_is_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "CPU_FACTS", tmp_path / "missing")
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "missing")
     assert precision.resolve_precision("auto") == "float32"

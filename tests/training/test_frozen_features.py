@@ -8,7 +8,7 @@ from small_training import small_model
 
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.pipeline import single_images
-from keras_mrcnn.training.frozen_part import frozen_outputs, frozen_part
+from keras_mrcnn.training.frozen_features import compute_features_and_proposals, features_and_proposals
 
 ROWS = (0, 1, 5)  # 64 x 96, 64 x 160 and 64 x 64 pixels with their padding
 
@@ -31,9 +31,9 @@ def images(tmp_path_factory):
 
 def test_an_image_gives_the_same_in_any_batch(model, images):
     alone, together = images
-    maps, proposals = frozen_outputs(model, together["images"], together["image_sizes"])
+    maps, proposals = compute_features_and_proposals(model, together["images"], together["image_sizes"])
     for place, one in enumerate(alone):
-        own_maps, own_proposals = frozen_outputs(model, one["images"], one["image_sizes"])
+        own_maps, own_proposals = compute_features_and_proposals(model, one["images"], one["image_sizes"])
         for own, all_of_them in zip(own_proposals, proposals):
             np.testing.assert_array_equal(own[0], all_of_them[place])
         for own, fmap in zip(own_maps, maps):
@@ -47,7 +47,7 @@ def test_one_image_gives_what_the_steps_of_the_model_give(model, images):
     one = images[0][0]
     features = model.extract_features(one["images"])
     expected = model.propose(features, one["images"], one["image_sizes"], training=True)
-    maps, proposals = frozen_outputs(model, one["images"], one["image_sizes"])
+    maps, proposals = compute_features_and_proposals(model, one["images"], one["image_sizes"])
     assert len(maps) == len(model.box_pool.strides) and proposals.boxes.shape == (1, 30, 4)
     for ours, theirs in zip((*maps, *proposals), (*model.roi_features(features), *expected)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -58,7 +58,7 @@ def test_no_gradient_flows(model, images):
     together = images[1]
     with tf.GradientTape() as tape:
         tape.watch(together["images"])
-        maps, proposals = frozen_part(model, together)
+        maps, proposals = features_and_proposals(model, together)
         total = tf.add_n([tf.reduce_sum(values) for values in (*maps, proposals.boxes, proposals.scores)])
     assert tape.gradient(total, together["images"]) is None
 
@@ -67,6 +67,6 @@ def test_what_was_computed_before_is_taken_out_of_the_batch(model):
     count = len(model.box_pool.strides)
     batch = {f"features_{level}": object() for level in range(count)}
     batch.update(proposals="boxes", proposal_scores="scores", proposal_count="valid", images=None)
-    maps, proposals = frozen_part(model, batch)
+    maps, proposals = features_and_proposals(model, batch)
     assert maps == [batch[f"features_{level}"] for level in range(count)]
     assert proposals == ("boxes", "scores", "valid")

@@ -1,18 +1,25 @@
-"""What a run begins with: its folder, its data and classes, its first weights."""
+"""Sets up a run: its folder, its data and classes, its first weights."""
+
+from __future__ import annotations
 
 import hashlib
 import json
 import logging
+from pathlib import Path
+from typing import Any
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.config import Config
 from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
 from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+from keras_mrcnn.training.checkpoint import Progress
 from keras_mrcnn.weights import WeightsError, load_backbone, read_weights
 
 logger = logging.getLogger(__name__)
 
 
-def check_folder(folder, checkpoint, resume):
+def check_folder(folder: Path, checkpoint: Path, resume: bool) -> None:
     """Raises FileNotFoundError or FileExistsError where a run folder does not suit a new or a resumed run."""
     if resume and not checkpoint.is_file():
         raise FileNotFoundError(f"{folder}: holds no checkpoint to resume from; train without --resume")
@@ -20,13 +27,13 @@ def check_folder(folder, checkpoint, resume):
         raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
 
 
-def shared_facts(config, progress, data):
-    """What must be the same in all workers, a flat dict; where the data lie may differ from host to host."""
+def shared_settings(config: Config, progress: Progress, data: CocoDataset) -> dict[str, Any]:
+    """Returns what must be the same in all workers, a flat dict; where the data lie may differ from host to host."""
     settings = _flat(config.model_dump(mode="json"))
-    facts = {key: value for key, value in settings.items() if not key.endswith(("_annotations", "_images"))}
+    shared = {key: value for key, value in settings.items() if not key.endswith(("_annotations", "_images"))}
     content = [data.image_ids, data.image_sizes.tolist(), sorted(data.coco.anns)]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return {**facts, "the checkpoint": tuple(progress), "the training data": digest}
+    return {**shared, "the checkpoint": tuple(progress), "the training data": digest}
 
 
 def _flat(tree, prefix=""):
@@ -37,7 +44,7 @@ def _flat(tree, prefix=""):
     return flat
 
 
-def start(model, config):
+def load_initial_weights(model: MaskRCNN, config: Config) -> None:
     """Fills a new model from train.weights, or its backbone from model.backbone.weights; else it starts at random."""
     backbone = config.model.backbone
     if config.train.weights:
@@ -68,8 +75,8 @@ def _load_whole(model, file):
         raise WeightsError(f"{error}; {hint}") from None
 
 
-def with_classes(config, train_data, val_data):
-    """The config with the classes of the training data, which must be those of all else."""
+def with_classes(config: Config, train_data: CocoDataset, val_data: CocoDataset | None) -> Config:
+    """Returns the config with the classes of the training data, which must be those of all else."""
     names = tuple(train_data.class_names)
     if val_data is not None and tuple(val_data.class_names) != names:
         raise UserError(
@@ -85,8 +92,8 @@ def with_classes(config, train_data, val_data):
     return config.model_copy(update={"model": config.model.model_copy(update=classes)})
 
 
-def open_data(config, split):
-    """The `CocoDataset` of a split, checked."""
+def open_data(config: Config, split: str) -> CocoDataset:
+    """Checks the data of a split, "train" or "val", and opens them."""
     data = config.data
     annotations, images = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
     if not annotations or not images:

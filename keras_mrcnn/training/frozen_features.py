@@ -1,4 +1,4 @@
-"""What the box and mask stages look at and do not train: the maps and proposals of an image.
+"""What the box and mask stages read and do not train: the maps and proposals of an image.
 
 They depend on the image alone, not on what else is in its batch: padding that a larger neighbour asks for would bleed
 into the maps. So they can be computed once and kept (`feature_cache`).
@@ -6,14 +6,19 @@ into the maps. So they can be computed once and kept (`feature_cache`).
 Shapes: B batch, H W of the padded input, R proposals.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from keras_mrcnn.layers.proposals import Proposals
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 
-def frozen_outputs(model, images, image_sizes):
-    """Maps and training proposals, each image by itself; no gradient flows.
+def compute_features_and_proposals(
+    model: MaskRCNN, images: tf.Tensor, image_sizes: tf.Tensor
+) -> tuple[list[tf.Tensor], Proposals]:
+    """Computes maps and training proposals, each image by itself; no gradient flows.
 
     Args:
         model: `MaskRCNN`.
@@ -54,14 +59,14 @@ def _pad_to(fmap, size):
     return tf.pad(fmap, [[0, bottom], [0, right], [0, 0]])
 
 
-def frozen_part(model, batch):
-    """Maps and `Proposals` of a batch: out of it where they were computed before, else from its images.
+def features_and_proposals(model: MaskRCNN, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Proposals]:
+    """Returns the maps and `Proposals` of a batch: out of it where they were computed before, else from its images.
 
     Args:
         model: `MaskRCNN`.
         batch: dict of `training_dataset`, or of `FeatureCache.dataset`.
     """
     if "proposals" not in batch:
-        return frozen_outputs(model, batch["images"], batch["image_sizes"])
+        return compute_features_and_proposals(model, batch["images"], batch["image_sizes"])
     maps = [batch[f"features_{level}"] for level in range(len(model.box_pool.strides))]
     return maps, Proposals(batch["proposals"], batch["proposal_scores"], batch["proposal_count"])

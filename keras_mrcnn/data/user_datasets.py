@@ -1,0 +1,206 @@
+"""Batches to train on out of any tf.data.Dataset of single images with boxes, labels and full-size masks.
+
+Everything is made by TensorFlow operations, so the pipeline runs at their speed and holds no Python.
+
+Shapes: H W of the image, G ground truths, S side of a compact mask, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.data.augmentation_objects import LEAST_SIDE
+from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE
+from keras_mrcnn.data.pipeline import padded_batches
+
+PREFETCHED_BATCHES = 2
+MAX_SEED = 2**31 - 1
+# Rank, last side, and which kinds of numbers a field may hold.
+_FIELDS = {
+    "image": (3, 3, "uint8", lambda dtype: dtype == tf.uint8),
+    "boxes": (2, 4, "floating-point or whole numbers", lambda dtype: dtype.is_floating or dtype.is_integer),
+    "labels": (1, None, "whole numbers", lambda dtype: dtype.is_integer),
+    "masks": (3, None, "bool or uint8", lambda dtype: dtype in (tf.bool, tf.uint8)),
+}
+_SHAPES = {"image": "[H, W, 3]", "boxes": "[G, 4]", "labels": "[G]", "masks": "[G, H, W]"}
+
+
+def batches_from(
+    samples: tf.data.Dataset,
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    mask_size: int = DEFAULT_MASK_SIZE,
+    seed: int = 0,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Turns single images with their objects into the batches that the stages train on.
+
+    Images are normalised and resized as `config` says, and masks cut on their boxes. Nothing is shuffled, repeated or
+    augmented: do that with `samples`, before.
+
+    Args:
+        samples: elements are dicts, one image each, of
+            image (or images): uint8 [H, W, 3], RGB;
+            boxes: [G, 4], xyxy in pixels of the image, with an area inside it; G may be 0;
+            labels: integer [G], 1..K in the order of `config.class_names`;
+            masks: bool or uint8 [G, H, W], full-size, not 0 where the object is. RPN and box stage do without.
+            Other fields are left out.
+        config: `ModelConfig` of the model, `model.config`.
+        batch_size: images in a batch, B.
+        mask_size: side of the compact masks, S.
+        seed: with the place of an image in `samples` it decides which anchors and RoIs are sampled. An endless stream,
+            `samples.repeat()`, has other places in each epoch.
+        drop_remainder: whether a last batch with fewer images is left out; several devices need that.
+
+    Returns:
+        tf.data.Dataset of batches as `training_dataset` yields them; `image_ids` are the places in `samples`. Objects
+        that the resize leaves with a side below one pixel are dropped, and counted in `dropped`. Reading it
+        raises tf.errors.InvalidArgumentError where the fields of a sample do not fit each other.
+
+    Raises:
+        ValueError: a field is missing, or its type or shape is another.
+
+    Example:
+        >>> sample = {"image": tf.zeros([48, 64, 3], tf.uint8), "boxes": [[8.0, 8.0, 40.0, 32.0]], "labels": [1],
+        ...           "masks": tf.ones([1, 48, 64], tf.bool)}
+        >>> samples = tf.data.Dataset.from_tensors(sample).repeat()
+        >>> config = ModelConfig(class_names=("cat",), min_size=96, max_size=128)
+        >>> batch = next(iter(batches_from(samples, config, batch_size=2)))
+        >>> batch["images"].shape, batch["gt_boxes"][0].numpy().tolist()
+        (TensorShape([2, 96, 128, 3]), [[16.0, 16.0, 80.0, 64.0]])
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+    names = _field_names(samples.element_spec)
+
+    def make(index: tf.Tensor, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        fields = {field: tf.ensure_shape(sample[name], _static_shape(field)) for field, name in names.items()}
+        return _make_sample(index, fields, config, mask_size if "masks" in fields else 0, seed % MAX_SEED)
+
+    made = samples.enumerate().map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return padded_batches(made, batch_size, drop_remainder, PREFETCHED_BATCHES)
+
+
+def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
+    """Cuts full-size masks on their boxes and averages each over size x size cells, exactly.
+
+    The same as `compact_mask` of `data.compact_masks`, in TensorFlow.
+
+    Args:
+        masks: bool or uint8 [G, H, W], not 0 where the object is.
+        boxes: float32 [G, 4], xyxy pixels, inside the mask and with an area.
+        size: cells on a side, S.
+
+    Returns:
+        uint8 [G, S, S], coverage of each cell, 0..255.
+
+    Example:
+        >>> compact_masks(tf.eye(2, dtype=tf.uint8)[None], tf.constant([[0.0, 0.0, 2.0, 2.0]]), 2).numpy().tolist()
+        [[[255, 0], [0, 255]]]
+    """
+
+    def one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        mask, (x1, y1, x2, y2) = inputs[0], tf.unstack(tf.cast(inputs[1], tf.float64))
+        # Only the pixels that the box touches take part.
+        left, top = tf.cast(tf.floor(x1), tf.int32), tf.cast(tf.floor(y1), tf.int32)
+        patch = mask[top : tf.cast(tf.math.ceil(y2), tf.int32), left : tf.cast(tf.math.ceil(x2), tf.int32)]
+        rows = _cell_weights(y1 - tf.floor(y1), y2 - tf.floor(y1), size, tf.shape(patch)[0])
+        columns = _cell_weights(x1 - tf.floor(x1), x2 - tf.floor(x1), size, tf.shape(patch)[1])
+        covered = rows @ tf.cast(tf.cast(patch, tf.bool), tf.float64) @ tf.transpose(columns)
+        return tf.cast(tf.round(255.0 * tf.clip_by_value(covered, 0.0, 1.0)), tf.uint8)
+
+    return tf.map_fn(one, (masks, boxes), fn_output_signature=tf.TensorSpec([size, size], tf.uint8))
+
+
+def _cell_weights(start: tf.Tensor, stop: tf.Tensor, size: int, pixels: tf.Tensor) -> tf.Tensor:
+    """Which share of each of `size` cells of [start, stop] each pixel covers: float64 [size, pixels]."""
+    side = (stop - start) / size
+    lower = (start + side * tf.range(size, dtype=tf.float64))[:, None]
+    pixel = tf.cast(tf.range(pixels), tf.float64)
+    overlap = tf.minimum(lower + side, pixel + 1.0) - tf.maximum(lower, pixel)
+    return tf.maximum(overlap, 0.0) / side
+
+
+def _make_sample(
+    index: tf.Tensor, fields: dict[str, tf.Tensor], config: ModelConfig, mask_size: int, seed: int
+) -> dict[str, tf.Tensor]:
+    """The checked fields of one image -> an element of a batch."""
+    image, labels = fields["image"], tf.cast(fields["labels"], tf.int32)
+    old_size = tf.shape(image)[:2]
+    height, width = tf.unstack(tf.cast(old_size, tf.float32))
+    boxes = tf.minimum(tf.maximum(tf.cast(fields["boxes"], tf.float32), 0.0), [width, height, width, height])
+    with tf.control_dependencies(_assertions(index, fields, boxes, labels, len(config.class_names))):
+        boxes = tf.identity(boxes)
+    if mask_size:
+        masks = compact_masks(fields["masks"], boxes, mask_size)
+    else:
+        masks = tf.zeros([tf.shape(boxes)[0], 0, 0], tf.uint8)
+    size = image_ops.resized_size(old_size[0], old_size[1], config.min_size, config.max_size)
+    boxes = image_ops.scale_boxes(boxes, old_size, size)
+    kept = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE, axis=1)
+    # An image without objects has one row of padding, so that no tensor further on is empty.
+    missing = tf.cast(~tf.reduce_any(kept), tf.int32)
+    return {
+        "images": image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise(image), size)),
+        "image_sizes": size,
+        "image_ids": index,
+        "original_sizes": old_size,
+        "gt_boxes": tf.pad(boxes[kept], [[0, missing], [0, 0]]),
+        "gt_labels": tf.pad(labels[kept], [[0, missing]], constant_values=-1),
+        "gt_masks": tf.pad(masks[kept], [[0, missing], [0, 0], [0, 0]]),
+        "seeds": tf.stack([seed, tf.cast(index % MAX_SEED, tf.int32)]),
+        "dropped": tf.reduce_sum(tf.cast(~kept, tf.int32)),
+    }
+
+
+def _assertions(index, fields, boxes, labels, num_classes) -> list[tf.Operation]:
+    """What only the numbers of a sample can show to be wrong."""
+    count = tf.shape(labels)[0]
+    known = tf.reduce_all((labels >= 1) & (labels <= num_classes))
+    checks = [
+        (tf.shape(boxes)[0] == count, "has another number of boxes than of labels,", count),
+        (known, f"has labels that are not in 1..{num_classes}:", labels),
+        (tf.reduce_all(boxes[:, 2:] > boxes[:, :2]), "has boxes without an area inside the image:", fields["boxes"]),
+    ]
+    if "masks" in fields:
+        expected = tf.concat([[count], tf.shape(fields["image"])[:2]], axis=0)
+        fits = tf.reduce_all(tf.shape(fields["masks"]) == expected)
+        checks.append((fits, "should have masks of the shape", expected))
+    return [tf.debugging.Assert(holds, ["sample", index, sentence, value]) for holds, sentence, value in checks]
+
+
+def _field_names(spec: Any) -> dict[str, str]:
+    """Field to the name that it has in the samples. Raises `ValueError` where the samples cannot be used."""
+    if not isinstance(spec, dict):
+        raise UserError(f"samples must be dicts with image, boxes, labels and masks, not {type(spec).__name__}; use "
+                         "samples.map(...) to make them")
+    names = {field: field for field in _FIELDS if field in spec}
+    if "image" not in names and "images" in spec:
+        names["image"] = "images"
+    absent = [field for field in ("image", "boxes", "labels") if field not in names]
+    if absent:
+        raise UserError(f"samples have no {' and no '.join(absent)}; they have {', '.join(map(str, spec))}")
+    for field, name in names.items():
+        _check_field(name, spec[name], *_FIELDS[field], _SHAPES[field])
+    return names
+
+
+def _check_field(name, spec, rank, last, kind, fits, shape) -> None:
+    if not isinstance(spec, tf.TensorSpec):
+        raise UserError(f"{name} must be a dense tensor {shape}, not {type(spec).__name__}")
+    if not fits(spec.dtype):
+        raise UserError(f"{name} must hold {kind}, not {spec.dtype.name}")
+    if spec.shape.rank not in (None, rank):
+        hint = "; samples are single images: take them apart with samples.unbatch()" * (spec.shape.rank == rank + 1)
+        raise UserError(f"{name} must have the shape {shape}, not {spec.shape}{hint}")
+    if spec.shape.rank and last and spec.shape[-1] not in (None, last):
+        raise UserError(f"{name} must have the shape {shape}, not {spec.shape}")
+
+
+def _static_shape(field: str) -> list[int | None]:
+    rank, last = _FIELDS[field][:2]
+    return [None] * (rank - 1) + [last]
