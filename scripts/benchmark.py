@@ -2,10 +2,11 @@
 
     python scripts/benchmark.py train --peer-python /path/to/torch/bin/python --json train.json
     python scripts/benchmark.py infer --peer-python /path/to/torch/bin/python --json infer.json
+    python scripts/benchmark.py predict --weights model.safetensors --images photographs --json predict.json
 
-Peers run in their own environment (`--peer-python`, which needs torch and torchvision, and for `infer`
-onnx and onnxruntime). Leave the machine alone
-meanwhile: every figure is a median, but cores that are busy elsewhere show in all of them.
+Peers run in their own environment (`--peer-python`, which needs torch and torchvision, and for `infer` a C++ compiler,
+onnx and onnxruntime). The peer of `predict` is the model's own SavedModel. Leave the machine alone meanwhile: every
+figure is a median, but cores that are busy elsewhere show in all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 from benchmark_infer import measure_inference
+from benchmark_predict import first_pictures, measure_prediction
 
 from keras_mrcnn.base.atomic_files import atomic_write
 
@@ -75,6 +77,20 @@ def infer(peer_python, peers, rounds, models, json_file):
     To final detections and to pasted masks, in each precision; and the memory of a process that does it.
     """
     _report([_row(*row) for row in measure_inference(peer_python, peers, rounds, models)], json_file)
+
+
+@main.command()
+@click.option("--weights", type=click.Path(exists=True, path_type=Path), required=True, help="Of the model.")
+@click.option("--images", type=click.Path(file_okay=False, exists=True, path_type=Path), required=True)
+@click.option("--count", type=click.IntRange(1), default=24, help="How many of the images; the first 4 warm up.")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Processes of each kind, taking turns.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
+def predict(weights, images, count, rounds, json_file):
+    """Time `keras-mrcnn predict` on the files of a folder beside the SavedModel of the same weights.
+
+    Seconds for a picture without the start of the programs, and the memory of a process of each kind.
+    """
+    _report([_row(*row) for row in measure_prediction(weights, first_pictures(images, count), rounds)], json_file)
 
 
 def _stage_seconds(precision, steps):

@@ -41,7 +41,7 @@ def measure_inference(peer_python, peers, rounds, models):
                 if isinstance(against, str):
                     peer.append(_run_ours("saved_model", models / against / "1", paste))
                 elif peer_python is not None:
-                    peer.append(_run([peer_python, peers / "torchvision_infer.py", *against]))
+                    peer.append(run_program([peer_python, peers / "torchvision_infer.py", *against]))
                 path = models / variant / "1" if form == "saved_model" else models / variant
                 ours.append(_run_ours(form, path, paste))
             rows.append((name, *(_median(found, "median_s") for found in (ours, peer)), goal))
@@ -118,7 +118,7 @@ def _pasting(peer_python, peers, rounds):
         np.savez(file, boxes=boxes, masks=masks, size=[800, 1088])
         for _ in range(rounds):
             if peer_python is not None:
-                peer.append(_run([peer_python, peers / "torchvision_paste.py", file])["median_s"])
+                peer.append(run_program([peer_python, peers / "torchvision_paste.py", file])["median_s"])
             for _ in range(PASTE_RUNS):
                 start = time.perf_counter()
                 found.paste_masks()
@@ -127,16 +127,21 @@ def _pasting(peer_python, peers, rounds):
 
 
 def _run_ours(form, path, paste):
-    return _run([sys.executable, RUNNER, form, path, paste])
+    return run_program([sys.executable, RUNNER, form, path, paste])
 
 
-def _run(command):
-    """The JSON line that a program prints last."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+def run_program(command: list, reads_json: bool = True) -> dict | None:
+    """Runs a program to its end and returns the JSON line that it prints last, if it prints one.
+
+    Raises:
+        ClickException: it has failed; the message is the last line of its stderr.
+    """
+    command = [str(part) for part in command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         problem = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise click.ClickException(f"{Path(command[1]).name} failed: {problem}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        raise click.ClickException(f"{' '.join(command[1:4])} failed: {problem}")
+    return json.loads(done.stdout.strip().splitlines()[-1]) if reads_json else None
 
 
 def _median(found, key):

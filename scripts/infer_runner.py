@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from peers.peak_memory import peak_memory_mb
 
 from keras_mrcnn.detection_outputs import to_detections
 
@@ -58,9 +58,8 @@ def main(kind, path, paste):
         if paste == "paste":
             found.paste_masks()
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     facts = {"median_s": statistics.median(seconds[WARM_UP:]), "min_s": min(seconds), "detections": len(found)}
-    print(json.dumps({**facts, "peak_memory_mb": round(peak)}))
+    print(json.dumps({**facts, "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

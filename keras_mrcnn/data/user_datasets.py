@@ -11,10 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.data.augmentation_objects import LEAST_SIDE
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE
 from keras_mrcnn.data.pipeline import padded_batches
+from keras_mrcnn.ops import images as image_ops
 
 PREFETCHED_BATCHES = 2
 MAX_SEED = 2**31 - 1

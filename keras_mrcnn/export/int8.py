@@ -132,7 +132,7 @@ def _measure_ranges(path, names, images):
     # By itself it takes the operators' types, so also box arithmetic, whose tensors may be empty.
     calibrator.select_tensors_to_calibrate = lambda model: (_tensors(model.graph, names), {})
     calibrator.augment_graph()
-    calibrator.create_inference_session()
+    calibrator.infer_session = _calibration_session(calibrator.augmented_model_path)
     reader = _Reader(calibrator.infer_session.get_inputs()[0], images)
     try:
         calibrator.collect_data(reader)
@@ -141,6 +141,17 @@ def _measure_ranges(path, names, images):
             raise
         raise ExportError("no images to measure the ranges of int8 on: give about a hundred") from error
     return calibrator.compute_data()
+
+
+def _calibration_session(path):
+    """A session of a file that leaves its operators as they are and frees each map as soon as it is not needed."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Without optimisation there are more maps of more sizes, and an arena keeps room for far more than live at once.
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class _Reader:

@@ -3,17 +3,18 @@
 import contextlib
 import json
 import logging
-import os
 from pathlib import Path
+
+import tensorflow as tf
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
+from keras_mrcnn.export.onnx_weights import insert_weights, separate_weights
 from keras_mrcnn.mask_rcnn.detector import Detector, ExportError
 
 OPSET = 17
-CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
 INPUT_DTYPES = ("uint8", "float32")
 
 
@@ -60,10 +61,11 @@ def write_model(proto, path, metadata):
     """Checks an ONNX model and writes it to a `Path`, whole or not at all; metadata is a dict of str to str."""
     onnx = _require("onnx")
     onnx.helper.set_model_props(proto, metadata)
-    onnx.checker.check_model(proto)
+    content = proto.SerializeToString()
+    onnx.checker.check_model(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
+        temporary.write_bytes(content)
 
 
 def _require(name):
@@ -77,29 +79,26 @@ def _require(name):
 def _convert(detect):
     """The graph of a `tf.function` with one signature as an ONNX model, weights included."""
     tf2onnx = _require("tf2onnx")
-    with _quiet(), _without_copies():
-        proto, _ = tf2onnx.convert.from_function(
-            detect,
-            detect.input_signature,
+    function = detect.get_concrete_function()
+    names = {function.inputs[0].name: detect.input_signature[0].name}
+    names.update((tensor.name, name) for name, tensor in function.graph.structured_outputs.items())
+    graph_def, weights = separate_weights(function)
+    inputs, outputs = [function.inputs[0].name, *weights], [t.name for t in function.outputs]
+    with _quiet(), tf.device("/cpu:0"), tf.Graph().as_default() as graph:
+        tf.import_graph_def(tf2onnx.tf_loader.tf_optimize(inputs, outputs, graph_def), name="")
+        converted = tf2onnx.tfonnx.process_tf_graph(
+            graph,
+            continue_on_error=True,
             opset=OPSET,
             custom_op_handlers=dict(HANDLERS),
             custom_rewriter=REWRITERS,
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=names,
         )
+        proto = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False).make_model("keras_mrcnn")
+    insert_weights(proto.graph, weights)
     return proto
-
-
-@contextlib.contextmanager
-def _without_copies():
-    """Keeps tf2onnx from copying the whole graph, weights and all, before each of its many passes."""
-    before = os.environ.get(CATCH_ERRORS)
-    os.environ[CATCH_ERRORS] = "FALSE"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[CATCH_ERRORS]
-        else:
-            os.environ[CATCH_ERRORS] = before
 
 
 @contextlib.contextmanager

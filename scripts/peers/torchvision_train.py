@@ -1,8 +1,9 @@
 """torchvision's joint training step on the picture of `scripts/benchmark.py train`; prints one line of JSON.
 
-    python scripts/peers/torchvision_train.py fp32|bf16
+    python scripts/peers/torchvision_train.py fp32|bf16 [channels_last|eager]
 
-Mask R-CNN R50-FPN, the last three stages of the backbone trained, random weights, SGD, eight objects.
+Mask R-CNN R50-FPN, the last three stages of the backbone trained, random weights, SGD, eight objects; its convolutions
+in channels-last memory unless "eager" is asked for.
 """
 
 import contextlib
@@ -28,9 +29,11 @@ def picture():
     return torch.rand(3, HEIGHT, WIDTH), {"boxes": boxes, "labels": numbers + 1, "masks": masks}
 
 
-def main(precision):
+def main(precision="fp32", how="channels_last"):
     torch.manual_seed(0)
     model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, trainable_backbone_layers=3).train()
+    if how == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=1e-4)
     image, target = picture()
     seconds = []
@@ -46,4 +49,4 @@ def main(precision):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "fp32")
+    main(*sys.argv[1:])
