@@ -20,9 +20,9 @@ from keras_mrcnn.evaluation.coco_metrics import (
     check_results,
     copy_ground_truth,
     known_ids,
-    pairwise_ious,
     run_coco_eval,
 )
+from keras_mrcnn.evaluation.matching import pairwise_ious
 
 FOREGROUND_IOU = 0.5  # from here on a detection has found the place of an object
 BACKGROUND_IOU = 0.1  # below, it has nothing to do with the object

@@ -77,7 +77,7 @@ def test_what_a_screen_reader_needs(text):
 def test_values_are_shown_and_can_be_sorted(text):
     assert re.search(r'<th scope="row">kite</th>\s*<td class="number" data-value="2">2</td>\s*<td [^>]*>0.505', text)
     assert 'data-value="0.97" style="--share: 0.9700">0.970</td>' in text
-    assert "quality 0.25: 2 found, 0 missed, 0 wrong" in text
+    assert "quality 0.25: 2 detected, 0 missed, 0 wrong" in text
     assert "min_size: 64" in text
 
 
