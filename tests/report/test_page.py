@@ -113,7 +113,7 @@ def test_a_run_with_nothing_yet(tmp_path):
     text = out.read_text()
     Reader(text)
     assert text.count("No epoch has ended yet.") == 2  # on top and in its place
-    assert text.index("There are none.") < text.index("No epoch")  # in the order of the page
+    assert text.index("No epoch") < text.index("There are none.")  # in the order of the page
     assert [path.name for path in out.parent.iterdir()] == ["out.html"]
 
 
