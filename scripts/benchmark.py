@@ -27,6 +27,7 @@ from benchmark_infer import measure_inference
 from benchmark_predict import first_pictures, measure_prediction
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.tables import text_table
 
 PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
@@ -177,12 +178,10 @@ def _row(name, ours, peer, target=None):
 
 
 def _report(rows, json_file):
-    shown = [["", "ours s", "peer s", "ratio", "target"]]
+    lines = [["", "ours s", "peer s", "ratio", "target"]]
     for row in rows:
-        shown.append([row["name"], *("" if row[key] is None else f"{row[key]:.3f}" for key in list(row)[1:])])
-    widths = [max(len(line[column]) for line in shown) for column in range(5)]
-    for line in shown:
-        click.echo("  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:]))]))
+        lines.append([row["name"], *("" if row[key] is None else f"{row[key]:.3f}" for key in list(row)[1:])])
+    click.echo(text_table(lines))
     if json_file:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(rows, indent=2))

@@ -30,6 +30,9 @@ import click
 import numpy as np
 from run_exported import MISSING, read_picture
 
+from keras_mrcnn.base.iou import box_iou, match_pairs
+from keras_mrcnn.base.tables import text_table
+
 GOALS = {"score": 1e-4, "box": 0.05, "mask": 2e-3}
 SAME_BOX, TIE, IOU_TIE = 1.0, 1e-6, 1e-5  # pixels; difference of two scores; of an IoU and the limit of NMS
 PROGRAM = Path(__file__).resolve().with_name("run_exported.py")
@@ -80,12 +83,7 @@ def pair(found, expected):
     """The detections that both have: rows int [P] in `found`, rows int [P] in `expected`, rising, pixels between."""
     distance = np.abs(found["boxes"][None].astype(np.float64) - expected["boxes"][:, None]).max(axis=-1, initial=0)
     distance[found["category_ids"][None] != expected["category_ids"][:, None]] = np.inf
-    pairs, free = [], distance.copy()
-    while free.size and free.min() <= SAME_BOX:
-        wanted, row = np.unravel_index(free.argmin(), free.shape)
-        pairs.append((wanted, row))
-        free[wanted], free[:, row] = np.inf, np.inf
-    wanted, rows = np.array(sorted(pairs), int).reshape(-1, 2).T
+    wanted, rows = np.array(sorted(match_pairs(-distance, -SAME_BOX)), int).reshape(-1, 2).T
     return rows, wanted, distance[wanted, rows]
 
 
@@ -99,20 +97,11 @@ def lone_detections(found, expected, rows, wanted, threshold, nms_iou):
         by_nms &= np.abs(own["scores"][lone, None] - other["scores"][other_lone]) <= TIE
         bounds = [threshold, other["scores"][-1]] if other["full"] else [threshold]
         at_bound = np.abs(own["scores"][lone, None] - np.array(bounds)) <= TIE
-        at_limit = np.abs(pairwise_iou(own["boxes"][lone], other["boxes"]) - nms_iou) <= IOU_TIE
+        at_limit = np.abs(box_iou(own["boxes"][lone], other["boxes"]) - nms_iou) <= IOU_TIE
         at_limit &= own["category_ids"][lone, None] == other["category_ids"]
         explained.append(by_nms.any(axis=1) | at_bound.any(axis=1) | at_limit.any(axis=1))
     ties = max(int(values.sum()) for values in explained)
     return ties, sum(int((~values).sum()) for values in explained)
-
-
-def pairwise_iou(boxes, others):
-    """IoU float64 [P, Q] of boxes [P, 4] and [Q, 4], xyxy pixels."""
-    boxes, others = boxes.astype(np.float64)[:, None], others.astype(np.float64)
-    sides = np.minimum(boxes[..., 2:], others[:, 2:]) - np.maximum(boxes[..., :2], others[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=-1)
-    areas = [(each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
 
 
 def other_places(rows, wanted, scores):
@@ -181,9 +170,7 @@ def table(results):
         counts = (one.images, one.detections, len(one.unlike), one.order, one.ties)
         rows.append((one.runtime, *map(str, counts), f"{one.score:.1e}", f"{one.box:.1e}", f"{one.mask:.2e}"))
     rows.append(("goal", "", "", "0", "", "", *(f"{goal:.0e}" for goal in GOALS.values())))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line) for line in lines)
+    return text_table(rows)
 
 
 def newest_version(folder):

@@ -249,7 +249,7 @@ def test_images_are_spread_evenly(data):
 def test_table():
     before = {("box", "AP"): 0.51234, ("mask", "AP50"): None, ("mask", "AP"): 0.25}
     after = {("box", "AP"): 0.50991, ("mask", "AP50"): None, ("mask", "AP"): 0.25}
-    assert export_accuracy.format_loss(before, after, "int8").splitlines() == [
+    assert export_accuracy.format_ap_change(before, after, "int8").splitlines() == [
         "             float32       int8  difference",
         "box AP        0.5123     0.5099     -0.0024",
         "mask AP50          -          -           -",

@@ -68,7 +68,7 @@ def export(weights, name, out, version, form, precision, onnx_input, data, calib
         path = export_saved_model(model, folder, version, precision=precision, metrics=metrics)
         click.echo(f"Wrote the SavedModel to {path}.")
         if val is not None:
-            _print_bfloat16_loss(model, path, val, score_images)
+            _print_bfloat16_ap_change(model, path, val, score_images)
     if "onnx" in forms:
         from keras_mrcnn.export.onnx import export_onnx
 
@@ -94,7 +94,7 @@ def _checked_forms(form, precision, version, onnx_input, data):
 
 def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val, score_images):
     """Writes and scores the int8 file, made of a float32 file that is not kept."""
-    from keras_mrcnn.cli.export_accuracy import choose_images, print_loss
+    from keras_mrcnn.cli.export_accuracy import choose_images, print_ap_change
     from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.export.int8 import quantize_onnx
     from keras_mrcnn.export.model_card import model_card
@@ -109,11 +109,11 @@ def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val
         images = map(train.load_image, image_ids)
         quantize_onnx(source, path, images, total=len(image_ids), metadata={"model_card": card})
         click.echo(f"Wrote the ONNX model to {path}.")
-        print_loss(val, score_images, "int8", OnnxPredictor(source), OnnxPredictor(path))
+        print_ap_change(val, score_images, "int8", OnnxPredictor(source), OnnxPredictor(path))
 
 
-def _print_bfloat16_loss(model, path, val, score_images):
-    from keras_mrcnn.cli.export_accuracy import print_loss, saved_model_detector
+def _print_bfloat16_ap_change(model, path, val, score_images):
+    from keras_mrcnn.cli.export_accuracy import print_ap_change, saved_model_detector
 
     variant = saved_model_detector(path, model.config.category_ids, model.config.class_names)
-    print_loss(val, score_images, "bfloat16", lambda image: model.predict([image])[0], variant)
+    print_ap_change(val, score_images, "bfloat16", lambda image: model.predict([image])[0], variant)

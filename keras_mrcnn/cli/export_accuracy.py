@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from tqdm import tqdm
 
+from keras_mrcnn.base.tables import text_table
 from keras_mrcnn.cli.evaluate import open_dataset
 from keras_mrcnn.cli.locations import split_files
 
@@ -39,7 +40,7 @@ def saved_model_detector(path, category_ids, class_names):
     return detect
 
 
-def print_loss(dataset, count, name, reference, variant):
+def print_ap_change(dataset, count, name, reference, variant):
     """Scores two detectors on the same images and prints their AP side by side.
 
     Args:
@@ -51,7 +52,7 @@ def print_loss(dataset, count, name, reference, variant):
     image_ids = choose_images(dataset, count)
     results = find(dataset, image_ids, (reference, variant))
     before, after = (score(dataset, image_ids, found) for found in results)
-    click.echo(f"\nAP on {len(image_ids)} images of {dataset.image_folder}:\n{format_loss(before, after, name)}")
+    click.echo(f"\nAP on {len(image_ids)} images of {dataset.image_folder}:\n{format_ap_change(before, after, name)}")
 
 
 def find(dataset, image_ids, detectors):
@@ -77,11 +78,11 @@ def score(dataset, image_ids, results):
     return {(stage, metric): metrics[stage][metric] for stage in metrics for metric in ("AP", "AP50")}
 
 
-def format_loss(before, after, name):
+def format_ap_change(before, after, name):
     """The table of two dicts as `score` returns them, in columns float32, `name` and difference."""
-    lines = [f"{'':9}  {'float32':>9}  {name:>9}  difference"]
+    rows = [("", "float32", name, "difference")]
     for row in before:
         numbers = (before[row], after[row])
-        cells = ["-"] * 3 if None in numbers else [*(f"{n:.4f}" for n in numbers), f"{numbers[1] - numbers[0]:+.4f}"]
-        lines.append(f"{' '.join(row):9}  {cells[0]:>9}  {cells[1]:>9}  {cells[2]:>10}")
-    return "\n".join(lines)
+        cells = [None] * 3 if None in numbers else [*(f"{n:.4f}" for n in numbers), f"{numbers[1] - numbers[0]:+.4f}"]
+        rows.append((" ".join(row), *cells))
+    return text_table(rows, min_width=9)

@@ -37,7 +37,7 @@ SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "
     "largest of their batch.  [default: data.eval_batch_size of the run]",
 )
 def report(run, data, out, images, batch_size):
-    """Write one HTML file about a run: settings, data, losses, scores, mistakes and pictures.
+    """Write one HTML file about a run: scores, pictures, mistakes, losses, data and settings.
 
     RUN is the folder that `train` wrote. Its model is evaluated on the validation data, and what every stage makes of
     the best and the worst pictures is shown. What a run does not have yet is named in the report.

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.tables import text_table
 from keras_mrcnn.cli.locations import FILE, WEIGHTS, weights_file
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
@@ -108,7 +109,7 @@ def convert(source, target, class_names, norm_epsilon, half):
 
     options = {"class_names": class_names, "norm_epsilon": norm_epsilon}
     config = convert_weights(source, target, **options, half=half)
-    numbers = sum(count for _, _, count, _ in _table(read_weights(source, **options)))
+    numbers = sum(count for _, _, count, _ in _parts(read_weights(source, **options)))
     click.echo(f"Wrote {target}: {_in_words(config)}, {len(config.class_names)} classes, {numbers:,} parameters.")
 
 
@@ -129,12 +130,9 @@ def inspect_file(file, as_yaml):
 
         click.echo(yaml.safe_dump({"model": _settings(found)}, sort_keys=False), nl=False)
         return
-    facts = _facts(found)
-    width = max(map(len, facts))
     click.echo(f"{found.path}: {_kind(found)}")
-    for name, value in facts.items():
-        click.echo(f"{name.ljust(width)}  {value}")
-    click.echo("\n" + _format_table(_table(found)))
+    click.echo(text_table(list(_summary(found).items()), left_columns=2))
+    click.echo("\n" + _format_parts(_parts(found)))
     if found.config is not None:
         click.echo("\n" + _in_torchvision(found.config))
 
@@ -150,7 +148,7 @@ def _kind(found):
     return f"{'our weights and config' if found.kind == 'keras_mrcnn' else 'a state dict'}, {shape}"
 
 
-def _facts(found):
+def _summary(found):
     """What the file says of the network, by name."""
     if found.config is None:
         outputs = found.tensors["fc.weight"].shape[0] if "fc.weight" in found.tensors else "none, for fc is missing"
@@ -179,7 +177,7 @@ def _settings(found):
     return settings
 
 
-def _table(found):
+def _parts(found):
     """Rows (part, tensors, parameters, megabytes) of the parts that there are.
 
     Parameters are what torch counts as such: no statistics, and nothing of a frozen batch norm.
@@ -198,11 +196,11 @@ def _table(found):
     return [row for row in rows.values() if row[1]]
 
 
-def _format_table(rows):
+def _format_parts(rows):
+    """The rows of `_parts` as text, their sum last."""
     total = ["all", *(sum(column) for column in list(zip(*rows))[1:])]
-    lines = [f"{'part':<10} {'tensors':>8} {'parameters':>12} {'MB':>8}"]
-    lines += [f"{part:<10} {tensors:>8} {numbers:>12,} {size:>8.1f}" for part, tensors, numbers, size in [*rows, total]]
-    return "\n".join(lines)
+    lines = [(*counts, f"{size:.1f}") for *counts, size in [*rows, total]]
+    return text_table([("part", "tensors", "parameters", "MB"), *lines], min_width=8)
 
 
 def _in_torchvision(config):

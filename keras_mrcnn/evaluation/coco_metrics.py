@@ -1,7 +1,7 @@
 """COCO average precision and recall of detections, exactly as pycocotools computes them.
 
-What is added around `COCOeval`: silence, names instead of positions, the AP of each class, empty result
-lists, sentences instead of assertions, and annotations that stay as they were (COCOeval rewrites them).
+Around `COCOeval` this adds names for its numbers, the AP of each class, empty lists of results and clear errors. It
+prints nothing, and it leaves the annotations as they were, which COCOeval rewrites.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import io
 from collections.abc import Iterable
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.data.coco import index_annotations
 
 # The order of COCOeval.stats for boxes and masks.
 SUMMARY_NAMES = (
@@ -23,7 +23,7 @@ SUMMARY_NAMES = (
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 RESULT_FIELDS = {"bbox": "bbox", "segm": "segmentation"}
-# What COCO's AP without an ending is of: objects of all sizes, the best 100 detections of each class in each image.
+# Of COCO's plain AP: objects of all sizes, the best 100 detections of each class in each image.
 AP_PARAMS = {"maxDets": [100], "areaRng": [[0, 1e10]], "areaRngLbl": ["all"]}
 
 
@@ -36,8 +36,8 @@ def evaluate_detections(
 ) -> dict:
     """Scores COCO results against COCO annotations.
 
-    Masks are scored by their own area: the boxes that a mask result also carries are left out, as
-    detectron2 and torchvision do, since pycocotools would else sort masks into S, M, L by box area.
+    Masks count as small, medium or large by their own area, as in detectron2 and torchvision: the boxes of mask results
+    are left out, since pycocotools would take the area of those.
 
     Args:
         coco_gt: the annotations, crowds included; not changed.
@@ -49,7 +49,7 @@ def evaluate_detections(
     Returns:
         dict of float or None, all 0 to 1: AP, AP50, AP75, AP_small, AP_medium, AP_large (objects below
         32**2, up to 96**2, above, px), AR1, AR10, AR100, AR_small, AR_medium, AR_large, and "per_class", a
-        dict of class name to AP. None says that there is no such object to find.
+        dict of class name to AP. None means that there is no such object.
 
     Raises:
         ValueError: a result names an unknown image or category, or lacks what `iou_type` needs.
@@ -65,7 +65,7 @@ def evaluate_detections(
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     evaluator = run_coco_eval(copy_ground_truth(coco_gt, image_ids), results, iou_type, image_ids, category_ids)
     metrics: dict = {name: _score(value) for name, value in zip(SUMMARY_NAMES, evaluator.stats)}
-    precision = evaluator.eval["precision"]  # [IoU, recall, class, area, detections]; -1: nothing to find
+    precision = evaluator.eval["precision"]  # [IoU, recall, class, area, detections]; -1: no object
     metrics["per_class"] = {
         coco_gt.cats[category_id]["name"]: mean_score(precision[:, :, number, 0, -1])
         for number, category_id in enumerate(evaluator.params.catIds)
@@ -91,22 +91,16 @@ def known_ids(
 def copy_ground_truth(coco_gt: COCO, image_ids: list[int]) -> COCO:
     """Returns the annotations of these images as a COCO object of its own, for COCOeval to write into.
 
-    `iscrowd` and `area` are filled in (0; width times height) where a file leaves them out. Ids are given
-    anew from 1, because COCOeval takes a match with annotation 0 for no match, and mixes up equal ids.
+    Ids are given anew from 1, because COCOeval takes a match with annotation 0 for no match, and mixes up equal ids.
     """
-    annotations = []
-    for image_id in image_ids:
-        for annotation in coco_gt.imgToAnns.get(image_id, []):
-            copied = {"iscrowd": 0, **annotation, "id": len(annotations) + 1}
-            copied.setdefault("area", float(copied["bbox"][2] * copied["bbox"][3]))
-            annotations.append(copied)
-    return _index(coco_gt, image_ids, annotations)
+    annotations = [item for image_id in image_ids for item in coco_gt.imgToAnns.get(image_id, [])]
+    return _index(coco_gt, image_ids, [{**item, "id": number} for number, item in enumerate(annotations, start=1)])
 
 
 def run_coco_eval(
     coco_gt: COCO, results: list[dict], iou_type: str, image_ids: list[int], category_ids: list[int], **params: object
 ) -> COCOeval:
-    """Runs COCOeval without a word and returns it with `eval` and, under the usual parameters, `stats`.
+    """Runs COCOeval without its prints and returns it with `eval` and, under the usual parameters, `stats`.
 
     Args:
         coco_gt: from `copy_ground_truth`; COCOeval writes into it.
@@ -114,7 +108,7 @@ def run_coco_eval(
         iou_type: "bbox" or "segm".
         image_ids: sorted ids of the images to score.
         category_ids: sorted ids of the categories to score.
-        **params: attributes of `COCOeval.params` to set, such as maxDets; then nothing is summarised.
+        **params: attributes of `COCOeval.params` to set, such as maxDets; with any of them, nothing is summarised.
     """
     field = RESULT_FIELDS[iou_type]
     wanted = set(image_ids)
@@ -136,26 +130,6 @@ def run_coco_eval(
         if not params:
             evaluator.summarize()
     return evaluator
-
-
-def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], iou_type: str) -> np.ndarray:
-    """Returns the IoU of every result with every annotation of one image, whatever their classes.
-
-    Args:
-        coco_gt: what the annotations are from; knows the sizes of the images, which polygons need.
-        results: D COCO result dicts of one image.
-        annotations: G annotations of the same image. For a crowd, the share of the result that it covers, as
-            COCOeval has it, stands for the IoU.
-        iou_type: "bbox" or "segm".
-
-    Returns:
-        float64 [D, G], 0 to 1.
-    """
-    if not results or not annotations:
-        return np.zeros((len(results), len(annotations)))
-    found = [result[RESULT_FIELDS[iou_type]] for result in results]
-    to_find = [item["bbox"] if iou_type == "bbox" else coco_gt.annToRLE(item) for item in annotations]
-    return coco_mask.iou(found, to_find, [int(item["iscrowd"]) for item in annotations])
 
 
 def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
@@ -189,19 +163,12 @@ def mean_score(values: np.ndarray) -> float | None:
 
 
 def _score(value: float) -> float | None:
-    """Returns a summarised number, or None where COCOeval says -1: nothing to find."""
+    """Returns a summarised number, or None where COCOeval has -1, which means no object."""
     return None if value < 0 else float(value)
 
 
 def _index(coco_gt: COCO, image_ids: list[int], annotations: list[dict]) -> COCO:
     """Returns a COCO object with the categories of `coco_gt`, these images and these annotations."""
-    coco = COCO()
-    coco.dataset = {
-        "info": {},
-        "images": [coco_gt.imgs[image_id] for image_id in image_ids],
-        "categories": list(coco_gt.cats.values()),
-        "annotations": annotations,
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
+    images = [coco_gt.imgs[image_id] for image_id in image_ids]
+    categories = list(coco_gt.cats.values())
+    return index_annotations({"info": {}, "images": images, "categories": categories, "annotations": annotations})

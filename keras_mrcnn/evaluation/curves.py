@@ -1,4 +1,4 @@
-"""Precision-recall curves of the classes, and which class is taken for which: the data for pictures of both.
+"""Precision-recall curves of the classes, and the confusion matrix.
 
 Shapes: K classes, in the order of their category ids.
 """
@@ -16,12 +16,11 @@ from keras_mrcnn.evaluation.coco_metrics import (
     check_results,
     copy_ground_truth,
     known_ids,
-    pairwise_ious,
     run_coco_eval,
 )
+from keras_mrcnn.evaluation.matching import match_image
 
 BACKGROUND = "background"
-MATCH_IOU = 0.5  # a detection and an object in the same place
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def precision_recall_curves(
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     ground_truth = copy_ground_truth(coco_gt, image_ids)
     evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **AP_PARAMS)
-    # [IoU, recall, class, area, detections] -> [IoU, class, recall]; -1 where there is nothing to find.
+    # [IoU, recall, class, area, detections] -> [IoU, class, recall]; -1 for a class without objects.
     precision = evaluator.eval["precision"][:, :, :, 0, 0].transpose(0, 2, 1)
     precision = np.where(precision < 0, np.nan, precision)
     ious = evaluator.params.iouThrs
@@ -104,10 +103,10 @@ def confusion_matrix(
     category_ids: Iterable[int] | None = None,
     score_threshold: float = 0.5,
 ) -> ConfusionMatrix:
-    """Counts which class is taken for which, and what is missed or imagined.
+    """Counts how often objects of one class are detected as another, missed, or detected where there are none.
 
     In each image the detections, best score first, each take the free object that they overlap most at IoU 0.5 or more,
-    whatever its class. Those left over are not counted where they lie in a crowd of their class.
+    whatever its class. Those that match none are not counted where they lie in a crowd of their class.
 
     Args:
         coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
@@ -125,36 +124,22 @@ def confusion_matrix(
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     ground_truth = copy_ground_truth(coco_gt, image_ids)
     labels = {category_id: label for label, category_id in enumerate(category_ids)}
-    found: dict[int, list[dict]] = {image_id: [] for image_id in image_ids}
+    background = len(labels)
+    detections: dict[int, list[dict]] = {image_id: [] for image_id in image_ids}
     for result in results:
-        if result["image_id"] in found and result["category_id"] in labels and result["score"] >= score_threshold:
-            found[result["image_id"]].append(result)
-    counts = np.zeros((len(labels) + 1, len(labels) + 1), int)
+        if result["image_id"] in detections and result["category_id"] in labels and result["score"] >= score_threshold:
+            detections[result["image_id"]].append(result)
+    counts = np.zeros((background + 1, background + 1), int)
     for image_id in image_ids:
         objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in labels]
-        for row, column in _pairs(ground_truth, found[image_id], objects, iou_type):
-            counts[labels.get(row, len(labels)), labels.get(column, len(labels))] += 1
+        matches = match_image(ground_truth, detections[image_id], objects, iou_type, same_class=False)
+        rows = [labels[item["category_id"]] for item in objects] + [background]  # -1: no object
+        for result, target, in_crowd in zip(matches.results, matches.targets, matches.in_crowd):
+            if not in_crowd:
+                counts[rows[target], labels[result["category_id"]]] += 1
+        for target in matches.missed:
+            counts[rows[target], background] += 1
     return ConfusionMatrix((*_class_names(coco_gt, category_ids), BACKGROUND), counts, float(score_threshold))
-
-
-def _pairs(coco_gt: COCO, found: list[dict], annotations: list[dict], iou_type: str) -> list[tuple]:
-    """Returns the category ids of each object and its detection in one image, None for background."""
-    found = sorted(found, key=lambda result: -result["score"])
-    ious = pairwise_ious(coco_gt, found, annotations, iou_type)
-    free = [number for number, item in enumerate(annotations) if not item["iscrowd"]]
-    crowds = [number for number, item in enumerate(annotations) if item["iscrowd"]]
-    category_ids = [item["category_id"] for item in annotations]
-    pairs = []
-    for result, overlaps in zip(found, ious):
-        same = [category_id == result["category_id"] for category_id in category_ids]
-        # Where two objects overlap alike, as a person and their clothes may, the one of the same class goes first.
-        best = max(free, key=lambda number: (overlaps[number], same[number]), default=None)
-        if best is not None and overlaps[best] >= MATCH_IOU:
-            free.remove(best)
-            pairs.append((category_ids[best], result["category_id"]))
-        elif not any(same[number] and overlaps[number] >= MATCH_IOU for number in crowds):
-            pairs.append((None, result["category_id"]))
-    return pairs + [(category_ids[number], None) for number in free]
 
 
 def _class_names(coco_gt: COCO, category_ids: list[int]) -> tuple[str, ...]:

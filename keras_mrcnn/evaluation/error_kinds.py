@@ -1,4 +1,4 @@
-"""Which kind of mistake each detection is, and what became of each ground truth.
+"""The kind of mistake that each detection is, and whether each ground truth is detected or missed.
 
 A detection is right where COCOeval matches it at IoU 0.5, and ignored where COCOeval matches it with a crowd.
 
@@ -20,49 +20,49 @@ from keras_mrcnn.evaluation.coco_metrics import (
     check_results,
     copy_ground_truth,
     known_ids,
-    pairwise_ious,
     run_coco_eval,
 )
+from keras_mrcnn.evaluation.matching import pairwise_ious
 
-FOREGROUND_IOU = 0.5  # from here on a detection has found the place of an object
-BACKGROUND_IOU = 0.1  # below, it has nothing to do with the object
+FOREGROUND_IOU = 0.5  # from here on a detection has the right location
+BACKGROUND_IOU = 0.1  # below, it does not belong to the object
 
 
 @dataclass(frozen=True, eq=False)
 class SortedDetections:
-    """Every detection with its kind, and every ground truth with what became of it; by class, then by image.
+    """Every detection with its kind, and whether every ground truth is detected; by class, then by image.
 
     Detections beyond the best 100 of a class in an image are left out, as they are from COCO's AP.
 
     Args:
-        detections: int [D], position of each in the list of results.
+        positions: int [D], position of each in the list of results.
         kinds: str [D]: right, ignored, class, location, both, duplicate or background.
         scores: float64 [D], 0 to 1.
         category_ids: int [D].
-        targets: int [D], position in the [G] arrays of the object that is meant: matched where right, overlapped most
-            where class or location is wrong; -1 for the other kinds.
+        targets: int [D], position of the target in the [G] arrays: the matched object where right, the one with the
+            highest IoU where class or location is wrong; -1 for the other kinds.
         gt_ids: int [G], annotation ids.
         gt_category_ids: int [G].
-        gt_found: bool [G], a right detection matches it.
-        gt_missed: bool [G], neither found nor meant by a detection of wrong class or location.
+        gt_detected: bool [G], a right detection matches it.
+        gt_missed: bool [G], not detected, nor the target of a detection of wrong class or location.
     """
 
-    detections: np.ndarray
+    positions: np.ndarray
     kinds: np.ndarray
     scores: np.ndarray
     category_ids: np.ndarray
     targets: np.ndarray
     gt_ids: np.ndarray
     gt_category_ids: np.ndarray
-    gt_found: np.ndarray
+    gt_detected: np.ndarray
     gt_missed: np.ndarray
 
 
 class _Matches(NamedTuple):
-    """What COCOeval did at its only IoU: by class, then by image, the best detection first."""
+    """The matches of COCOeval at its only IoU: by class, then by image, the best detection first."""
 
-    found: list[dict]  # D results
-    objects: list[dict]  # G annotations
+    results: list[dict]  # D
+    objects: list[dict]  # G
     targets: np.ndarray  # int [D], position of the object that is matched, or -1
     ignored: np.ndarray  # bool [D], matches a crowd
 
@@ -86,7 +86,7 @@ def sort_detections(
     image_ids: Iterable[int] | None = None,
     category_ids: Iterable[int] | None = None,
 ) -> SortedDetections:
-    """Finds the kind of every detection and what became of every ground truth.
+    """Returns the kind of every detection, and which ground truths are detected or missed.
 
     A detection that fits several kinds is of the first of these: right, ignored, location (IoU 0.1 to 0.5 with an
     object of its class, and with none a higher one), class (IoU 0.5 or more with an object of another class), duplicate
@@ -116,21 +116,21 @@ def sort_detections(
     gt_ids = [item["id"] for image_id in image_ids for item in coco_gt.imgToAnns.get(image_id, [])]
     everything = np.arange(len(matches.objects))
     return SortedDetections(
-        detections=_ints(positions[item["id"] - 1] for item in matches.found),
+        positions=_ints(positions[item["id"] - 1] for item in matches.results),
         kinds=kinds,
-        scores=np.array([item["score"] for item in matches.found], np.float64),
-        category_ids=_ints(item["category_id"] for item in matches.found),
+        scores=np.array([item["score"] for item in matches.results], np.float64),
+        category_ids=_ints(item["category_id"] for item in matches.results),
         targets=targets,
         gt_ids=_ints(gt_ids[item["id"] - 1] for item in matches.objects),
         gt_category_ids=_ints(item["category_id"] for item in matches.objects),
-        gt_found=np.isin(everything, targets[kinds == "right"]),
+        gt_detected=np.isin(everything, targets[kinds == "right"]),
         gt_missed=~np.isin(everything, targets),
     )
 
 
 def _read_matches(evaluator: COCOeval) -> _Matches:
     """Reads the matches off a COCOeval that has evaluated one IoU and one range of areas."""
-    matches = [match for match in evaluator.evalImgs if match is not None]  # None: nothing of the class there
+    matches = [match for match in evaluator.evalImgs if match is not None]  # None: the image has nothing of the class
     objects = [
         evaluator.cocoGt.anns[number]
         for match in matches
@@ -139,7 +139,7 @@ def _read_matches(evaluator: COCOeval) -> _Matches:
     ]
     positions = {item["id"]: position for position, item in enumerate(objects)}
     return _Matches(
-        found=[evaluator.cocoDt.anns[number] for match in matches for number in match["dtIds"]],
+        results=[evaluator.cocoDt.anns[number] for match in matches for number in match["dtIds"]],
         objects=objects,
         targets=_ints(positions.get(int(number), -1) for match in matches for number in match["dtMatches"][0]),
         ignored=np.array([flag for match in matches for flag in match["dtIgnore"][0]], bool),
@@ -148,15 +148,15 @@ def _read_matches(evaluator: COCOeval) -> _Matches:
 
 def _overlaps(coco_gt: COCO, matches: _Matches, iou_type: str) -> _Overlaps:
     """Compares the detections of each image with all its objects, whatever their classes."""
-    same_iou, other_iou = np.zeros((2, len(matches.found)))
-    same_target, other_target = np.zeros((2, len(matches.found)), int)
-    rows, columns = _by_image(matches.found), _by_image(matches.objects)
+    same_iou, other_iou = np.zeros((2, len(matches.results)))
+    same_target, other_target = np.zeros((2, len(matches.results)), int)
+    rows, columns = _by_image(matches.results), _by_image(matches.objects)
     for image_id in rows.keys() & columns.keys():
         row, column = rows[image_id], columns[image_id]
-        found, objects = [matches.found[i] for i in row], [matches.objects[i] for i in column]
-        ious = pairwise_ious(coco_gt, found, objects, iou_type)
+        results, objects = [matches.results[i] for i in row], [matches.objects[i] for i in column]
+        ious = pairwise_ious(coco_gt, results, objects, iou_type)
         classes = _ints(item["category_id"] for item in objects)
-        is_same = _ints(item["category_id"] for item in found)[:, None] == classes
+        is_same = _ints(item["category_id"] for item in results)[:, None] == classes
         same, other = np.where(is_same, ious, 0.0), np.where(is_same, 0.0, ious)
         same_iou[row], same_target[row] = same.max(axis=1), column[same.argmax(axis=1)]
         other_iou[row], other_target[row] = other.max(axis=1), column[other.argmax(axis=1)]
@@ -176,8 +176,8 @@ def _kinds_and_targets(matches: _Matches, overlaps: _Overlaps) -> tuple[np.ndarr
         "both": other_iou >= BACKGROUND_IOU,
     }
     kinds = np.select(list(cases.values()), [np.array(name) for name in cases], np.array("background"))
-    meant = {"right": matches.targets, "location": same_target, "class": other_target}
-    return kinds, np.select([kinds == name for name in meant], list(meant.values()), -1)
+    targets = {"right": matches.targets, "location": same_target, "class": other_target}
+    return kinds, np.select([kinds == name for name in targets], list(targets.values()), -1)
 
 
 def _by_image(items: list[dict]) -> dict[int, np.ndarray]:

@@ -1,10 +1,12 @@
-"""The error analysis for people: a plain-text table. For programs, `write_json` takes the analysis as it is."""
+"""The error analysis as a plain-text table; `write_json` takes the analysis as it is."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
-WIDTHS = (9, 11)  # of the columns with numbers and with costs
+from keras_mrcnn.base.tables import text_table
+
 ROW_NAMES = {
     "class": "wrong class",
     "location": "wrong location",
@@ -17,7 +19,7 @@ TOTALS = {"ground_truths": "objects", "detections": "detections", "right": "  ri
 
 
 def format_errors(errors: Mapping[str, Mapping]) -> str:
-    """Draws what `analyse_errors` found as a plain-text table: rows of mistakes, and stages side by side.
+    """Returns the results of `analyse_errors` as a plain-text table: a row for each kind, stages side by side.
 
     "-" stands for AP50 and costs where there is no object to find.
 
@@ -28,36 +30,29 @@ def format_errors(errors: Mapping[str, Mapping]) -> str:
         str of several lines, without a final newline.
 
     Example:
-        >>> found = analyse_errors(dataset.coco, results, "bbox")  # doctest: +SKIP
-        >>> print(format_errors({"box": found}))  # doctest: +SKIP
-        mistakes at IoU 0.5                    box
-                                number  AP50 cost
-        wrong class                 12      0.031
-        wrong location               7      0.020
+        >>> errors = analyse_errors(dataset.coco, results, "bbox")  # doctest: +SKIP
+        >>> print(format_errors({"box": errors}))  # doctest: +SKIP
+        mistakes at IoU 0.5                 box
+                              number  AP50 cost
+        wrong class               12      0.031
+        wrong location             7      0.020
         ...
     """
     if not errors:
         return "(no error analysis)"
     stages = list(errors.values())
     rows = [
-        ("mistakes at IoU 0.5", [("", stage) for stage in errors]),
-        ("", [("number", "AP50 cost") for _ in stages]),
+        ("mistakes at IoU 0.5", *_flat(("", name) for name in errors)),
+        ("", *_flat(("number", "AP50 cost") for _ in stages)),
     ]
     for part in ("kinds", "special"):
         for name in stages[0][part]:
-            entries = [stage[part][name] for stage in stages]
-            cells = [(str(entry["count"]), _score(entry["AP50_cost"])) for entry in entries]
-            rows.append((ROW_NAMES.get(name, name), cells))
-    rows += [(title, [(str(stage[name]), "") for stage in stages]) for name, title in TOTALS.items()]
-    rows.append(("AP50", [("", _score(stage["AP50"])) for stage in stages]))
-    return "\n".join(_line(title, cells) for title, cells in rows)
+            entries = (stage[part][name] for stage in stages)
+            cells = _flat((entry["count"], entry["AP50_cost"]) for entry in entries)
+            rows.append((ROW_NAMES.get(name, name), *cells))
+    rows += [(title, *_flat((stage[name], "") for stage in stages)) for name, title in TOTALS.items()]
+    rows.append(("AP50", *_flat(("", stage["AP50"]) for stage in stages)))
+    return text_table(rows, min_width=7)
 
 
-def _line(title: str, cells: list[tuple[str, str]]) -> str:
-    """Returns a row: its title, then number and cost of each stage."""
-    columns = [text.rjust(width) for pair in cells for text, width in zip(pair, WIDTHS)]
-    return "".join([title.ljust(20), *columns]).rstrip()
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+_flat = itertools.chain.from_iterable  # the two cells of each stage -> the cells of a row

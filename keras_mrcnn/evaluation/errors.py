@@ -1,7 +1,7 @@
 """How much AP50 each kind of mistake costs.
 
-The cost of a kind is how much AP50 rises once an oracle mends that kind and nothing else, so the costs of all kinds do
-not add up to what is missing from 1.
+The cost of a kind is how much AP50 rises once an oracle corrects that kind and nothing else, so the costs of all kinds
+do not add up to what is missing from 1.
 
 Shapes: D detections, G ground truths.
 """
@@ -17,7 +17,7 @@ from keras_mrcnn.evaluation.error_kinds import SortedDetections, sort_detections
 
 # The paper's kinds in its order: five of detections, one of ground truths.
 KINDS = ("class", "location", "both", "duplicate", "background", "missed")
-MENDED_KINDS = ("class", "location")  # oracles put the best of these right; all the others they take away
+CORRECTED_KINDS = ("class", "location")  # oracles correct the best of these and remove all others
 RECALLS = np.linspace(0, 1, 101)  # where COCOeval reads the precision
 _NOTHING = np.zeros(0, int)  # no positions
 
@@ -29,21 +29,21 @@ def analyse_errors(
     image_ids: Iterable[int] | None = None,
     category_ids: Iterable[int] | None = None,
 ) -> dict:
-    """Counts the mistakes of each kind and says what AP50 each kind costs.
+    """Counts the mistakes of each kind and computes how much AP50 each kind costs.
 
     Args:
         coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
 
     Returns:
         dict of
-        "AP50": float, that of `evaluate_detections`, or None where there is no object to find;
+        "AP50": float, that of `evaluate_detections`, or None where there are no objects;
         "ground_truths", "detections", "right", "ignored": int; detections that match a crowd are ignored;
         "kinds": dict of each of `KINDS` to {"count": int, "AP50_cost": float, or None where AP50 is}: of detections,
         "class" (place of an object, another class), "location" (class of an object, IoU 0.1 to 0.5), "both" (another
-        class and IoU 0.1 to 0.5), "duplicate" (of an object that a better detection has found), "background" (IoU below
-        0.1 with every object); of ground truths, "missed" (not found, nor meant by a wrong class or location);
+        class and IoU 0.1 to 0.5), "duplicate" (of an object that a better detection matches), "background" (IoU below
+        0.1 with every object); of ground truths, "missed" (not detected, nor the target of a wrong class or location);
         "special": dict likewise of "false_positives" (all wrong detections) and "false_negatives" (all objects that are
-        not found).
+        not detected).
         The detections are the right, the ignored and those of the first five kinds.
 
     Raises:
@@ -56,29 +56,30 @@ def analyse_errors(
     Reference:
         Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors" (2020), sections 2.2 and 2.3.
     """
-    found = sort_detections(coco_gt, results, iou_type, image_ids, category_ids)
-    base = _mended_ap50(found)
+    detections = sort_detections(coco_gt, results, iou_type, image_ids, category_ids)
+    base = _corrected_ap50(detections)
 
-    def entry(count: int, **mending: np.ndarray) -> dict:
-        return {"count": int(count), "AP50_cost": None if base is None else _mended_ap50(found, **mending) - base}
+    def entry(count: int, **correction: np.ndarray) -> dict:
+        cost = None if base is None else _corrected_ap50(detections, **correction) - base
+        return {"count": int(count), "AP50_cost": cost}
 
     kinds = {}
     for kind in KINDS[:-1]:
-        of_kind = found.kinds == kind
-        put_right = best_for_each_object(found, of_kind) if kind in MENDED_KINDS else _NOTHING
-        kinds[kind] = entry(of_kind.sum(), removed=of_kind, put_right=put_right)
-    kinds["missed"] = entry(found.gt_missed.sum(), not_counted=found.gt_missed)
-    wrong = np.isin(found.kinds, KINDS)
+        of_kind = detections.kinds == kind
+        corrected = best_for_each_object(detections, of_kind) if kind in CORRECTED_KINDS else _NOTHING
+        kinds[kind] = entry(of_kind.sum(), removed=of_kind, corrected=corrected)
+    kinds["missed"] = entry(detections.gt_missed.sum(), not_counted=detections.gt_missed)
+    wrong = np.isin(detections.kinds, KINDS)
     return {
         "AP50": base,
-        "ground_truths": len(found.gt_ids),
-        "detections": len(found.detections),
-        "right": int((found.kinds == "right").sum()),
-        "ignored": int((found.kinds == "ignored").sum()),
+        "ground_truths": len(detections.gt_ids),
+        "detections": len(detections.kinds),
+        "right": int((detections.kinds == "right").sum()),
+        "ignored": int((detections.kinds == "ignored").sum()),
         "kinds": kinds,
         "special": {
             "false_positives": entry(wrong.sum(), removed=wrong),
-            "false_negatives": entry((~found.gt_found).sum(), not_counted=~found.gt_found),
+            "false_negatives": entry((~detections.gt_detected).sum(), not_counted=~detections.gt_detected),
         },
     }
 
@@ -89,7 +90,7 @@ def average_precision(scores: np.ndarray, right: np.ndarray, num_objects: int) -
     Args:
         scores: float64 [D].
         right: bool [D], whether the detection matches an object.
-        num_objects: how many objects there are to find, at least 1.
+        num_objects: of the class, at least 1.
 
     Example:
         >>> average_precision(np.array([0.9, 0.8]), np.array([False, True]), num_objects=1)
@@ -103,49 +104,50 @@ def average_precision(scores: np.ndarray, right: np.ndarray, num_objects: int) -
     return float(np.append(best_from_here, 0.0)[np.searchsorted(recall, RECALLS, side="left")].mean())
 
 
-def best_for_each_object(found: SortedDetections, chosen: np.ndarray) -> np.ndarray:
-    """Returns the positions of the chosen detections that can be put right: the best for each object not found yet.
+def best_for_each_object(detections: SortedDetections, chosen: np.ndarray) -> np.ndarray:
+    """Returns the positions of the chosen detections that can be corrected: the best for each object not yet detected.
 
-    Any other would be a duplicate once its class or location were right.
+    Any other would be a duplicate once its class or location is correct.
 
     Args:
-        found: what `sort_detections` returns.
+        detections: from `sort_detections`.
         chosen: bool [D], detections of wrong class or location.
     """
     rows = np.flatnonzero(chosen)
-    rows = rows[~found.gt_found[found.targets[rows]]]
-    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
-    _, first = np.unique(found.targets[rows], return_index=True)
+    rows = rows[~detections.gt_detected[detections.targets[rows]]]
+    rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
+    _, first = np.unique(detections.targets[rows], return_index=True)
     return rows[first]
 
 
-def _mended_ap50(
-    found: SortedDetections,
+def _corrected_ap50(
+    detections: SortedDetections,
     removed: np.ndarray = _NOTHING,
-    put_right: np.ndarray = _NOTHING,
+    corrected: np.ndarray = _NOTHING,
     not_counted: np.ndarray = _NOTHING,
 ) -> float | None:
-    """Returns the mean AP50 of the classes that have objects, after an oracle's work; None where no class has.
+    """Returns the mean AP50 of the classes that have objects, after the corrections of an oracle; None without any.
 
     Args:
-        found: what `sort_detections` returns.
+        detections: from `sort_detections`.
         removed: positions, or bool [D], of detections to take away.
-        put_right: positions of detections that stay nevertheless, and match their targets.
-        not_counted: positions, or bool [G], of objects that need not be found.
+        corrected: positions of detections that stay and match their targets.
+        not_counted: positions, or bool [G], of objects to leave out.
     """
-    category_ids, right, kept = found.category_ids.copy(), found.kinds == "right", found.kinds != "ignored"
+    category_ids = detections.category_ids.copy()
+    right, kept = detections.kinds == "right", detections.kinds != "ignored"
     kept[removed] = False
-    kept[put_right] = right[put_right] = True
-    category_ids[put_right] = found.gt_category_ids[found.targets[put_right]]
-    to_find = np.delete(found.gt_category_ids, not_counted)
+    kept[corrected] = right[corrected] = True
+    category_ids[corrected] = detections.gt_category_ids[detections.targets[corrected]]
+    remaining = np.delete(detections.gt_category_ids, not_counted)
     scores = []
-    for category_id in np.unique(found.gt_category_ids):
-        rows, num_objects = kept & (category_ids == category_id), int((to_find == category_id).sum())
+    for category_id in np.unique(detections.gt_category_ids):
+        rows, num_objects = kept & (category_ids == category_id), int((remaining == category_id).sum())
         if num_objects:
-            scores.append(average_precision(found.scores[rows], right[rows], num_objects))
+            scores.append(average_precision(detections.scores[rows], right[rows], num_objects))
         elif rows.any():
-            scores.append(0.0)  # nothing is left to find, yet something is found
-    if not len(found.gt_ids):
+            scores.append(0.0)  # no objects are left, but detections are
+    if not len(detections.gt_ids):
         return None
-    # A class of which nothing is left, neither objects nor detections, does not count; if none counts, all is well.
+    # A class without objects and detections does not count; if none counts, nothing is wrong.
     return float(np.mean(scores)) if scores else 1.0

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from keras_mrcnn.base.iou import box_iou
 from keras_mrcnn.evaluation.coco_metrics import copy_ground_truth, known_ids, mean_score, run_coco_eval
 
 PROPOSAL_COUNTS = (100, 1000)
-LOWEST_IOU = 0.5  # the first of COCO's IoU thresholds
+LOWEST_IOU = 0.5 - 1e-6  # just below the first of COCO's IoU thresholds
 
 
 class RPNMetrics:
@@ -157,10 +157,9 @@ def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict],
     """
     boxes_xywh = proposals.astype(np.float64)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-    gt_xywh = np.array([item["bbox"] for item in objects if not item["iscrowd"]], np.float64).reshape(-1, 4)
-    if not len(boxes_xywh) or not len(gt_xywh):
-        return []
-    ious = coco_mask.iou(boxes_xywh, gt_xywh, [0] * len(gt_xywh))
+    gt_boxes = np.array([item["bbox"] for item in objects if not item["iscrowd"]], np.float64).reshape(-1, 4)
+    gt_boxes[:, 2:] += gt_boxes[:, :2]
+    best_ious = box_iou(proposals, gt_boxes).max(axis=1, initial=0)
     return [
         {
             "image_id": image_id,
@@ -168,7 +167,7 @@ def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict],
             "bbox": boxes_xywh[rank].tolist(),
             "score": -float(rank),
         }
-        for rank in np.flatnonzero(ious.max(axis=1) >= LOWEST_IOU).tolist()
+        for rank in np.flatnonzero(best_ious >= LOWEST_IOU).tolist()
     ]
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.tables import text_table
 
 PER_CLASS = "per_class"
 STAGE_TITLES = {"rpn": "RPN"}
+COLUMN_WIDTH = 7  # characters, so that the columns of several tables stand below each other
 
 
 def format_table(metrics: Mapping) -> str:
-    """Draws metrics as a plain-text table.
+    """Returns metrics as a plain-text table.
 
     Stages with the same metrics (box and mask) stand side by side; the others get a table of their own.
     The AP of each class follows below. "-" stands for a metric with nothing to score.
@@ -81,35 +83,24 @@ def read_json(path: str | os.PathLike) -> dict:
 
 def _format_group(columns: Mapping[str, Mapping]) -> str:
     """Returns one table: a row for each metric, then one for each class; a column for each stage."""
-    rows = [("", list(columns))] if any(columns) else []
-    names = _union(stage for stage in columns.values())
+    rows: list[tuple] = [("", *columns)] if any(columns) else []
+    names = _union(columns.values())
     rows += [
-        (name.replace("_", " "), [_cell(stage.get(name)) for stage in columns.values()])
+        (name.replace("_", " "), *(stage.get(name) for stage in columns.values()))
         for name in names
         if name != PER_CLASS
     ]
     per_class = [stage.get(PER_CLASS) or {} for stage in columns.values()]
     class_names = _union(per_class)
     if class_names:
-        rows.append(("AP of each class", [""] * len(columns)))
-        rows += [(f"  {name}", [_cell(stage.get(name)) for stage in per_class]) for name in class_names]
-    left = max((len(title) for title, _ in rows), default=0)
-    right = max(7, *(len(cell) for _, cells in rows for cell in cells)) if rows else 0
-    lines = [title.ljust(left) + "".join("  " + cell.rjust(right) for cell in cells) for title, cells in rows]
-    return "\n".join(line.rstrip() for line in lines)
+        rows.append(("AP of each class", *("" for _ in columns)))
+        rows += [(f"  {name}", *(stage.get(name) for stage in per_class)) for name in class_names]
+    return text_table(rows, min_width=COLUMN_WIDTH)
 
 
-def _union(mappings: object) -> list[str]:
+def _union(mappings: Iterable[Mapping]) -> list[str]:
     """Returns the keys of all mappings in the order of their first appearance."""
     return list(dict.fromkeys(str(key) for mapping in mappings for key in mapping))
-
-
-def _cell(value: object) -> str:
-    """Returns a value as it stands in a table."""
-    value = _plain(value)
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: object) -> object:

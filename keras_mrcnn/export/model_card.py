@@ -14,6 +14,7 @@ import yaml
 
 from keras_mrcnn import __version__
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.tables import escape_markdown, markdown_table
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.layers.roi_align import MASK_POOL
@@ -49,6 +50,7 @@ OUTPUTS = """\
 | `valid` | int32 [B] | how many detections there are |
 | `masks` | uint8 [B, {D}, {M}, {M}] | probability inside the box * 255 |
 """
+NOT_TRAINED = "Not known: no run of this library."
 LICENCE = (
     "Not stated here. The licence of the code does not cover the weights; the data and the weights that training began "
     "with may bind them. Whoever passes the model on says here what holds."
@@ -123,7 +125,7 @@ def _summary(config, name, variant):
     named = [class_name for class_name in config.class_names if class_name != NO_CLASS]
     objects = "objects of one class" if len(named) == 1 else f"objects of {len(named)} classes"
     return (
-        f"# {_escaped(name)}\n\n"
+        f"# {escape_markdown(name)}\n\n"
         f"A Mask R-CNN that finds {objects} in pictures: a box, a score and a mask for each. "
         f"This variant, {variant}, {VARIANTS[variant]}. Resizing, normalising, padding and non-maximum suppression are "
         "part of it."
@@ -131,8 +133,9 @@ def _summary(config, name, variant):
 
 
 def _classes(config):
-    rows = zip(config.category_ids, map(_escaped, config.class_names))
-    return _table(("category id", "class"), [row for row in rows if row[1] != NO_CLASS])
+    classes = zip(config.category_ids, config.class_names)
+    rows = [(str(category_id), name) for category_id, name in classes if name != NO_CLASS]
+    return markdown_table(("category id", "class"), rows)
 
 
 def _contract(config, inputs):
@@ -151,7 +154,7 @@ def _network(model):
         ("parameters", f"{count_parameters(model):,}"),
         ("detections", f"at most {config.box_head.max_detections}, score above {config.box_head.score_threshold:g}"),
     ]
-    return _table(("part", "setting"), rows)
+    return markdown_table(("part", "setting"), rows)
 
 
 def count_parameters(model):
@@ -200,38 +203,25 @@ def _plain(scores):
 def _stage_table(title, columns):
     """Rows are the keys of all columns, in the order of their first appearance."""
     keys = dict.fromkeys(key for column in columns.values() for key in column)
-    rows = [(_escaped(key.replace("_", " ")) if not title else _escaped(key), *_cells(columns, key)) for key in keys]
-    return _table((title, *columns), rows)
-
-
-def _cells(columns, key):
-    values = (column.get(key) for column in columns.values())
-    return ["-" if value is None else f"{value:.3f}" for value in values]
+    rows = [
+        (key if title else key.replace("_", " "), *(column.get(key) for column in columns.values())) for key in keys
+    ]
+    return markdown_table((title, *columns), rows)
 
 
 def _training(metrics):
     rows = [
-        (stage, f"{facts['seconds']:.0f}" if "seconds" in facts else "-", str(facts.get("peak_memory_mb", "-")))
-        for stage, facts in metrics.get("training", {}).items()
+        (stage, f"{usage['seconds']:.0f}" if "seconds" in usage else None, usage.get("peak_memory_mb"))
+        for stage, usage in metrics.get("training", {}).items()
     ]
-    return _table(("stage", "seconds", "peak memory, MB"), rows) if rows else "Not known: no run of this library."
+    return markdown_table(("stage", "seconds", "peak memory, MB"), rows) if rows else NOT_TRAINED
 
 
 def _versions(onnx):
     names = ["tensorflow", "keras", "numpy"] + (["tf2onnx", "onnx"] if onnx else [])
     rows = [(name, getattr(importlib.import_module(name), "__version__", "unknown")) for name in names]
-    return _table(("package", "version"), [("keras_mrcnn", __version__), *rows])
+    return markdown_table(("package", "version"), [("keras_mrcnn", __version__), *rows])
 
 
 def _yaml(tree):
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
-
-
-def _table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def _escaped(text):
-    """Text that leaves Markdown's tables whole."""
-    return " ".join(text.split()).replace("|", "\\|")

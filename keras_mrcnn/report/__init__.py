@@ -1,4 +1,4 @@
-"""One HTML file about a run: its settings, data, training, scores, mistakes and pictures.
+"""One HTML file about a run: scores, pictures, mistakes, training, data and settings.
 
 `read_run` and `data_statistics` collect, `Evaluation` and `picture_views` take what the model did, `write_report` sets
 the page. No part of this runs the model.

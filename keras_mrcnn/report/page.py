@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from keras_mrcnn import __version__
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.tables import format_value, is_missing
 from keras_mrcnn.evaluation.curves import confusion_matrix, precision_recall_curves
 from keras_mrcnn.evaluation.errors import analyse_errors
 from keras_mrcnn.report import charts, data_section, score_sections, tables
@@ -22,16 +24,16 @@ from keras_mrcnn.report.statistics import DataStatistics
 
 # The parts of the page in their order: name of its anchor, title.
 SECTIONS = {
-    "config": "Settings",
-    "data": "Data",
-    "anchors": "Anchors and objects",
-    "training": "Training",
-    "rpn": "Region proposals",
     "scores": "Boxes and masks",
+    "pictures": "Best and worst pictures",
     "curves": "Precision and recall",
     "confusion": "Confusions",
     "errors": "Mistakes",
-    "pictures": "Best and worst pictures",
+    "rpn": "Region proposals",
+    "training": "Training",
+    "data": "Data",
+    "anchors": "Anchors and objects",
+    "config": "Settings",
 }
 
 
@@ -149,9 +151,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = tables.shown
+    environment.filters["format_value"] = functools.partial(format_value, missing="–")
     environment.filters["sort_key"] = tables.sort_key
-    environment.tests["missing"] = tables.is_missing
+    environment.tests["missing"] = is_missing
     environment.tests["numeric"] = tables.is_number
     return environment
 

@@ -45,7 +45,7 @@ class PictureViews:
     def words(self) -> str:
         """What the score says, as a sentence without its stop."""
         score = self.score
-        return f"quality {score.quality:.2f}: {score.found} found, {score.missed} missed, {score.wrong} wrong"
+        return f"quality {score.quality:.2f}: {score.detected} detected, {score.missed} missed, {score.wrong} wrong"
 
 
 def picture_views(name: str, score: PictureScore, views: StageViews, min_score: float = 0.5) -> PictureViews:

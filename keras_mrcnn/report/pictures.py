@@ -1,32 +1,28 @@
-"""Which pictures of a data set went best and worst."""
+"""The pictures of a data set with the best and with the worst detections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.evaluation.coco_metrics import pairwise_ious
-
-MATCH_IOU = 0.5
+from keras_mrcnn.evaluation.matching import match_image
 
 
 @dataclass(frozen=True)
 class PictureScore:
-    """How well the objects of one picture were found.
+    """How good the detections of one picture are.
 
     Args:
         image_id: of the picture.
         quality: 0 to 1.
-        found, missed: objects.
-        wrong: detections that find no object.
+        detected, missed: numbers of objects.
+        wrong: number of detections that match no object.
     """
 
     image_id: int
     quality: float
-    found: int
+    detected: int
     missed: int
     wrong: int
 
@@ -35,8 +31,8 @@ def score_pictures(dataset: CocoDataset, results: Iterable[dict], min_score: flo
     """Scores each picture by its panoptic quality: how well the masks fit, less what is missed or wrong.
 
     Detections, best score first, each take the free object of their class that they overlap most, at mask IoU 0.5 or
-    more. The quality is the sum of these IoUs over (found + missed / 2 + wrong / 2). Detections within a crowd of their
-    class are not counted.
+    more. The quality is the sum of these IoUs over (detected + missed / 2 + wrong / 2). Detections within a crowd of
+    their class are not counted.
 
     Args:
         dataset: the objects.
@@ -44,7 +40,7 @@ def score_pictures(dataset: CocoDataset, results: Iterable[dict], min_score: flo
         min_score: detections below this are left out.
 
     Returns:
-        a `PictureScore` for each picture in which there is or was found something.
+        a `PictureScore` for each picture that has objects or detections.
 
     Reference: Kirillov et al., Panoptic Segmentation, 2019, section 4.1, here of one picture and all its classes.
     """
@@ -52,36 +48,29 @@ def score_pictures(dataset: CocoDataset, results: Iterable[dict], min_score: flo
     for result in results:
         if result["score"] >= min_score:
             by_image[result["image_id"]].append(result)
-    scores = (_score_picture(dataset, image_id, found) for image_id, found in by_image.items())
-    return [score for score in scores if score.found + score.missed + score.wrong]
+    scores = (_score_picture(dataset, image_id, detections) for image_id, detections in by_image.items())
+    return [score for score in scores if score.detected + score.missed + score.wrong]
 
 
 def best_and_worst(scores: list[PictureScore], count: int) -> tuple[list[PictureScore], list[PictureScore]]:
-    """Returns the `count` best and the `count` worst pictures, the most telling first; none is in both.
+    """Returns the `count` best and the `count` worst pictures, the extremes first; no picture is in both.
 
-    Of pictures that went equally well those come first in which more was found, or more went wrong.
+    Of equally good pictures those with more detected objects come first; of equally bad ones, those with more mistakes.
     """
-    order = sorted(scores, key=lambda score: (-score.quality, -score.found, score.missed + score.wrong, score.image_id))
+    order = sorted(scores, key=_rank)
     worst = order[max(len(order) - count, len(order) - len(order) // 2) :][::-1]
     return order[: min(count, len(order) - len(worst))], worst
 
 
-def _score_picture(dataset: CocoDataset, image_id: int, found: list[dict]) -> PictureScore:
+def _rank(score: PictureScore) -> tuple:
+    return -score.quality, -score.detected, score.missed + score.wrong, score.image_id
+
+
+def _score_picture(dataset: CocoDataset, image_id: int, results: list[dict]) -> PictureScore:
     everything = dataset.coco.imgToAnns.get(image_id, [])
     annotations = [item for item in everything if item["category_id"] in dataset.category_ids]
-    free = [place for place, item in enumerate(annotations) if not item["iscrowd"]]
-    crowds = [place for place, item in enumerate(annotations) if item["iscrowd"]]
-    found = sorted(found, key=lambda result: -result["score"])
-    ious = pairwise_ious(dataset.coco, found, annotations, "segm")
-    same = [item["category_id"] == result["category_id"] for result in found for item in annotations]
-    fitting = np.where(np.reshape(np.array(same, bool), ious.shape) & (ious >= MATCH_IOU), ious, 0.0)
-    matched, wrong = [], 0
-    for overlaps in fitting:
-        best = max(free, key=overlaps.__getitem__, default=None)
-        if best is not None and overlaps[best]:
-            free.remove(best)
-            matched.append(float(overlaps[best]))
-        elif not overlaps[crowds].any():
-            wrong += 1
-    parts = len(matched) + (len(free) + wrong) / 2
-    return PictureScore(image_id, sum(matched) / parts if parts else 0.0, len(matched), len(free), wrong)
+    matches = match_image(dataset.coco, results, annotations, "segm", same_class=True)
+    matched, missed = int((matches.targets >= 0).sum()), len(matches.missed)
+    wrong = len(matches.results) - matched - int(matches.in_crowd.sum())
+    parts = matched + (missed + wrong) / 2
+    return PictureScore(image_id, float(matches.ious.sum() / parts) if parts else 0.0, matched, missed, wrong)

@@ -1,15 +1,16 @@
-"""Tables as plain records, and how their values are written and sorted."""
+"""Tables as plain records, which the template turns into HTML that sorts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from keras_mrcnn.base.tables import is_missing
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, what it means, and whether its numbers, 0 to 1, are shown as bars too."""
+    """A column: its title, what it means, and whether its numbers, 0 to 1, have bars behind them."""
 
     title: str
     hint: str = ""
@@ -21,11 +22,11 @@ class Table:
     """A table; the first column names the rows.
 
     Args:
-        caption: says what the table is, for those who hear it.
-        columns: of all values.
+        caption: of the table.
+        columns: one for each value of a row.
         rows: a sequence of values for each row: str, int, float or None.
-        total: a last row, which stays last however the others are sorted.
-        notes: what the rows mean, by their names.
+        total: a last row, which sorting leaves in its place.
+        notes: explanations of rows, by their names.
     """
 
     caption: str
@@ -36,34 +37,15 @@ class Table:
 
     @property
     def hints(self) -> list[tuple[str, str]]:
-        """Titles of the columns that need an explanation, and what they mean; each once."""
+        """The titles of columns that have a hint, with their hints; each once."""
         return list(dict.fromkeys((column.title, column.hint) for column in self.columns if column.hint))
 
 
-def shown(value) -> str:
-    """A value as text: three decimals, thousands apart, a dash for what there is not.
-
-    Example:
-        >>> shown(1234), shown(0.5), shown(None), shown("car")
-        ('1,234', '0.500', '–', 'car')
-    """
-    if is_missing(value):
-        return "–"
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-
-
-def sort_key(value) -> str:
-    """What the page sorts by: the number itself, or nothing, which comes last."""
+def sort_key(value: object) -> str:
+    """Returns what the page sorts by: the number itself, or "" where it is missing, which comes last."""
     return "" if is_missing(value) else repr(float(value) if isinstance(value, float) else value)
 
 
-def is_missing(value) -> bool:
-    """Whether there is no value: None or NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def is_number(value) -> bool:
-    """Whether a value belongs to the right of its column; what is missing does too."""
+def is_number(value: object) -> bool:
+    """Tells whether a value is aligned on the right; missing ones are."""
     return not isinstance(value, str)

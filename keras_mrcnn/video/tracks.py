@@ -1,4 +1,4 @@
-"""Which object of one frame is which of the next, so that each keeps its colour. NumPy alone.
+"""Which object of one frame is which of the next, so that each keeps its colour.
 
 An object of a frame is taken for the one whose mask it shares most of, or, where no mask fits, whose box. There is no
 model of motion: in a video an object has moved little from one frame to the next.
@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
-from keras_mrcnn.base.records import Detections, MaskPatch
+from keras_mrcnn.base.iou import box_iou, match_pairs
+from keras_mrcnn.base.records import Detections
 
 MIN_IOU = 0.3  # below this, two are not the same object
 OTHER_CLASS = 0.5  # weight of an IoU between two classes: the detector may change its mind, but seldom
@@ -25,7 +27,7 @@ class _Object:
 
     category_id: int
     box: np.ndarray
-    patch: MaskPatch | None
+    mask: dict | None  # RLE, at most MASK_IMAGE_SIDE pixels a side
     colour: int = -1
     unseen: int = 0
 
@@ -84,75 +86,38 @@ def match(tracks: list[_Object], seen: list[_Object]) -> dict[int, int]:
         dict from the number of an object in `seen` to the number of its track; new objects are not in it.
     """
     boxes = box_iou(_boxes(tracks), _boxes(seen))
+    masks = _mask_ious(tracks, seen)
     weights = np.array([[1.0 if old.category_id == new.category_id else OTHER_CLASS for new in seen] for old in tracks])
-    masks = np.zeros_like(boxes)
-    for row, column in np.argwhere(boxes > 0):
-        masks[row, column] = mask_iou(tracks[row].patch, seen[column].patch)
     owners: dict[int, int] = {}
     for table in (masks, boxes):
         table = table * weights.reshape(table.shape)
         table[list(owners.values()), :] = 0
         table[:, list(owners)] = 0
-        owners.update((column, row) for row, column in best_pairs(table, MIN_IOU))
+        owners.update((column, row) for row, column in match_pairs(table, MIN_IOU))
     return owners
 
 
-def best_pairs(table: np.ndarray, least: float) -> list[tuple[int, int]]:
-    """Takes pairs from the best on, each row and column once.
-
-    Args:
-        table: float [T, D], how well row and column fit.
-        least: pairs below this are not taken.
-
-    Returns:
-        list of (row, column), best first.
-    """
-    pairs, rows, columns = [], set(), set()
-    for place in np.argsort(-table, axis=None, kind="stable"):
-        row, column = (int(number) for number in np.unravel_index(place, table.shape))
-        if table[row, column] < least:
-            break
-        if row not in rows and column not in columns:
-            pairs.append((row, column))
-            rows.add(row)
-            columns.add(column)
-    return pairs
-
-
-def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of each box of one set with each of the other: float [T, 4] and [D, 4], xyxy -> float64 [T, D]."""
-    first, second = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    shared = np.maximum(sides, 0).prod(axis=-1)
-    areas = [np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1) for boxes in (first, second)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-
-
-def mask_iou(first: MaskPatch | None, second: MaskPatch | None) -> float:
-    """IoU of two masks, each the part of the image that it can touch; 0 where one is missing or has no pixel."""
-    if first is None or second is None:
-        return 0.0
-    (y0, x0, one), (y1, x1, other) = first, second
-    top, left = max(y0, y1), max(x0, x1)
-    bottom, right = min(y0 + one.shape[0], y1 + other.shape[0]), min(x0 + one.shape[1], x1 + other.shape[1])
-    if bottom <= top or right <= left:
-        return 0.0
-    one_part = one[top - y0 : bottom - y0, left - x0 : right - x0]
-    shared = np.count_nonzero(one_part & other[top - y1 : bottom - y1, left - x1 : right - x1])
-    return shared / max(np.count_nonzero(one) + np.count_nonzero(other) - shared, 1)
+def _mask_ious(tracks: list[_Object], seen: list[_Object]) -> np.ndarray:
+    """Returns the IoU of the masks, float64 [T, D]; 0 where one of them is missing."""
+    ious = np.zeros((len(tracks), len(seen)))
+    rows, columns = (np.array([i for i, item in enumerate(items) if item.mask], int) for items in (tracks, seen))
+    if len(rows) and len(columns):
+        old, new = [tracks[row].mask for row in rows], [seen[column].mask for column in columns]
+        ious[np.ix_(rows, columns)] = coco_mask.iou(old, new, [0] * len(new))
+    return ious
 
 
 def _objects(detections: Detections) -> list[_Object]:
-    patches = _mask_patches(detections) if detections.masks is not None else [None] * len(detections)
-    rows = zip(detections.category_ids.tolist(), detections.boxes, patches)
-    return [_Object(category_id, box, patch) for category_id, box, patch in rows]
+    rows = zip(detections.category_ids.tolist(), detections.boxes, _small_masks(detections))
+    return [_Object(category_id, box, mask) for category_id, box, mask in rows]
 
 
-def _mask_patches(detections: Detections) -> list[MaskPatch]:
-    """The masks, pasted into a smaller image where the frames are large: enough to compare them, and quick."""
+def _small_masks(detections: Detections) -> list[dict | None]:
+    """Returns the masks as RLE, smaller where the frames are large: enough to compare them, and quick."""
     scale = min(1.0, MASK_IMAGE_SIDE / max(detections.image_size))
     size = tuple(max(1, round(side * scale)) for side in detections.image_size)
-    return list(replace(detections, boxes=detections.boxes * scale, image_size=size).mask_patches())
+    small = replace(detections, boxes=detections.boxes * scale, image_size=size)
+    return [result.get("segmentation") for result in small.to_coco(image_id=0)]
 
 
 def _boxes(objects: list[_Object]) -> np.ndarray:

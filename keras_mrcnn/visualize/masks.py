@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from keras_mrcnn.base.iou import box_iou
 from keras_mrcnn.visualize.figures import RASTER_DPI, ColourBar, Panel, panel_figure
 from keras_mrcnn.visualize.palette import SCORE_COLOURS
 from keras_mrcnn.visualize.panels import PanelImage
@@ -47,22 +48,14 @@ def show_masks(views: StageViews, top: int = 8) -> Figure:
 def choose_rois(rois: SampledRoIs, top: int) -> list[int]:
     """Returns the numbers of at most `top` positive RoIs, the best of each object before the second best of any."""
     positives = np.flatnonzero(rois.labels > 0)
-    fits = [_iou(rois.boxes[number], rois.target_boxes[number]) for number in positives]
+    ious = box_iou(rois.boxes[positives], rois.target_boxes[positives]).diagonal()
     turns: dict[int, int] = {}
     ranked = []
-    for place in np.argsort(-np.array(fits), kind="stable").tolist():
+    for place in np.argsort(-ious, kind="stable").tolist():
         target = int(rois.matched[positives[place]])
         turns[target] = turns.get(target, 0) + 1
         ranked.append((turns[target], target, int(positives[place])))
     return [number for _, _, number in sorted(ranked)[:top]]
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns the IoU of two xyxy boxes; 0 where neither has an area."""
-    sides = np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0)
-    both = sides.prod()
-    union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - both
-    return float(both / union) if union > 0 else 0.0
 
 
 def _crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ NEAR = (10, 30, 40, 40)  # IoU 1/3 with HERE
 def test_one_of_each_kind_is_recognised(iou_type):
     annotations, results = one_of_each()
     found = sort_detections(make_coco(annotations), [make_result(*result) for result in results.values()], iou_type)
-    names = [list(results)[position].partition(",")[0] for position in found.detections]
+    names = [list(results)[position].partition(",")[0] for position in found.positions]
     assert found.kinds.tolist() == names
     assert found.scores.tolist() == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
     assert found.category_ids.tolist() == [CAR] * 7
@@ -21,7 +21,7 @@ def test_one_of_each_kind_is_recognised(iou_type):
     assert found.gt_ids.tolist() == [11, 12, 15, 16, 13, 14]
     assert found.gt_category_ids.tolist() == [CAR] * 4 + [DOG] * 2
     assert found.targets.tolist() == [0, -1, 1, 4, -1, -1, 2]
-    assert found.gt_found.tolist() == [True, False, True, False, False, False]
+    assert found.gt_detected.tolist() == [True, False, True, False, False, False]
     assert found.gt_missed.tolist() == [False, False, False, True, False, True]
 
 
@@ -53,4 +53,4 @@ def test_kind_of_one_car(annotations, kind):
 def test_duplicate_over_an_object_of_another_class_is_of_wrong_class():
     annotations = [(5, CAR, HERE, 0), (5, DOG, HERE, 0)]
     found = sort_detections(make_coco(annotations), [make_result(5, CAR, HERE, score) for score in (0.8, 0.9)], "bbox")
-    assert dict(zip(found.detections.tolist(), found.kinds.tolist())) == {1: "right", 0: "class"}
+    assert dict(zip(found.positions.tolist(), found.kinds.tolist())) == {1: "right", 0: "class"}

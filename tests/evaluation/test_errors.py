@@ -74,7 +74,7 @@ def test_wrong_class_of_an_object_that_is_found_goes_away():
     assert costs(analysis)["class"] == pytest.approx(1 / 4)
 
 
-def test_of_two_wrong_locations_the_better_is_put_right():
+def test_of_two_wrong_locations_the_better_is_corrected():
     annotations = [(5, CAR, HERE, 0), (5, CAR, THERE, 0)]
     analysis = analyse(annotations, [(5, CAR, NEAR, 0.8), (5, CAR, NEAR, 0.9), (5, CAR, THERE, 0.7)])
     assert analysis["AP50"] == pytest.approx(51 / 3 / 101)
@@ -136,17 +136,17 @@ def mended(coco, results, found, kind):
     annotations, results = copy.deepcopy(coco.dataset["annotations"]), copy.deepcopy(results)
     keep = np.isin(found.kinds, ("right", "ignored")) if kind == "false_positives" else found.kinds != kind
     if kind in ("class", "location"):
-        put_right = best_for_each_object(found, found.kinds == kind)
-        keep[put_right] = True
+        corrected = best_for_each_object(found, found.kinds == kind)
+        keep[corrected] = True
         by_id = {item["id"]: item for item in annotations}
-        for position, gt_id in zip(found.detections[put_right], found.gt_ids[found.targets[put_right]]):
+        for position, gt_id in zip(found.positions[corrected], found.gt_ids[found.targets[corrected]]):
             fields = ("category_id",) if kind == "class" else ("bbox", "segmentation")
             results[position].update({field: by_id[gt_id][field] for field in fields})
-    absent = {"missed": found.gt_missed, "false_negatives": ~found.gt_found}
+    absent = {"missed": found.gt_missed, "false_negatives": ~found.gt_detected}
     absent = set(found.gt_ids[absent[kind]].tolist()) if kind in absent else set()
     rest = [item for item in annotations if item["id"] not in absent]
     places = [(item["image_id"], item["category_id"], item["bbox"], item["iscrowd"]) for item in rest]
-    return make_coco(places), [results[position] for position in found.detections[keep]]
+    return make_coco(places), [results[position] for position in found.positions[keep]]
 
 
 @IOU_TYPES
@@ -185,7 +185,7 @@ def test_nothing_is_lost_or_counted_twice(objects, guesses, iou_type):
     analysis, found = analyse_errors(coco, results, iou_type), sort_detections(coco, results, iou_type)
     count = counts(analysis)
     of_detections = sum(count[kind] for kind in KINDS if kind != "missed")
-    assert sorted(found.detections.tolist()) == list(range(len(results)))
+    assert sorted(found.positions.tolist()) == list(range(len(results)))
     assert len(results) == analysis["detections"] == analysis["right"] + analysis["ignored"] + of_detections
     assert analysis["special"]["false_positives"]["count"] == of_detections
     assert analysis["ground_truths"] == sum(not crowd for _, crowd in objects)
@@ -213,9 +213,9 @@ def test_chosen_images_and_categories_are_as_if_alone():
     options = {"image_ids": [6], "category_ids": [DOG]}
     assert analyse_errors(coco, results, "bbox", **options) == analyse_errors(alone, dogs, "bbox", category_ids=[DOG])
     found = sort_detections(coco, results, "bbox", **options)
-    assert {(results[i]["image_id"], results[i]["category_id"]) for i in found.detections} == {(6, DOG)}
+    assert {(results[i]["image_id"], results[i]["category_id"]) for i in found.positions} == {(6, DOG)}
     assert {(coco.anns[i]["image_id"], coco.anns[i]["category_id"]) for i in found.gt_ids} == {(6, DOG)}
-    assert [results[i]["score"] for i in found.detections] == found.scores.tolist()
+    assert [results[i]["score"] for i in found.positions] == found.scores.tolist()
 
 
 def test_inputs_are_left_as_they_were(capsys):

@@ -47,7 +47,7 @@ def test_stages_with_the_same_metrics_stand_side_by_side():
 
 def test_single_numbers_beside_stages_and_long_names_keep_the_columns():
     table = format_table({"seconds": 12.5, "box": {"a metric with a very long name": 1.0, "b": 10.0}})
-    assert table.splitlines()[0] == "seconds   12.500"
+    assert table.splitlines()[0] == "seconds     12.5"
     assert len({len(line) for line in table.splitlines()[2:]}) == 1
 
 

@@ -122,7 +122,7 @@ def test_scores_and_training(model):
         ("a\\|b", "0.571", "-"),
         ("person", "-", "0.239"),
     ]
-    assert rows(section(card, "Training")) == [("rpn", "722", "1078"), ("box", "204", "1141")]
+    assert rows(section(card, "Training")) == [("rpn", "722", "1,078"), ("box", "204", "1,141")]
 
 
 def test_without_metrics(model):

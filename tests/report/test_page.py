@@ -77,7 +77,7 @@ def test_what_a_screen_reader_needs(text):
 def test_values_are_shown_and_can_be_sorted(text):
     assert re.search(r'<th scope="row">kite</th>\s*<td class="number" data-value="2">2</td>\s*<td [^>]*>0.505', text)
     assert 'data-value="0.97" style="--share: 0.9700">0.970</td>' in text
-    assert "quality 0.25: 2 found, 0 missed, 0 wrong" in text
+    assert "quality 0.25: 2 detected, 0 missed, 0 wrong" in text
     assert "min_size: 64" in text
 
 
@@ -113,7 +113,7 @@ def test_a_run_with_nothing_yet(tmp_path):
     text = out.read_text()
     Reader(text)
     assert text.count("No epoch has ended yet.") == 2  # on top and in its place
-    assert text.index("There are none.") < text.index("No epoch")  # in the order of the page
+    assert text.index("No epoch") < text.index("There are none.")  # in the order of the page
     assert [path.name for path in out.parent.iterdir()] == ["out.html"]
 
 

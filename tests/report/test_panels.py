@@ -8,7 +8,7 @@ from visualize.made_views import make_views, with_nothing_found
 from keras_mrcnn.report import PictureScore, picture_views
 from keras_mrcnn.report.panels import data_uri
 
-SCORE = PictureScore(7, 0.8125, found=2, missed=1, wrong=0)
+SCORE = PictureScore(7, 0.8125, detected=2, missed=1, wrong=0)
 
 
 def decode(uri):
@@ -19,7 +19,7 @@ def decode(uri):
 
 def test_panels_of_all_stages():
     views = picture_views("street.jpg", SCORE, make_views())
-    assert views.words == "quality 0.81: 2 found, 1 missed, 0 wrong"
+    assert views.words == "quality 0.81: 2 detected, 1 missed, 0 wrong"
     assert [panel.title for panel in views.panels] == [
         "Ground truth: 2 objects", "RPN: 2 proposals", "Box head: 2 detections", "Mask head: their masks",
     ]  # fmt: skip

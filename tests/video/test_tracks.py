@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from coco_cases import rectangle
 
 from keras_mrcnn.base.records import Detections
-from keras_mrcnn.video.tracks import ColourTracks, best_pairs, box_iou, mask_iou
+from keras_mrcnn.video.tracks import ColourTracks, _mask_ious, _Object
 
 
 def seen(*boxes, masks=None, categories=None, size=(100, 100)):
@@ -25,28 +25,13 @@ def right_half():
     return 1 - left_half()
 
 
-def test_box_iou_by_hand():
-    first = np.float32([[0, 0, 10, 10], [50, 50, 50, 60]])
-    second = np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])
-    np.testing.assert_allclose(box_iou(first, second), [[1, 50 / 150, 0], [0, 0, 0]])
-    assert box_iou(np.zeros((0, 4)), second).shape == (0, 3)
-
-
-def test_mask_iou_by_hand():
-    square, wide = np.ones((4, 4), bool), np.ones((2, 6), bool)
-    assert mask_iou((0, 0, square), (0, 0, square)) == 1
-    assert mask_iou((0, 0, square), (2, 1, wide)) == pytest.approx(6 / (16 + 12 - 6))
-    assert mask_iou((2, 1, wide), (0, 0, square)) == pytest.approx(6 / 22)
-    assert mask_iou((0, 0, square), (4, 0, square)) == 0
-    assert mask_iou((0, 0, ~square), (0, 0, ~square)) == 0
-    assert mask_iou(None, (0, 0, square)) == 0
-
-
-def test_best_pairs_takes_the_best_first_and_each_once():
-    table = np.array([[0.9, 0.8, 0.0], [0.85, 0.2, 0.0]])
-    assert best_pairs(table, 0.1) == [(0, 0), (1, 1)]
-    assert best_pairs(table, 0.3) == [(0, 0)]
-    assert best_pairs(np.zeros((0, 3)), 0.3) == []
+def test_masks_overlap_by_hand():
+    box = np.zeros(4)
+    old = [_Object(1, box, rectangle(xywh)) for xywh in [(0, 0, 4, 4), (0, 0, 0, 0)]]
+    new = [_Object(1, box, rectangle(xywh)) for xywh in [(0, 0, 4, 4), (1, 2, 6, 2), (0, 4, 4, 4)]]
+    np.testing.assert_allclose(_mask_ious(old, new), [[1, 6 / (16 + 12 - 6), 0], [0, 0, 0]])
+    assert _mask_ious(old, [_Object(1, box, None)]).tolist() == [[0], [0]]
+    assert _mask_ious([], new).shape == (0, 3)
 
 
 def test_colours_follow_the_boxes_whatever_their_order():
