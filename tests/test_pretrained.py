@@ -61,8 +61,8 @@ def test_records_are_those_of_keras(name, theirs):
     keras = Path(importlib.util.find_spec("keras").origin).parent  # read, for the import takes seconds
     constants = {}
     for node in ast.parse((keras / "src" / "applications" / "resnet.py").read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id in ("BASE_WEIGHTS_PATH", "WEIGHTS_HASHES"):
-            constants[node.targets[0].id] = ast.literal_eval(node.value)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("BASE_WEIGHTS_PATH", "WEIGHTS_HASHES"):
+            constants[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
     assert PRETRAINED[name].checksum == f"md5:{constants['WEIGHTS_HASHES'][theirs][1]}"
     file = f"{theirs}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     assert PRETRAINED[name].url == constants["BASE_WEIGHTS_PATH"] + file and PRETRAINED[name].file_name == file
