@@ -125,4 +125,4 @@ def publishing(name: str, path: Path, monkeypatch, cache: Path) -> Iterator[File
 
 def stall(handler):
     """A fault: nothing more comes, for a while."""
-    time.sleep(0.6)
+    time.sleep(5)

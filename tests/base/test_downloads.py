@@ -156,7 +156,7 @@ def test_no_network(folder, monkeypatch):
 
 
 def test_a_server_that_falls_silent(folder, server, monkeypatch):
-    monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.5)
     server.faults = [stall]
     assert fetch(server.url, "net.bin", SUM).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={HALF}-"]
@@ -166,12 +166,14 @@ def test_an_interrupt_keeps_what_has_come(folder, server):
     def interrupt(handler):
         while not (folder / "net.bin.part").is_file() or (folder / "net.bin.part").stat().st_size < HALF:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.1)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        interrupted.wait(20)
 
+    interrupted = threading.Event()
     server.faults = [interrupt]
     with pytest.raises(KeyboardInterrupt, match=r"interrupted; net.bin is not complete; what has come is kept"):
         fetch(server.url, "net.bin", SUM)
+    interrupted.set()
     assert (folder / "net.bin.part").read_bytes() == CONTENT[:HALF]
     assert fetch(server.url, "net.bin", SUM).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={HALF}-"]
@@ -213,12 +215,15 @@ def until(condition):
     raise AssertionError("waited in vain")
 
 
-def test_two_processes_download_a_file_once(folder, server, caplog):
-    go_on = threading.Event()
-    server.faults = [lambda handler: go_on.wait(20)]
+@pytest.fixture
+def pause(server, caplog):
+    """The first download stops in the middle until another one waits for it."""
+    server.faults = [lambda handler: until(lambda: caplog.records)]
+
+
+def test_two_processes_download_a_file_once(folder, server, pause, caplog):
     with child(server) as other:
         until(lambda: server.requests)
-        threading.Timer(0.2, go_on.set).start()
         assert fetch(server.url, "net.bin", SUM).read_bytes() == CONTENT
         assert other.wait(20) == 0, other.stderr.read()
     assert server.ranges == [None] and names(folder) == ["net.bin"]
@@ -238,10 +243,8 @@ def test_what_a_killed_process_has_left_is_continued(folder, server):
     assert server.ranges == [None, f"bytes={HALF}-"] and names(folder) == ["net.bin"]
 
 
-def test_who_waits_in_vain_downloads_alone(folder, server):
+def test_who_waits_in_vain_downloads_alone(folder, server, pause):
     """The first gets another content and removes its file; the second has waited for that very file."""
-    go_on = threading.Event()
-    server.faults = [lambda handler: go_on.wait(20)]
     wrong = SUM[:-1] + ("0" if SUM[-1] != "0" else "1")
     failures = []
 
@@ -254,7 +257,6 @@ def test_who_waits_in_vain_downloads_alone(folder, server):
     thread = threading.Thread(target=first)
     thread.start()
     until(lambda: server.requests)
-    threading.Timer(0.2, go_on.set).start()
     assert fetch(server.url, "net.bin", SUM).read_bytes() == CONTENT
     thread.join()
     assert len(failures) == 1 and server.ranges == [None, None] and names(folder) == ["net.bin"]
