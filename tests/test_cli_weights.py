@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from small_models import fill, small_config
+from torch_python import run_torch, skip_without
 
 from keras_mrcnn.cli import main
 from keras_mrcnn.cli.torchvision_code import code_lines, function_name, lacking_settings
