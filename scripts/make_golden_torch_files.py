@@ -49,6 +49,7 @@ def checkpoint():
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else TESTS / "golden"
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     for name, content, zipped in (
         ("formats", formats(), True),
         ("views", views(), True),

@@ -29,7 +29,7 @@ DISTRIBUTION_OF = {
     "yaml": "pyyaml",
 }
 # Extras whose packages are no part of the pinned stacks.
-NOT_PINNED = {"notebooks", "docs", "torch"}
+NOT_PINNED = {"notebooks", "docs"}
 
 
 def setup_cfg() -> configparser.ConfigParser:

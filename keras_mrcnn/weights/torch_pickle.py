@@ -66,6 +66,8 @@ class PlainUnpickler:
         self.data, self.storage = data, storage
         self.names = {**names, "collections.OrderedDict": self._ordered_dict}
         self.position, self.instructions = 0, 0
+        # One takes a byte at least, but values that are given again and again count each time.
+        self.most_instructions = min(MOST_INSTRUCTIONS, 2 * len(data))
         self.stack: list = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
@@ -75,7 +77,7 @@ class PlainUnpickler:
         """Returns the value of the pickle at `start`, and where the next byte after it is.
 
         Raises:
-            PickleError: the pickle is torn, or is longer than `MOST_INSTRUCTIONS`.
+            PickleError: the pickle is torn, or has more than `MOST_INSTRUCTIONS`.
             ForeignObjectError: it asks for a name that is not allowed.
         """
         self.position, self.stack, self.marks, self.memo = start, [], [], {}
@@ -162,8 +164,8 @@ class PlainUnpickler:
 
     def _count(self, instructions):
         self.instructions += instructions
-        if self.instructions > MOST_INSTRUCTIONS:
-            raise PickleError(f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions")
+        if self.instructions > self.most_instructions:
+            raise PickleError(f"its pickle has more than {self.most_instructions:,} instructions")
 
     def _pop(self, count):
         if len(self.stack) < count:

@@ -28,6 +28,8 @@ from keras_mrcnn.weights import WeightsError, keras_applications, load_backbone
 from keras_mrcnn.weights.model_files import read_weights
 from keras_mrcnn.weights.names import backbone_weights
 from keras_mrcnn.weights.native import named_values, read_safetensors
+from keras_mrcnn.weights.torch_files import read_state_dict
+from keras_mrcnn.weights.torch_writer import write_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +76,6 @@ def theirs(tmp_path):
     path = tmp_path / "theirs.safetensors"
     save_file(state_dict(), path)
     return path
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
 
 
 def assert_same(first, second):
@@ -207,45 +204,28 @@ def test_state_dict_to_ours_and_back_is_bitwise_equal(v2, tmp_path):
     assert middle.read_bytes() == end.read_bytes()
 
 
-@pytest.mark.torchvision
 @pytest.mark.parametrize(("v2", "suffix"), [(False, "pth"), (True, "pt")])
-def test_torchs_file_to_ours_and_back_is_bitwise_equal(torch, v2, suffix, tmp_path):
-    state = {name: torch.from_numpy(np.array(value)) for name, value in state_dict(v2=v2, **SMALL).items()}
+def test_torchs_file_to_ours_and_back_is_bitwise_equal(v2, suffix, tmp_path):
     source, middle, end = (tmp_path / name for name in (f"source.{suffix}", "middle.safetensors", f"end.{suffix}"))
-    torch.save(state, source)
+    write_state_dict(source, state_dict(v2=v2, **SMALL))
     config = convert_weights(source, middle)
+    assert_same(load_file(middle), state_dict(v2=v2, **SMALL))
     assert convert_weights(middle, end) == config
-    again = torch.load(end, weights_only=True)
-    assert_same({k: v.numpy() for k, v in again.items()}, {k: v.numpy() for k, v in state.items()})
+    assert_same(read_state_dict(end), read_state_dict(source))
 
 
-@pytest.mark.torchvision
-def test_torchs_file_by_way_of_a_model(torch, model, scratch, tmp_path):
+def test_torchs_file_by_way_of_a_model(model, scratch, tmp_path):
     path = tmp_path / "new" / "model.pth"
     model.save_pretrained(path)
     scratch.load_pretrained(path, class_names=("a", "b"), strict=True)
     assert_same(named_values(scratch), named_values(model))
-    assert torch.load(path, weights_only=True).keys() == state_dict().keys()
+    assert read_state_dict(path).keys() == state_dict().keys()
 
 
-@pytest.mark.torchvision
-@pytest.mark.parametrize("key", [None, "model"])
-def test_torchs_checkpoints_of_wrapped_models_in_the_old_spelling(torch, key, tmp_path):
-    state = {f"module.{name}": torch.from_numpy(value) for name, value in old_spelling(state_dict()).items()}
+def test_torchs_files_of_wrapped_models_in_the_old_spelling(tmp_path):
     path = tmp_path / "checkpoint.pth"
-    torch.save(state if key is None else {key: state, "optimizer": {"lr": 0.1}, "epoch": 3}, path)
+    write_state_dict(path, {f"module.{name}": value for name, value in old_spelling(state_dict()).items()})
     assert_same(read_weights(path).tensors, state_dict())
-
-
-@pytest.mark.torchvision
-def test_torch_strictly_loads_what_we_write(torch, model, tmp_path):
-    """A module of torch takes our file: counters that it keeps and we do not are no hindrance."""
-    path = tmp_path / "model.pth"
-    model.save_pretrained(path)
-    state = torch.load(path, weights_only=True)
-    norm = torch.nn.BatchNorm2d(8)
-    prefix = "backbone.body.bn1."
-    norm.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}, strict=True)
 
 
 def test_group_norms_are_read_again(tmp_path):
@@ -393,12 +373,7 @@ def hostile(folder):
 
 @pytest.mark.parametrize("name", ["hostile.safetensors", "hostile.pth", "hostile.bin"])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("with_torch", [False, pytest.param(True, marks=pytest.mark.torchvision)])
-def test_code_in_a_file_does_not_run(with_torch, protocol, name, model, tmp_path, monkeypatch):
-    if with_torch:
-        pytest.importorskip("torch")
-    else:
-        monkeypatch.setitem(sys.modules, "torch", None)
+def test_code_in_a_file_does_not_run(protocol, name, model, tmp_path):
     path, folder = tmp_path / name, tmp_path / "made by the file"
     path.write_bytes(pickle.dumps(hostile(folder), protocol))
     backbone = model.backbone
@@ -429,15 +404,6 @@ def test_safetensors_of_something_else(model, tmp_path):
     for tensors in ({}, {"a": np.zeros(3)}, {"backbone.body.conv1.weight": np.zeros(3)}):
         save_file(tensors, path)
         refused("lacks backbone.body.conv1.weight", lambda: model.load_pretrained(path), path, model)
-
-
-def test_without_torch_one_sentence(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    path = tmp_path / "model.pth"
-    refused("writing it needs torch: pip install", lambda: model.save_pretrained(path), path)
-    assert not path.exists()
-    path.write_bytes(b"PK\x03\x04")
-    refused("reading it needs torch: pip install", lambda: model.load_pretrained(path), path, model)
 
 
 # Epsilon of the batch norms.
@@ -504,11 +470,10 @@ def test_classifiers_fill_backbones(depth, tmp_path):
     assert_same(backbone_values(made), {k: v for k, v in without_counters(state).items() if not k.startswith("fc.")})
 
 
-@pytest.mark.torchvision
-def test_classifiers_of_torch_fill_backbones(torch, tmp_path):
+def test_classifiers_of_torch_fill_backbones(tmp_path):
     state = filled(resnet_shapes(18, classes=10))
     path = tmp_path / "resnet18-f37072fd.pth"
-    torch.save({name: torch.from_numpy(np.array(value)) for name, value in state.items()}, path)
+    write_state_dict(path, state)
     made = backbone()
     load_backbone(made, path)
     assert backbone_values(made)["layer4.1.conv2.weight"].tobytes() == state["layer4.1.conv2.weight"].tobytes()
