@@ -9,10 +9,10 @@ import tensorflow as tf
 from export.models import assert_same, confident_model, noise_image, small_config
 
 from keras_mrcnn.config import ApplicationsConfig
-from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.export.model_card import count_parameters
 from keras_mrcnn.export.onnx import export_onnx
 from keras_mrcnn.export.saved_model import export_saved_model
+from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
