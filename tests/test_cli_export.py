@@ -16,7 +16,7 @@ from small_models import small_config
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.cli import export_accuracy, main
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.export import detector, onnx, saved_model
+from keras_mrcnn.export import onnx, saved_model
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.serving.onnx_predictor import OnnxPredictor
 
@@ -207,7 +207,7 @@ def test_int8_and_its_loss(weights, written, data, monkeypatch, tmp_path):
 
 def test_loss_of_bfloat16(weights, data, calls, monkeypatch, tmp_path):
     """Float32 finds nothing, the SavedModel of `Constant` everything."""
-    monkeypatch.setattr(detector.Detector, "__call__", lambda self, images: [Detections.empty((48, 64))])
+    monkeypatch.setattr(MaskRCNN, "predict", lambda self, pictures: [Detections.empty((48, 64))])
     said = output(weights, "--name", "a", "--out", tmp_path, "--precision", "bfloat16", "--data", data)
     assert said.splitlines()[-6:-3] == [
         f"AP on 5 images of {data / 'images' / 'val'}:",

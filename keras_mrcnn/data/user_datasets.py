@@ -46,7 +46,7 @@ def batches_from(
 
     Args:
         samples: elements are dicts, one image each, of
-            image (or images): uint8 [H, W, 3], RGB;
+            image (or images): uint8 [H, W, C], C being `config.channels`, RGB for 3;
             boxes: [G, 4], xyxy in pixels of the image, with an area inside it; G may be 0;
             labels: integer [G], 1..K in the order of `config.class_names`;
             masks: bool or uint8 [G, H, W], full-size, not 0 where the object is. RPN and box stage do without.

@@ -10,8 +10,6 @@ import pytest
 from export.models import noise_image
 from PIL import Image
 
-from keras_mrcnn.weights import save_weights
-
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -22,7 +20,7 @@ def test_every_picture_is_finished_in_turn(exported, kind, monkeypatch, tmp_path
     for number, path in enumerate(pictures):
         Image.fromarray(noise_image(64, 80, number)).save(path)
     weights = tmp_path / "model.safetensors"
-    save_weights(exported.detector.model, weights)
+    exported.detector.model.save_pretrained(weights)
     run, model = {
         "command": (runner.run_command, weights),
         "saved_model": (runner.run_saved_model, exported.saved_model_path),
