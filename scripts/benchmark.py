@@ -116,7 +116,7 @@ def _stage_seconds(precision, steps):
     with tempfile.TemporaryDirectory() as folder:
         annotations, images = _one_picture(Path(folder))
         names = tuple(f"class {i + 1}" for i in range(CLASSES))
-        config = load_config("coco-r50-fpn", ("data.batch_size=1", "train.cache_features=on", "train.cache_views=2"))
+        config = load_config("coco-r50-fpn", ("data.batch_size=1", "train.cache_features=on", "train.cache_epochs=2"))
         config = config.model_copy(update={"model": config.model.model_copy(update={"class_names": names})})
         model, data = MaskRCNN(config.model, precision), CocoDataset(annotations, images)
         for name, stage_class, mode in (

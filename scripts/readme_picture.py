@@ -22,8 +22,8 @@ def draw(run, scenes, pictures):
     from skimage.io import imsave
 
     from keras_mrcnn import CocoDataset, MaskRCNN
+    from keras_mrcnn.inspection import inspect_stages
     from keras_mrcnn.predict import predict_files
-    from keras_mrcnn.stage_views import look
     from keras_mrcnn.visualize import contact_sheet, draw_detections, stage_panels
 
     pictures.mkdir(parents=True, exist_ok=True)
@@ -37,8 +37,8 @@ def draw(run, scenes, pictures):
     imsave(pictures / "detections.png", contact_sheet(drawn, COLUMNS, CELL))
     data = CocoDataset(scenes / "annotations" / "val.json", scenes / "images" / "val")
     image_id = data.image_ids[LOOKED_AT]
-    views = look(model, data.load_image(image_id), data.ground_truth(image_id))
-    stage_panels(views).savefig(pictures / "stages.png", dpi=100)
+    outputs = inspect_stages(model, data.load_image(image_id), data.ground_truth(image_id))
+    stage_panels(outputs).savefig(pictures / "stages.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ FLOORS = {
     "ops": 2, "config": 2, "pretrained": 2, "compat": 2, "addons": 2,
     "layers": 3, "models": 3, "targets": 3, "losses": 3, "data": 3, "scenes": 3, "weights": 3,
     "mask_rcnn": 4,
-    "export": 5, "evaluation": 5, "visualize": 5, "stage_views": 5,
+    "export": 5, "evaluation": 5, "visualize": 5, "inspection": 5,
     "training": 6, "report": 6, "video": 6, "predict": 6,
     "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip

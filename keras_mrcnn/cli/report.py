@@ -104,16 +104,16 @@ def _picture_views(model, dataset, chosen):
     import numpy as np
     from tqdm import tqdm
 
-    from keras_mrcnn.report import picture_views
-    from keras_mrcnn.stage_views import look
+    from keras_mrcnn.inspection import inspect_stages
+    from keras_mrcnn.report import picture_panels
 
     def views(score):
         image, objects = dataset.load_image(score.image_id), dataset.ground_truth(score.image_id)
         # The model may know more classes than the data, or in another order.
         labels = np.array([model.config.class_names.index(name) + 1 for name in objects.class_names], np.int32)
-        seen = look(model, image, dataclasses.replace(objects, labels=labels))
+        seen = inspect_stages(model, image, dataclasses.replace(objects, labels=labels))
         bar.update()
-        return picture_views(dataset.image_path(score.image_id).name, score, seen)
+        return picture_panels(dataset.image_path(score.image_id).name, score, seen)
 
     with tqdm(desc="pictures", total=sum(map(len, chosen)), unit="picture", disable=None, leave=False) as bar:
         return [[views(score) for score in scores] for scores in chosen]

@@ -99,7 +99,9 @@ class TrainConfig(Settings):
     cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the cached maps; auto is what the networks compute in"
     )
-    cache_views: PositiveInt = Field(2, description="augmented views of each image that are cached")
+    cache_epochs: PositiveInt = Field(
+        2, description="epochs whose augmented images are cached; later epochs show them again in turn"
+    )
     cache_folder: Optional[str] = Field(
         None, description="by default 'cache' in the run folder, which is removed at the end; one that is named is kept"
     )

@@ -16,7 +16,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.batching import PlannedSample, SampleDraws, draw_sample
 
 
-class View(NamedTuple):
+class DrawnAugmentation(NamedTuple):
     """How one image is shown: all that is random about it, drawn.
 
     Attributes:
@@ -39,7 +39,7 @@ class View(NamedTuple):
     angle: float = 0.0
     place: tuple[float, float] = (0.0, 0.0)
     colours: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pasted: View | None = None
+    pasted: DrawnAugmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Augmentation:
         """Whether compact masks and boxes must be made anew from the annotated outlines."""
         return bool(self.crop or self.rotation or self.copy_paste)
 
-    def view(self, seed: int, sample: PlannedSample, min_sizes: Sequence[int], num_images: int) -> View:
+    def draw(self, seed: int, sample: PlannedSample, min_sizes: Sequence[int], num_images: int) -> DrawnAugmentation:
         """What is drawn for one image in one epoch: a function of the arguments alone.
 
         Args:
@@ -101,15 +101,15 @@ class Augmentation:
             num_images: images of the data set, for `copy_paste` to choose from.
         """
         draws = draw_sample(seed, sample)
-        view = self._view(sample.index, draws, min_sizes)
+        drawn = self._draw(sample.index, draws, min_sizes)
         if draws.paste >= self.copy_paste:
-            return view
+            return drawn
         draws = draw_sample(seed, sample, pasted=True)
-        return view._replace(pasted=self._view(int(draws.paste * num_images), draws, min_sizes))
+        return drawn._replace(pasted=self._draw(int(draws.paste * num_images), draws, min_sizes))
 
-    def _view(self, index: int, draws: SampleDraws, min_sizes: Sequence[int]) -> View:
+    def _draw(self, index: int, draws: SampleDraws, min_sizes: Sequence[int]) -> DrawnAugmentation:
         low, high = self.scale_jitter
-        return View(
+        return DrawnAugmentation(
             index=index,
             seeds=draws.seeds,
             min_size=min_sizes[int(draws.size * len(min_sizes))],

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data.augmentation import View
+from keras_mrcnn.data.augmentation import DrawnAugmentation
 from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_map
 from keras_mrcnn.data.augmentation_objects import (
     LEAST_VISIBLE,
@@ -44,29 +44,31 @@ FIELDS: dict[str, tuple[tf.DType, list]] = {
     "pasted_colours": (tf.float32, [3]),
     "covered": (tf.bool, [None, None]),  # pixels of the sample that show the pasted image; [0, 0] for none
 }
-_NOWHERE = np.array([[1.0, 0, 0], [0, 1, 0]])
+_NO_MAP = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
-def shown_size(dataset: CocoDataset, view: View, max_size: int, crop: bool = False) -> tuple[int, int]:
-    """(h, w) of the sample that a view of an image gives; nothing is read for it.
+def sample_size(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, crop: bool = False) -> tuple[int, int]:
+    """(h, w) of the sample that a drawn of an image gives; nothing is read for it.
 
     Args:
-        dataset, view, max_size, crop: as for `resized_sample` and `mapped_sample`.
+        dataset, drawn, max_size, crop: as for `resized_sample` and `mapped_sample`.
     """
-    size = dataset.image_sizes[view.index].tolist()
-    jittered = jittered_size(size, view.min_size, max_size, view.jitter)
+    size = dataset.image_sizes[drawn.index].tolist()
+    jittered = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
     if not crop:
         return jittered
-    height, width = map(min, jittered, jittered_size(size, view.min_size, max_size, 1.0))
+    height, width = map(min, jittered, jittered_size(size, drawn.min_size, max_size, 1.0))
     return height, width
 
 
-def resized_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: int, drop: bool) -> dict[str, Any]:
+def resized_sample(
+    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int, drop: bool
+) -> dict[str, Any]:
     """A sample whose image is resized as a whole.
 
     Args:
         dataset: images and annotations.
-        view: how the image is shown.
+        drawn: how the image is shown.
         max_size: limit of the long side before the jitter, pixels.
         mask_size: side of the compact masks, S; 0 for none.
         drop: whether degenerate objects are left out.
@@ -77,22 +79,24 @@ def resized_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: i
     Raises:
         ValueError: a file or an annotation cannot be used; it is named.
     """
-    image_id = dataset.image_ids[view.index]
+    image_id = dataset.image_ids[drawn.index]
     truth = dataset.ground_truth(image_id, mask_size)
     image = dataset.load_image(image_id)
-    size = shown_size(dataset, view, max_size)
+    size = sample_size(dataset, drawn, max_size)
     ratio = np.array(size, np.float32) / np.array(image.shape[:2], np.float32)
     boxes = truth.boxes * ratio[[1, 0, 1, 0]]
     masks = np.zeros((len(truth), 0, 0), np.uint8) if truth.masks is None else truth.masks
     kept = ~is_degenerate(boxes) if drop else np.ones(len(boxes), bool)
-    return _sample(dataset, view, image, size, _NOWHERE, boxes[kept], truth.labels[kept], masks[kept], np.sum(~kept))
+    return _sample(dataset, drawn, image, size, _NO_MAP, boxes[kept], truth.labels[kept], masks[kept], np.sum(~kept))
 
 
-def mapped_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: int, crop: bool) -> dict[str, Any]:
+def mapped_sample(
+    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int, crop: bool
+) -> dict[str, Any]:
     """A sample whose image may be cut, turned, and have objects of another one pasted onto it.
 
     Args:
-        dataset, view, max_size, mask_size: as for `resized_sample`.
+        dataset, drawn, max_size, mask_size: as for `resized_sample`.
         crop: whether what the jitter made larger is cut back to the size without jitter.
 
     Returns:
@@ -101,18 +105,18 @@ def mapped_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: in
     Raises:
         ValueError: a file or an annotation cannot be used; it is named.
     """
-    canvas = shown_size(dataset, view, max_size, crop)
-    own = _lay(dataset, view, max_size, canvas)
+    canvas = sample_size(dataset, drawn, max_size, crop)
+    own = _place_on_canvas(dataset, drawn, max_size, canvas)
     silhouettes, labels, pasted = own.silhouettes, own.labels, {}
-    if view.pasted is not None:
-        other = _lay(dataset, view.pasted, max_size, canvas, pasted=True)
+    if drawn.pasted is not None:
+        other = _place_on_canvas(dataset, drawn.pasted, max_size, canvas, pasted=True)
         covered = covered_pixels(other.silhouettes, canvas)
-        silhouettes = [_left_over(silhouette, covered) for silhouette in silhouettes] + other.silhouettes
+        silhouettes = [_uncovered_part(silhouette, covered) for silhouette in silhouettes] + other.silhouettes
         labels = np.concatenate([labels, other.labels])
         pasted = {
             "pasted_image": other.image,
             "pasted_map": inverse_map(other.matrix),
-            "pasted_colours": np.array(view.pasted.colours, np.float32),
+            "pasted_colours": np.array(drawn.pasted.colours, np.float32),
             "covered": covered,
         }
     boxes = [None if silhouette is None else visible_box(silhouette) for silhouette in silhouettes]
@@ -120,7 +124,7 @@ def mapped_sample(dataset: CocoDataset, view: View, max_size: int, mask_size: in
     masks = [silhouette_mask(silhouettes[row], boxes[row], mask_size) for row in kept if mask_size]
     return _sample(
         dataset,
-        view,
+        drawn,
         own.image,
         canvas,
         inverse_map(own.matrix),
@@ -145,7 +149,7 @@ def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
     }
 
 
-class _Laid(NamedTuple):
+class _PlacedImage(NamedTuple):
     """An image on a canvas, with its objects there."""
 
     image: np.ndarray
@@ -154,16 +158,18 @@ class _Laid(NamedTuple):
     labels: np.ndarray
 
 
-def _lay(dataset: CocoDataset, view: View, max_size: int, canvas: tuple[int, int], pasted: bool = False) -> _Laid:
+def _place_on_canvas(
+    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, canvas: tuple[int, int], pasted: bool = False
+) -> _PlacedImage:
     """Lays an image on a canvas; of one that is to be pasted only some objects count."""
-    image_id = dataset.image_ids[view.index]
+    image_id = dataset.image_ids[drawn.index]
     truth = dataset.ground_truth(image_id, mask_size=0)
     image = dataset.load_image(image_id)
     size = image.shape[:2]
-    new_size = jittered_size(size, view.min_size, max_size, view.jitter)
+    new_size = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
     # The sample as a whole is mirrored in the end.
-    matrix = placed_map(size, new_size, canvas, view.place, view.angle, mirrored=pasted and view.flip)
-    chosen = _choose(len(truth), view.seeds) if pasted else range(len(truth))
+    matrix = placed_map(size, new_size, canvas, drawn.place, drawn.angle, mirrored=pasted and drawn.flip)
+    chosen = _choose(len(truth), drawn.seeds) if pasted else range(len(truth))
     annotations = dataset.annotations(image_id)
     silhouettes = []
     for row in chosen:
@@ -175,7 +181,7 @@ def _lay(dataset: CocoDataset, view: View, max_size: int, canvas: tuple[int, int
                 f"the segmentation of annotation {annotations[row]['id']} of image "
                 f"{dataset.image_path(image_id).name} cannot be used; correct it, or leave it out with --skip-bad"
             ) from error
-    return _Laid(image, matrix, silhouettes, truth.labels[list(chosen)])
+    return _PlacedImage(image, matrix, silhouettes, truth.labels[list(chosen)])
 
 
 def _choose(count: int, seeds: np.ndarray) -> list[int]:
@@ -194,27 +200,27 @@ def _outline(dataset: CocoDataset, annotation: dict, image_size: tuple[int, int]
     return mask
 
 
-def _left_over(silhouette: Silhouette, covered: np.ndarray) -> Silhouette | None:
+def _uncovered_part(silhouette: Silhouette, covered: np.ndarray) -> Silhouette | None:
     """The silhouette without what is covered, or None where too little of it is left."""
     left_over = cover(silhouette, covered)
     return left_over if left_over.area >= LEAST_VISIBLE * silhouette.area else None
 
 
-def _sample(dataset, view, image, size, source_map, boxes, labels, masks, dropped, **pasted) -> dict[str, Any]:
+def _sample(dataset, drawn, image, size, source_map, boxes, labels, masks, dropped, **pasted) -> dict[str, Any]:
     return {
         "image": image,
         "size": np.array(size, np.int32),
         "source_map": source_map,
-        "colours": np.array(view.colours, np.float32),
+        "colours": np.array(drawn.colours, np.float32),
         "boxes": boxes,
         "labels": labels,
         "masks": masks,
         "dropped": np.int32(dropped),
-        "image_id": np.int64(dataset.image_ids[view.index]),
-        "seeds": view.seeds,
-        "flip": np.bool_(view.flip),
+        "image_id": np.int64(dataset.image_ids[drawn.index]),
+        "seeds": drawn.seeds,
+        "flip": np.bool_(drawn.flip),
         "pasted_image": np.zeros((1, 1, dataset.channels), np.uint8),
-        "pasted_map": _NOWHERE,
+        "pasted_map": _NO_MAP,
         "pasted_colours": np.ones(3, np.float32),
         "covered": np.zeros((0, 0), bool),
         **pasted,

@@ -186,10 +186,10 @@ def _augmented(
     settings = Augmentation(**augmentation)
 
     def load(position: int) -> dict[str, np.ndarray]:
-        view = settings.view(seed, sample_at(position), min_sizes, len(dataset))
+        drawn = settings.draw(seed, sample_at(position), min_sizes, len(dataset))
         if settings.moves_outlines:
-            return mapped_sample(dataset, view, max_size, mask_size, settings.crop)
-        return resized_sample(dataset, view, max_size, mask_size, drop=True)
+            return mapped_sample(dataset, drawn, max_size, mask_size, settings.crop)
+        return resized_sample(dataset, drawn, max_size, mask_size, drop=True)
 
     return load, partial(_make_sample, augmentation=settings)
 

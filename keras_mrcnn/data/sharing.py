@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.augmentation import Augmentation
-from keras_mrcnn.data.augmentation_samples import shown_size
+from keras_mrcnn.data.augmentation_samples import sample_size
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
@@ -90,8 +90,8 @@ def padded_sizes(
     @lru_cache(maxsize=64)
     def size_of(batch: int) -> np.ndarray:
         places = range(batch * batch_size, (batch + 1) * batch_size)
-        views = [settings.view(seed, sample_at(place), min_sizes, len(dataset)) for place in places]
-        largest = np.max([shown_size(dataset, view, max_size, settings.crop) for view in views], axis=0)
+        drawn_samples = [settings.draw(seed, sample_at(place), min_sizes, len(dataset)) for place in places]
+        largest = np.max([sample_size(dataset, drawn, max_size, settings.crop) for drawn in drawn_samples], axis=0)
         return (-(-largest // SIZE_MULTIPLE) * SIZE_MULTIPLE).astype(np.int32)
 
     return size_of

@@ -20,14 +20,14 @@ from keras_mrcnn.ops import images as image_ops
 
 PREFETCHED_BATCHES = 2
 MAX_SEED = 2**31 - 1
-# Rank, last side, and which kinds of numbers a field may hold.
+# Rank, last side ("C" for the channels of the pictures), and which kinds of numbers a field may hold.
 _FIELDS = {
-    "image": (3, 3, "uint8", lambda dtype: dtype == tf.uint8),
+    "image": (3, "C", "uint8", lambda dtype: dtype == tf.uint8),
     "boxes": (2, 4, "floating-point or whole numbers", lambda dtype: dtype.is_floating or dtype.is_integer),
     "labels": (1, None, "whole numbers", lambda dtype: dtype.is_integer),
     "masks": (3, None, "bool or uint8", lambda dtype: dtype in (tf.bool, tf.uint8)),
 }
-_SHAPES = {"image": "[H, W, 3]", "boxes": "[G, 4]", "labels": "[G]", "masks": "[G, H, W]"}
+_SHAPES = {"image": "[H, W, C]", "boxes": "[G, 4]", "labels": "[G]", "masks": "[G, H, W]"}
 
 
 def batches_from(
@@ -77,10 +77,12 @@ def batches_from(
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
-    names = _field_names(samples.element_spec)
+    names = _field_names(samples.element_spec, config.channels)
 
     def make(index: tf.Tensor, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        fields = {field: tf.ensure_shape(sample[name], _static_shape(field)) for field, name in names.items()}
+        fields = {
+            field: tf.ensure_shape(sample[name], _static_shape(field, config.channels)) for field, name in names.items()
+        }
         return _make_sample(index, fields, config, mask_size if "masks" in fields else 0, seed % MAX_SEED)
 
     made = samples.enumerate().map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -175,11 +177,13 @@ def _assertions(index, fields, boxes, labels, num_classes) -> list[tf.Operation]
     return [tf.debugging.Assert(holds, ["sample", index, sentence, value]) for holds, sentence, value in checks]
 
 
-def _field_names(spec: Any) -> dict[str, str]:
+def _field_names(spec: Any, channels: int) -> dict[str, str]:
     """Field to the name that it has in the samples. Raises `ValueError` where the samples cannot be used."""
     if not isinstance(spec, dict):
-        raise UserError(f"samples must be dicts with image, boxes, labels and masks, not {type(spec).__name__}; use "
-                         "samples.map(...) to make them")
+        raise UserError(
+            f"samples must be dicts with image, boxes, labels and masks, not {type(spec).__name__}; use "
+            "samples.map(...) to make them"
+        )
     names = {field: field for field in _FIELDS if field in spec}
     if "image" not in names and "images" in spec:
         names["image"] = "images"
@@ -187,7 +191,9 @@ def _field_names(spec: Any) -> dict[str, str]:
     if absent:
         raise UserError(f"samples have no {' and no '.join(absent)}; they have {', '.join(map(str, spec))}")
     for field, name in names.items():
-        _check_field(name, spec[name], *_FIELDS[field], _SHAPES[field])
+        rank, _, kind, fits = _FIELDS[field]
+        shape = _SHAPES[field].replace("C", str(channels))
+        _check_field(name, spec[name], rank, _static_shape(field, channels)[-1], kind, fits, shape)
     return names
 
 
@@ -203,6 +209,6 @@ def _check_field(name, spec, rank, last, kind, fits, shape) -> None:
         raise UserError(f"{name} must have the shape {shape}, not {spec.shape}")
 
 
-def _static_shape(field: str) -> list[int | None]:
+def _static_shape(field: str, channels: int) -> list[int | None]:
     rank, last = _FIELDS[field][:2]
-    return [None] * (rank - 1) + [last]
+    return [None] * (rank - 1) + [channels if last == "C" else last]

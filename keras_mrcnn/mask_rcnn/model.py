@@ -329,9 +329,7 @@ class MaskRCNN(keras.Model):
         objectness, deltas, anchors = self.score_anchors(features, images)
         return self.proposals(objectness, deltas, anchors, image_sizes, training=training)
 
-    def predict_boxes(
-        self, features: list[tf.Tensor], proposals: Proposals, image_sizes: tf.Tensor
-    ) -> BoxDetections:
+    def predict_boxes(self, features: list[tf.Tensor], proposals: Proposals, image_sizes: tf.Tensor) -> BoxDetections:
         """Computes the `BoxDetections` of the box head on `Proposals`."""
         class_logits, deltas = self.box_head(self.box_pool(self.roi_features(features), proposals.boxes))
         return self.detections(class_logits, deltas, proposals, image_sizes)

@@ -77,9 +77,7 @@ def _from_settings(cls: type, config: ModelConfig, class_names: Sequence[str] | 
     return model
 
 
-def _from_model_weights(
-    cls: type, content: WeightFile, class_names: Sequence[str] | None, dtype: Any
-) -> keras.Model:
+def _from_model_weights(cls: type, content: WeightFile, class_names: Sequence[str] | None, dtype: Any) -> keras.Model:
     config = content.config
     if class_names is not None and tuple(class_names) != config.class_names:
         config = _with_classes(config, class_names)

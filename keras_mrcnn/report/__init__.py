@@ -1,11 +1,11 @@
 """One HTML file about a run: scores, pictures, mistakes, training, data and settings.
 
-`read_run` and `data_statistics` collect, `Evaluation` and `picture_views` take what the model did, `write_report` sets
+`read_run` and `data_statistics` collect, `Evaluation` and `picture_panels` take what the model did, `write_report` sets
 the page. No part of this runs the model.
 """
 
 from keras_mrcnn.report.page import write_report
-from keras_mrcnn.report.panels import PictureViews, picture_views
+from keras_mrcnn.report.panels import PicturePanels, picture_panels
 from keras_mrcnn.report.pictures import PictureScore, best_and_worst, score_pictures
 from keras_mrcnn.report.run_folder import RunFolder, StageLosses, read_run
 from keras_mrcnn.report.score_sections import Evaluation
@@ -15,12 +15,12 @@ __all__ = [
     "DataStatistics",
     "Evaluation",
     "PictureScore",
-    "PictureViews",
+    "PicturePanels",
     "RunFolder",
     "StageLosses",
     "best_and_worst",
     "data_statistics",
-    "picture_views",
+    "picture_panels",
     "read_run",
     "score_pictures",
     "write_report",

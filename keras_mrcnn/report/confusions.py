@@ -23,7 +23,7 @@ class ConfusionCell:
 
 
 @dataclass(frozen=True)
-class ConfusionView:
+class ConfusionHeatmap:
     """The matrix as the template draws it: names of rows and columns, and the cells of each row."""
 
     row_names: list[str]
@@ -31,7 +31,7 @@ class ConfusionView:
     rows: list[list[ConfusionCell]]
 
 
-def confusion_view(matrix: ConfusionMatrix) -> ConfusionView | None:
+def confusion_heatmap(matrix: ConfusionMatrix) -> ConfusionHeatmap | None:
     """The cells of a matrix; None where it has too many classes to be read."""
     if len(matrix.class_names) - 1 > MOST_CLASSES:
         return None
@@ -45,7 +45,7 @@ def confusion_view(matrix: ConfusionMatrix) -> ConfusionView | None:
         for row, counts in enumerate(matrix.counts)
     ]
     names = list(matrix.class_names[:-1])
-    return ConfusionView([*names, "nothing there"], [*names, "not found"], rows)
+    return ConfusionHeatmap([*names, "nothing there"], [*names, "not found"], rows)
 
 
 def confusion_table(matrix: ConfusionMatrix) -> Table:

@@ -16,8 +16,8 @@ from keras_mrcnn.base.tables import format_value, is_missing
 from keras_mrcnn.evaluation.curves import confusion_matrix, precision_recall_curves
 from keras_mrcnn.evaluation.errors import analyse_errors
 from keras_mrcnn.report import charts, data_section, score_sections, tables
-from keras_mrcnn.report.confusions import confusion_table, confusion_view
-from keras_mrcnn.report.panels import PictureViews
+from keras_mrcnn.report.confusions import confusion_heatmap, confusion_table
+from keras_mrcnn.report.panels import PicturePanels
 from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
 from keras_mrcnn.report.statistics import DataStatistics
@@ -43,8 +43,8 @@ def write_report(
     *,
     statistics: Mapping[str, DataStatistics],
     evaluation: Evaluation | None = None,
-    best: Sequence[PictureViews] = (),
-    worst: Sequence[PictureViews] = (),
+    best: Sequence[PicturePanels] = (),
+    worst: Sequence[PicturePanels] = (),
     missing: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the report as one HTML file, which appears whole or not at all and needs nothing else.
@@ -128,7 +128,7 @@ def _score_part(run: RunFolder, evaluation: Evaluation | None) -> dict:
         "summary": score_sections.summary_table(scores) if detected else None,
         "class_ap": score_sections.class_ap_table(scores, curves, objects) if detected else None,
         "curve_charts": score_sections.precision_recall_charts(curves) if curves else [],
-        "confusions": None if matrix is None else confusion_view(matrix),
+        "confusions": None if matrix is None else confusion_heatmap(matrix),
         "confusion_list": None if matrix is None else confusion_table(matrix),
         "confusion_of": detected[-1] if detected else None,
         "confusion_score": None if matrix is None else matrix.score_threshold,

@@ -16,14 +16,14 @@ from keras_mrcnn.visualize.figures import counted
 from keras_mrcnn.visualize.objects import paint_detections, paint_ground_truth
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
 from keras_mrcnn.visualize.proposals import best_of, paint_ranked
-from keras_mrcnn.visualize.views import StageViews
+from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 JPEG_QUALITY = 85
 PROPOSALS = 20
 
 
 @dataclass(frozen=True)
-class PanelView:
+class Panel:
     """A picture with its title; `source` is a data URI, `alt` says what it shows."""
 
     title: str
@@ -34,12 +34,12 @@ class PanelView:
 
 
 @dataclass(frozen=True)
-class PictureViews:
+class PicturePanels:
     """A picture of the data set with the panels of all stages."""
 
     name: str
     score: PictureScore
-    panels: tuple[PanelView, ...]
+    panels: tuple[Panel, ...]
 
     @property
     def words(self) -> str:
@@ -48,24 +48,24 @@ class PictureViews:
         return f"quality {score.quality:.2f}: {score.detected} detected, {score.missed} missed, {score.wrong} wrong"
 
 
-def picture_views(name: str, score: PictureScore, views: StageViews, min_score: float = 0.5) -> PictureViews:
+def picture_panels(name: str, score: PictureScore, outputs: StageOutputs, min_score: float = 0.5) -> PicturePanels:
     """Draws the ground truth, the RPN's best proposals, the box head's detections and the mask head's masks.
 
     Args:
         name: of the image file.
         score: of the picture.
-        views: what `look` saw of it, with ground truth.
+        outputs: what `inspect_stages` saw of it, with ground truth.
         min_score: of the detections drawn.
     """
-    panel, names, objects = PanelImage(views.image, columns=3), views.class_names, views.ground_truth
-    found = panel.fit(views.detections.above(min_score))
-    boxes, proposals = dataclasses.replace(found, masks=None), panel.fit_boxes(views.proposals.boxes[:PROPOSALS])
+    panel, names, objects = PanelImage(outputs.image, columns=3), outputs.class_names, outputs.ground_truth
+    found = panel.fit(outputs.detections.above(min_score))
+    boxes, proposals = dataclasses.replace(found, masks=None), panel.fit_boxes(outputs.proposals.boxes[:PROPOSALS])
     paint_found = functools.partial(paint_detections, panel.picture, pen=PANEL_PEN, class_names=names)
     pictures = {
         f"Ground truth: {counted(len(objects), 'object')}": paint_ground_truth(
             panel.picture, panel.fit(objects), PANEL_PEN, "class", names
         ),
-        f"RPN: {best_of(views.proposals, PROPOSALS)}": paint_ranked(panel.picture, proposals, PANEL_PEN.line_width),
+        f"RPN: {best_of(outputs.proposals, PROPOSALS)}": paint_ranked(panel.picture, proposals, PANEL_PEN.line_width),
         f"Box head: {counted(len(found), 'detection')}": paint_found(boxes),
         "Mask head: their masks": paint_found(found, masks_alone=True),
     }
@@ -74,7 +74,7 @@ def picture_views(name: str, score: PictureScore, views: StageViews, min_score: 
     for title, picture in pictures.items():
         what = lists.get(title.partition(":")[0])
         panels.append(_panel(title, f"{name}, {title}{f' ({what})' if what else ''}", picture))
-    return PictureViews(name, score, tuple(panels))
+    return PicturePanels(name, score, tuple(panels))
 
 
 def _list(names: tuple[str, ...]) -> str:
@@ -83,9 +83,9 @@ def _list(names: tuple[str, ...]) -> str:
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
 
 
-def _panel(title: str, alt: str, picture: np.ndarray) -> PanelView:
+def _panel(title: str, alt: str, picture: np.ndarray) -> Panel:
     height, width = picture.shape[:2]
-    return PanelView(title, alt, data_uri(picture), width, height)
+    return Panel(title, alt, data_uri(picture), width, height)
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -76,7 +76,7 @@ class StageBatches:
                 batch_size=batch_size,
                 seed=self.config.train.seed,
                 start_batch=start_batch,
-                **self._view_settings(with_masks=masks),
+                **self._sample_settings(with_masks=masks),
             )
         return self.workers.distribute(make)
 
@@ -159,23 +159,30 @@ class StageBatches:
         need, free = self.cache.check_room(missing)
         if missing:
             self.say(
-                f"Feature cache {self.cache.folder}: writing {len(missing)} of {len(samples)} views of images, at most "
-                f"{need / 1e9:.2f} GB; {free / 1e9:.2f} GB are free"
+                f"Feature cache {self.cache.folder}: writing {len(missing)} of {len(samples)} augmented images, at "
+                f"most {need / 1e9:.2f} GB; {free / 1e9:.2f} GB are free"
             )
         return missing
 
     def _make_cache(self, model):
-        train, view = self.config.train, self._view_settings(with_masks=True)
+        train, sample_settings = self.config.train, self._sample_settings(with_masks=True)
         dtype = model.neck.compute_dtype if train.cache_dtype == "auto" else train.cache_dtype
-        settings = {"seed": train.seed, "computed in": model.neck.compute_dtype, "dtype": dtype, "view": view}
+        settings = {
+            "seed": train.seed,
+            "computed in": model.neck.compute_dtype,
+            "dtype": dtype,
+            "sample": sample_settings,
+        }
         root = train.cache_folder or self.run_folder / "cache"
         key = cache_key(model, self.data, settings)
-        return FeatureCache(root, key, model, self.data, view, seed=train.seed, views=train.cache_views, dtype=dtype)
+        return FeatureCache(
+            root, key, model, self.data, sample_settings, seed=train.seed, epochs=train.cache_epochs, dtype=dtype
+        )
 
     def _plan(self):
         return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
 
-    def _view_settings(self, with_masks):
+    def _sample_settings(self, with_masks):
         """How images are resized and augmented, as `training_dataset` and `single_images` take it."""
         settings = augmentation_settings(self.config.data, self.config.model)
         return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}

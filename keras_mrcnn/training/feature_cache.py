@@ -1,8 +1,8 @@
 """Maps and proposals of the frozen part on disk, so that box and mask stage need not compute them again every epoch.
 
 A cache belongs to one set of frozen weights, one data set and one way to augment it: a hash of all these names its
-folder. It holds one file for each image and view, a view being the augmentation of one epoch, which later epochs take
-again in turn. `cache_files` says what a file is.
+folder. It holds one file for each image and cached epoch, whose augmentation later epochs take again in turn.
+`cache_files` says what a file is.
 
 Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask side.
 """
@@ -19,7 +19,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_mrcnn.data.augmentation import Augmentation
-from keras_mrcnn.data.augmentation_samples import shown_size
+from keras_mrcnn.data.augmentation_samples import sample_size
 from keras_mrcnn.data.batching import BatchPlan, PlannedSample, draw_sample
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
@@ -43,9 +43,9 @@ class FeatureCache:
         key: hash of all that the content depends on, see `cache_key`.
         model: `MaskRCNN`.
         data: `CocoDataset`.
-        view_settings: keyword arguments of `single_images` without `seed`: how images are resized and augmented.
+        sample_settings: keyword arguments of `single_images` without `seed`: how images are resized and augmented.
         seed: of the run.
-        views: of each image; epoch e takes view e % views.
+        epochs: how many are cached; epoch e takes the files of epoch e % epochs.
         dtype: of the maps: "float32", "bfloat16" or "float16".
     """
 
@@ -55,16 +55,16 @@ class FeatureCache:
         key: str,
         model: MaskRCNN,
         data: CocoDataset,
-        view_settings: Mapping[str, Any],
+        sample_settings: Mapping[str, Any],
         *,
         seed: int,
-        views: int,
+        epochs: int,
         dtype: str,
     ):
         self.folder = Path(root) / key
-        self.model, self.data, self.view_settings = model, data, view_settings
-        self.seed, self.views, self.dtype = seed, views, tf.as_dtype(dtype)
-        proposals, mask_size = model.proposals.post_nms_train, view_settings["mask_size"]
+        self.model, self.data, self.sample_settings = model, data, sample_settings
+        self.seed, self.epochs, self.dtype = seed, epochs, tf.as_dtype(dtype)
+        proposals, mask_size = model.proposals.post_nms_train, sample_settings["mask_size"]
         # What of a batch is kept; seeds belong to the epoch and are made anew.
         self.ground_truth = {
             "image_sizes": (tf.int32, [2]),
@@ -88,12 +88,12 @@ class FeatureCache:
 
     def path(self, sample: PlannedSample) -> Path:
         """Returns the file of a `PlannedSample` of any epoch."""
-        return self.folder / f"{sample.index:07d}-{sample.epoch % self.views}{SUFFIX}"
+        return self.folder / f"{sample.index:07d}-{sample.epoch % self.epochs}{SUFFIX}"
 
     def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
-        """Returns the images and views at the first `count` places of a plan, each once, epochs below `views`."""
+        """Returns the images and cached epochs at the first `count` places of a plan, each once."""
         samples = (plan.sample(position) for position in range(count))
-        return sorted({self._view(sample) for sample in samples})
+        return sorted({self._draw(sample) for sample in samples})
 
     def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
         """Returns the samples whose files are missing or torn."""
@@ -101,16 +101,16 @@ class FeatureCache:
 
     def size(self, samples: Sequence[PlannedSample]) -> int:
         """Returns how many bytes the files of the samples take at most."""
-        settings = dict(self.view_settings)
+        settings = dict(self.sample_settings)
         min_size, max_size, mask_size = (settings.pop(name) for name in ("min_size", "max_size", "mask_size"))
         min_sizes, augmentation = (min_size,) if isinstance(min_size, int) else min_size, Augmentation(**settings)
         object_bytes, fixed = mask_size**2 + 20, FIELD_BYTES * len(self.fields)
         fixed += 20 * self.model.proposals.post_nms_train
         total = 0
         for sample in samples:
-            view = augmentation.view(self.seed, sample, min_sizes, len(self.data))
-            size = np.array(shown_size(self.data, view, max_size, augmentation.crop))
-            rows = [sample.index] if view.pasted is None else [sample.index, view.pasted.index]
+            drawn = augmentation.draw(self.seed, sample, min_sizes, len(self.data))
+            size = np.array(sample_size(self.data, drawn, max_size, augmentation.crop))
+            rows = [sample.index] if drawn.pasted is None else [sample.index, drawn.pasted.index]
             objects = sum(len(self.data.annotations(self.data.image_ids[row])) for row in rows)
             content = self._map_bytes(size) + max(objects, 1) * object_bytes + fixed
             total += -(-content // BLOCK_BYTES) * BLOCK_BYTES
@@ -123,7 +123,7 @@ class FeatureCache:
         if need > free:
             raise CacheError(
                 f"{self.folder}: the cached features need {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make "
-                "room, name another disk with train.cache_folder, choose fewer train.cache_views, or set "
+                "room, name another disk with train.cache_folder, choose fewer train.cache_epochs, or set "
                 "train.cache_features=off"
             )
         return need, free
@@ -138,7 +138,7 @@ class FeatureCache:
         missing = self.missing(samples)
         if not missing:
             return
-        images = single_images(self.data, missing, seed=self.seed, **self.view_settings)
+        images = single_images(self.data, missing, seed=self.seed, **self.sample_settings)
         step = tf.function(self._compute, input_signature=[images.element_spec])
         bar = tqdm(zip(missing, images), "cache features", len(missing), unit="image", leave=False,
                    disable=None if progress else True)  # fmt: skip
@@ -182,15 +182,15 @@ class FeatureCache:
         batches = padded_batches(samples, piece, drop_remainder=True, prefetched=1)
         if piece == batch_size:
             return batches
-        settings = {name: value for name, value in self.view_settings.items() if name != "mask_size"}
+        settings = {name: value for name, value in self.sample_settings.items() if name != "mask_size"}
         sizes = padded_sizes(
-            self.data, lambda place: self._view(plan.sample(place)), batch_size, seed=self.seed, **settings
+            self.data, lambda place: self._draw(plan.sample(place)), batch_size, seed=self.seed, **settings
         )
         return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 
-    def _view(self, sample):
+    def _cached_sample(self, sample):
         """The sample that stands for a `PlannedSample` of any epoch."""
-        return PlannedSample(sample.epoch % self.views, sample.index)
+        return PlannedSample(sample.epoch % self.epochs, sample.index)
 
     def _map_bytes(self, size):
         padded = -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE

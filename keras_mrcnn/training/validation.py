@@ -55,10 +55,10 @@ def validation_dataset(
     def sample_at(place: int) -> PlannedSample:
         return PlannedSample(0, order[place])
 
-    view, piece = {"min_size": min_size, "max_size": max_size, "seed": 0, "flip": 0.0}, share.piece_size(batch_size)
+    settings, piece = {"min_size": min_size, "max_size": max_size, "seed": 0, "flip": 0.0}, share.piece_size(batch_size)
     own = [sample_at(share.place(number, batch_size)) for number in range(count // share.count)]
-    samples = single_images(dataset, own, mask_size=mask_size, **view).unbatch()
+    samples = single_images(dataset, own, mask_size=mask_size, **settings).unbatch()
     pieces = padded_batches(samples, piece, drop_remainder=False, prefetched=PREFETCHED_BATCHES)
     if piece == batch_size:
         return pieces.apply(tf.data.experimental.assert_cardinality(len(batches)))
-    return pad_pieces(pieces, padded_sizes(dataset, sample_at, batch_size, **view), share, 0, {"images": 1})
+    return pad_pieces(pieces, padded_sizes(dataset, sample_at, batch_size, **settings), share, 0, {"images": 1})

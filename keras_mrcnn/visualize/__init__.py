@@ -2,12 +2,12 @@
 
 Two kinds of verbs:
     draw_...(image, ...) draws into the pixels of one image and returns a uint8 array [H, W, 3] of its size;
-    show_...(views) and stage_panels(views) return a matplotlib `Figure` of titled panels. `views` is the `StageViews`
-        of one image, which `keras_mrcnn.stage_views.look` makes.
+    show_...(outputs) and stage_panels(outputs) return a matplotlib `Figure` of titled panels. `outputs` is the
+        `StageOutputs` of one image, which `keras_mrcnn.inspection.inspect_stages` makes.
 
 Example:
-    >>> views = look(model, image, ground_truth)  # doctest: +SKIP
-    >>> show_proposals(views).savefig("proposals.png")  # doctest: +SKIP
+    >>> outputs = inspect_stages(model, image, ground_truth)  # doctest: +SKIP
+    >>> show_proposals(outputs).savefig("proposals.png")  # doctest: +SKIP
 """
 
 from keras_mrcnn.visualize.anchors import show_anchors
@@ -19,16 +19,16 @@ from keras_mrcnn.visualize.palette import PALETTE
 from keras_mrcnn.visualize.proposals import draw_proposals, show_proposals
 from keras_mrcnn.visualize.rois import show_rois
 from keras_mrcnn.visualize.sheet import contact_sheet
+from keras_mrcnn.visualize.stage_outputs import AnchorLevel, MaskOutputs, SampledRoIs, ScoredBoxes, StageOutputs
 from keras_mrcnn.visualize.stages import stage_panels
-from keras_mrcnn.visualize.views import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
 
 __all__ = [
     "PALETTE",
     "AnchorLevel",
-    "MaskViews",
+    "MaskOutputs",
     "SampledRoIs",
     "ScoredBoxes",
-    "StageViews",
+    "StageOutputs",
     "contact_sheet",
     "draw_detections",
     "draw_ground_truth",

@@ -13,31 +13,31 @@ from keras_mrcnn.visualize.canvas import draw_box, draw_frame
 from keras_mrcnn.visualize.figures import Panel, panel_figure
 from keras_mrcnn.visualize.palette import GREY, PALETTE, WHITE, Colour
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
-from keras_mrcnn.visualize.views import AnchorLevel, StageViews
+from keras_mrcnn.visualize.stage_outputs import AnchorLevel, StageOutputs
 
 POSITIVE, IGNORED, NEGATIVE = PALETTE[0], PALETTE[1], GREY
 FADED = 0.55
 DRAWN_NEGATIVES, DRAWN_IGNORED = 24, 300
 
 
-def show_anchors(views: StageViews) -> Figure:
+def show_anchors(outputs: StageOutputs) -> Figure:
     """Shows the anchors of each level and their labels: all positive ones, and some of the others.
 
     Titles tell the size of the anchors (square root of their mean area, in pixels of the image) and all counts.
     Where no ground truth is given, some unlabelled anchors are drawn.
 
     Args:
-        views: of one image.
+        outputs: of one image.
 
     Returns:
         `Figure` with a panel for each level.
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.
     """
-    panel = PanelImage(views.image, columns=3, faded=FADED)
-    objects = np.zeros((0, 4)) if views.ground_truth is None else views.ground_truth.boxes
-    panels = [_level_panel(panel, level, objects) for level in views.levels]
-    if views.ground_truth is None:
+    panel = PanelImage(outputs.image, columns=3, faded=FADED)
+    objects = np.zeros((0, 4)) if outputs.ground_truth is None else outputs.ground_truth.boxes
+    panels = [_level_panel(panel, level, objects) for level in outputs.levels]
+    if outputs.ground_truth is None:
         return panel_figure(panels, 3, [(NEGATIVE, f"anchors (at most {DRAWN_NEGATIVES} drawn)")])
     positive, ignored = (POSITIVE, "positive (all drawn)"), (IGNORED, f"ignored (at most {DRAWN_IGNORED} drawn)")
     negative, truth = (NEGATIVE, f"negative (at most {DRAWN_NEGATIVES} drawn)"), (WHITE, "ground truth")

@@ -15,17 +15,17 @@ from keras_mrcnn.visualize.figures import Panel, class_legend, counted, panel_fi
 from keras_mrcnn.visualize.objects import paint_detections
 from keras_mrcnn.visualize.palette import class_colour
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
-from keras_mrcnn.visualize.views import StageViews
+from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 
-def show_boxes(views: StageViews, top: int = 20, min_score: float = 0.3) -> Figure:
+def show_boxes(outputs: StageOutputs, top: int = 20, min_score: float = 0.3) -> Figure:
     """Shows the best boxes of the box head before NMS, and the final ones, with their scores.
 
     Before NMS a proposal has a box for every class. Boxes have the colours of their classes; scores that find no room
     are left out.
 
     Args:
-        views: of one image.
+        outputs: of one image.
         top: how many boxes are drawn before NMS; the title tells how many there are.
         min_score: boxes below this are left out, before and after.
 
@@ -34,23 +34,23 @@ def show_boxes(views: StageViews, top: int = 20, min_score: float = 0.3) -> Figu
 
     Reference: Girshick, Fast R-CNN, 2015, section 2.
     """
-    panel = PanelImage(views.image, columns=2)
-    boxes, scores, labels = best_class_boxes(views.class_boxes, views.class_scores, min_score)
+    panel = PanelImage(outputs.image, columns=2)
+    boxes, scores, labels = best_class_boxes(outputs.class_boxes, outputs.class_scores, min_score)
     drawn = slice(top)
     colours = [class_colour(label) for label in labels[drawn]]
     texts = [f"{score:.2f}" for score in scores[drawn]]
     before = draw_objects(panel.picture, panel.fit_boxes(boxes[drawn]), colours, texts, PANEL_PEN)
-    final = views.detections.above(min_score)
+    final = outputs.detections.above(min_score)
     bare = dataclasses.replace(panel.fit(final), masks=None)
-    after = paint_detections(panel.picture, bare, PANEL_PEN, class_names=views.class_names)
+    after = paint_detections(panel.picture, bare, PANEL_PEN, class_names=outputs.class_names)
     every = "1 box" if len(boxes) == 1 else f"{len(boxes):,} boxes"
     said = f"the {top:,} best of {every}" if len(boxes) > top else every
     panels = [
         Panel(before, f"Before NMS: {said} of score {min_score:g} or more"),
         Panel(after, f"After NMS: {counted(len(final), 'detection')}"),
     ]
-    shown = [*final.class_names, *(views.class_names[label - 1] for label in labels[drawn])]
-    return panel_figure(panels, 2, class_legend(views.class_names, shown))
+    shown = [*final.class_names, *(outputs.class_names[label - 1] for label in labels[drawn])]
+    return panel_figure(panels, 2, class_legend(outputs.class_names, shown))
 
 
 def best_class_boxes(

@@ -13,18 +13,18 @@ from keras_mrcnn.base.iou import box_iou
 from keras_mrcnn.visualize.figures import RASTER_DPI, ColourBar, Panel, panel_figure
 from keras_mrcnn.visualize.palette import SCORE_COLOURS
 from keras_mrcnn.visualize.panels import PanelImage
-from keras_mrcnn.visualize.views import SampledRoIs, StageViews
+from keras_mrcnn.visualize.stage_outputs import SampledRoIs, StageOutputs
 
 CROP_SIDE, GAP = round(1.3 * RASTER_DPI), 12  # pixels
 
 
-def show_masks(views: StageViews, top: int = 8) -> Figure:
+def show_masks(outputs: StageOutputs, top: int = 8) -> Figure:
     """Shows crops of positive RoIs: the image, the target, the prediction for the true class, and their IoU.
 
     Objects take turns: of each its RoI that fits best, then of each its second best, until there are `top`.
 
     Args:
-        views: of one image.
+        outputs: of one image.
         top: how many RoIs.
 
     Returns:
@@ -32,14 +32,14 @@ def show_masks(views: StageViews, top: int = 8) -> Figure:
 
     Reference: He et al., Mask R-CNN, 2017, section 3.
     """
-    if views.masks is None or not len(views.masks):
-        missing = "no positive RoI" if views.masks is not None else "no ground truth with masks"
-        return panel_figure([Panel(PanelImage(views.image, columns=1).picture, f"There is {missing} to compare")], 1)
-    ious, panels = views.masks.ious, []
-    for number in choose_rois(views.rois, top):
-        box, name = views.rois.boxes[number], views.class_names[views.rois.labels[number] - 1]
-        crops = [_crop(views.image, box)]
-        for cells in (views.masks.targets[number], views.masks.probabilities[number]):
+    if outputs.masks is None or not len(outputs.masks):
+        missing = "no positive RoI" if outputs.masks is not None else "no ground truth with masks"
+        return panel_figure([Panel(PanelImage(outputs.image, columns=1).picture, f"There is {missing} to compare")], 1)
+    ious, panels = outputs.masks.ious, []
+    for number in choose_rois(outputs.rois, top):
+        box, name = outputs.rois.boxes[number], outputs.class_names[outputs.rois.labels[number] - 1]
+        crops = [_crop(outputs.image, box)]
+        for cells in (outputs.masks.targets[number], outputs.masks.probabilities[number]):
             crops.append(_picture_of(cells, crops[0].shape[:2]))
         panels.append(Panel(_side_by_side(crops), f"{name}: image, target, mask; IoU {ious[number]:.2f}"))
     return panel_figure(panels, 2, bar=ColourBar(SCORE_COLOURS, 0.0, 1.0, "mask"))

@@ -12,28 +12,28 @@ from matplotlib.figure import Figure
 from keras_mrcnn.visualize.figures import ColourBar, Panel, panel_figure
 from keras_mrcnn.visualize.palette import SCORE_COLOURS
 from keras_mrcnn.visualize.panels import PanelImage
-from keras_mrcnn.visualize.views import StageViews
+from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 HEAT_OPACITY = 0.7
 
 
-def show_objectness(views: StageViews) -> Figure:
+def show_objectness(outputs: StageOutputs) -> Figure:
     """Shows the objectness of every level over the image, in grey: of each cell the highest of its anchors.
 
     All levels have one scale, 0 to 1. The bar's colours are those that objectness has over middle grey.
 
     Args:
-        views: of one image.
+        outputs: of one image.
 
     Returns:
         `Figure` with a panel for each level and a colour bar.
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.1.
     """
-    panel = PanelImage(views.image, columns=3)
+    panel = PanelImage(outputs.image, columns=3)
     grey = panel.picture.mean(axis=2, keepdims=True)
     panels = []
-    for level in views.levels:
+    for level in outputs.levels:
         cells = level.objectness.max(axis=2)
         stride = panel.fit_boxes([[0, 0, level.stride[1], level.stride[0]]])[0, 3:1:-1]
         heat = spread_cells(cells, tuple(stride), panel.picture.shape[:2])

@@ -15,7 +15,7 @@ from keras_mrcnn.visualize.canvas import Pen, checked_image, draw_objects, pen_f
 from keras_mrcnn.visualize.figures import Panel, counted, panel_figure
 from keras_mrcnn.visualize.palette import choose_colours
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
-from keras_mrcnn.visualize.views import StageViews
+from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 
 def draw_detections(
@@ -73,36 +73,38 @@ def draw_ground_truth(
     return paint_ground_truth(image, ground_truth, pen_for(image), colour_by, class_names)
 
 
-def show_detections(views: StageViews, min_score: float = 0.5) -> Figure:
+def show_detections(outputs: StageOutputs, min_score: float = 0.5) -> Figure:
     """Shows the final detections with masks, contours and labels.
 
     Args:
-        views: of one image.
+        outputs: of one image.
         min_score: detections below this are left out.
 
     Returns:
         `Figure` with one panel.
     """
-    panel = PanelImage(views.image, columns=1)
-    found = views.detections.above(min_score)
-    picture = paint_detections(panel.picture, panel.fit(found), PANEL_PEN, class_names=views.class_names)
+    panel = PanelImage(outputs.image, columns=1)
+    found = outputs.detections.above(min_score)
+    picture = paint_detections(panel.picture, panel.fit(found), PANEL_PEN, class_names=outputs.class_names)
     return panel_figure([Panel(picture, f"{counted(len(found), 'detection')} of score {min_score:g} or more")], 1)
 
 
-def show_ground_truth(views: StageViews) -> Figure:
+def show_ground_truth(outputs: StageOutputs) -> Figure:
     """Shows the annotated objects with masks, contours and names.
 
     Args:
-        views: of one image.
+        outputs: of one image.
 
     Returns:
         `Figure` with one panel, which is the bare image where no ground truth is given.
     """
-    panel = PanelImage(views.image, columns=1)
-    if views.ground_truth is None:
+    panel = PanelImage(outputs.image, columns=1)
+    if outputs.ground_truth is None:
         return panel_figure([Panel(panel.picture, "No ground truth is given")], 1)
-    picture = paint_ground_truth(panel.picture, panel.fit(views.ground_truth), PANEL_PEN, "class", views.class_names)
-    return panel_figure([Panel(picture, f"Ground truth: {counted(len(views.ground_truth), 'object')}")], 1)
+    picture = paint_ground_truth(
+        panel.picture, panel.fit(outputs.ground_truth), PANEL_PEN, "class", outputs.class_names
+    )
+    return panel_figure([Panel(picture, f"Ground truth: {counted(len(outputs.ground_truth), 'object')}")], 1)
 
 
 def paint_detections(

@@ -13,7 +13,7 @@ from keras_mrcnn.visualize.canvas import checked_image, draw_box, pen_for
 from keras_mrcnn.visualize.figures import ColourBar, Panel, counted, panel_figure
 from keras_mrcnn.visualize.palette import SCORE_COLOURS, Colour, score_colours
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
-from keras_mrcnn.visualize.views import ScoredBoxes, StageViews
+from keras_mrcnn.visualize.stage_outputs import ScoredBoxes, StageOutputs
 
 
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None = None, top: int = 20) -> np.ndarray:
@@ -40,11 +40,11 @@ def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | No
     return paint_ranked(image, boxes[best], pen_for(image).line_width)
 
 
-def show_proposals(views: StageViews, top: int = 20) -> Figure:
+def show_proposals(outputs: StageOutputs, top: int = 20) -> Figure:
     """Shows the best proposals before and after NMS side by side, coloured by score; the best lie on top.
 
     Args:
-        views: of one image.
+        outputs: of one image.
         top: how many boxes each panel shows; titles tell how many there are.
 
     Returns:
@@ -52,11 +52,11 @@ def show_proposals(views: StageViews, top: int = 20) -> Figure:
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.3.
     """
-    panel = PanelImage(views.image, columns=2)
-    drawn = np.concatenate([views.candidates.scores[:top], views.proposals.scores[:top]])
+    panel = PanelImage(outputs.image, columns=2)
+    drawn = np.concatenate([outputs.candidates.scores[:top], outputs.proposals.scores[:top]])
     lowest, highest = (float(drawn.min()), float(drawn.max())) if len(drawn) else (0.0, 1.0)
     panels = []
-    for when, found in (("Before", views.candidates), ("After", views.proposals)):
+    for when, found in (("Before", outputs.candidates), ("After", outputs.proposals)):
         colours = score_colours(found.scores[:top], lowest, highest)
         picture = paint_boxes(panel.picture, panel.fit_boxes(found.boxes[:top]), colours, PANEL_PEN.line_width)
         panels.append(Panel(picture, f"{when} NMS: {best_of(found, top)}"))

@@ -10,34 +10,36 @@ from keras_mrcnn.visualize.canvas import draw_box, draw_frame, draw_objects
 from keras_mrcnn.visualize.figures import Panel, class_legend, counted, panel_figure
 from keras_mrcnn.visualize.palette import GREY, class_colour
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
-from keras_mrcnn.visualize.views import SampledRoIs, StageViews
+from keras_mrcnn.visualize.stage_outputs import SampledRoIs, StageOutputs
 
 FADED = 0.45
 
 
-def show_rois(views: StageViews) -> Figure:
+def show_rois(outputs: StageOutputs) -> Figure:
     """Shows the sampled RoIs, positives coloured by class and negatives grey, and beside them the targets' boxes.
 
     Each target is labelled with its class and the number of RoIs that should find it.
 
     Args:
-        views: of one image.
+        outputs: of one image.
 
     Returns:
         `Figure` with two panels, or the image alone where no ground truth is given.
 
     Reference: Girshick, Fast R-CNN, 2015, section 2.3.
     """
-    if views.rois is None:
-        picture = PanelImage(views.image, columns=1).picture
+    if outputs.rois is None:
+        picture = PanelImage(outputs.image, columns=1).picture
         return panel_figure([Panel(picture, "No ground truth is given, so no RoIs are sampled")], 1)
-    panel = PanelImage(views.image, columns=2, faded=FADED)
-    rois, positives = views.rois, views.rois.num_positives
+    panel = PanelImage(outputs.image, columns=2, faded=FADED)
+    rois, positives = outputs.rois, outputs.rois.num_positives
     panels = [
         Panel(_draw_rois(panel, rois), f"RoIs: {positives:,} positive, {len(rois) - positives:,} negative"),
-        Panel(_draw_targets(panel, views), f"Targets of the positives: {counted(_num_targets(rois), 'object')}"),
+        Panel(
+            _draw_targets(panel, outputs), f"Targets of the positives: {counted(_num_targets(rois), 'object')}"
+        ),
     ]
-    legend = class_legend(views.class_names, [views.class_names[label - 1] for label in rois.labels[rois.labels > 0]])
+    legend = class_legend(outputs.class_names, [outputs.class_names[label - 1] for label in rois.labels[rois.labels > 0]])
     return panel_figure(panels, 2, [*legend, (GREY, "negative: background")])
 
 
@@ -53,12 +55,12 @@ def _draw_rois(panel: PanelImage, rois: SampledRoIs) -> np.ndarray:
     return np.array(picture)
 
 
-def _draw_targets(panel: PanelImage, views: StageViews) -> np.ndarray:
+def _draw_targets(panel: PanelImage, outputs: StageOutputs) -> np.ndarray:
     """Draws each target once, with the number of its RoIs."""
-    rois, positive = views.rois, views.rois.labels > 0
+    rois, positive = outputs.rois, outputs.rois.labels > 0
     _, first, counts = np.unique(rois.matched[positive], return_index=True, return_counts=True)
     labels = rois.labels[positive][first]
-    texts = [f"{views.class_names[label - 1]} × {count}" for label, count in zip(labels.tolist(), counts.tolist())]
+    texts = [f"{outputs.class_names[label - 1]} × {count}" for label, count in zip(labels.tolist(), counts.tolist())]
     boxes = panel.fit_boxes(rois.target_boxes[positive][first])
     return draw_objects(panel.picture, boxes, [class_colour(label) for label in labels], texts, PANEL_PEN)
 

@@ -10,14 +10,14 @@ from keras_mrcnn.visualize.figures import Panel, class_legend, counted, panel_fi
 from keras_mrcnn.visualize.objects import paint_detections
 from keras_mrcnn.visualize.panels import PANEL_PEN, PanelImage
 from keras_mrcnn.visualize.proposals import best_of, paint_ranked
-from keras_mrcnn.visualize.views import StageViews
+from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 
-def stage_panels(views: StageViews, top: int = 20, min_score: float = 0.5) -> Figure:
+def stage_panels(outputs: StageOutputs, top: int = 20, min_score: float = 0.5) -> Figure:
     """Shows the best proposals of the RPN, the detections of the box head, and the masks of the mask head.
 
     Args:
-        views: of one image.
+        outputs: of one image.
         top: how many proposals.
         min_score: detections below this are left out.
 
@@ -26,14 +26,14 @@ def stage_panels(views: StageViews, top: int = 20, min_score: float = 0.5) -> Fi
 
     Reference: He et al., Mask R-CNN, 2017, figure 1.
     """
-    panel = PanelImage(views.image, columns=3)
-    proposals = paint_ranked(panel.picture, panel.fit_boxes(views.proposals.boxes[:top]), PANEL_PEN.line_width)
-    found = panel.fit(views.detections.above(min_score))
-    names = views.class_names
+    panel = PanelImage(outputs.image, columns=3)
+    proposals = paint_ranked(panel.picture, panel.fit_boxes(outputs.proposals.boxes[:top]), PANEL_PEN.line_width)
+    found = panel.fit(outputs.detections.above(min_score))
+    names = outputs.class_names
     boxes = paint_detections(panel.picture, dataclasses.replace(found, masks=None), PANEL_PEN, class_names=names)
     masks = paint_detections(panel.picture, found, PANEL_PEN, class_names=names, masks_alone=True)
     panels = [
-        Panel(proposals, f"RPN: {best_of(views.proposals, top)}; best in yellow"),
+        Panel(proposals, f"RPN: {best_of(outputs.proposals, top)}; best in yellow"),
         Panel(boxes, f"Box head: {counted(len(found), 'detection')}"),
         Panel(masks, "Mask head: their masks"),
     ]

@@ -14,8 +14,8 @@ EVERYTHING = Augmentation(
 )
 
 
-def view(augmentation, epoch=0, index=3, seed=1, min_sizes=(64,), num_images=10):
-    return augmentation.view(seed, PlannedSample(epoch, index), min_sizes, num_images)
+def drawn(augmentation, epoch=0, index=3, seed=1, min_sizes=(64,), num_images=10):
+    return augmentation.draw(seed, PlannedSample(epoch, index), min_sizes, num_images)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_which_settings_need_the_outlines():
 
 
 def test_nothing_is_drawn_where_all_is_off():
-    drawn = view(Augmentation(flip=0.0))
-    assert (drawn.index, drawn.min_size, drawn.flip, drawn.jitter, drawn.angle) == (3, 64, False, 1.0, 0.0)
-    assert drawn.colours == (1.0, 1.0, 1.0)
-    assert drawn.pasted is None
+    plain = drawn(Augmentation(flip=0.0))
+    assert (plain.index, plain.min_size, plain.flip, plain.jitter, plain.angle) == (3, 64, False, 1.0, 0.0)
+    assert plain.colours == (1.0, 1.0, 1.0)
+    assert plain.pasted is None
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 9))
 def test_draws_are_in_range_and_a_function_of_seed_epoch_and_image(seed, epoch, index):
-    drawn, again = (view(EVERYTHING, epoch, index, seed, (48, 64)) for _ in range(2))
+    drawn, again = (drawn(EVERYTHING, epoch, index, seed, (48, 64)) for _ in range(2))
     for one, other in zip(drawn[:-1], again[:-1]):
         np.testing.assert_array_equal(one, other)
     assert (drawn.pasted is None) == (again.pasted is None)
@@ -88,18 +88,18 @@ def test_draws_are_in_range_and_a_function_of_seed_epoch_and_image(seed, epoch, 
 
 
 def test_draws_fill_their_ranges():
-    views = [view(EVERYTHING, epoch, index) for epoch in range(40) for index in range(10)]
-    angles = np.array([shown.angle for shown in views])
+    samples = [drawn(EVERYTHING, epoch, index) for epoch in range(40) for index in range(10)]
+    angles = np.array([shown.angle for shown in samples])
     assert angles.min() < -28 and angles.max() > 28 and abs(angles.mean()) < 3
-    pasted = [shown.pasted for shown in views if shown.pasted]
-    assert 0.4 < len(pasted) / len(views) < 0.6
+    pasted = [shown.pasted for shown in samples if shown.pasted]
+    assert 0.4 < len(pasted) / len(samples) < 0.6
     assert {shown.index for shown in pasted} == set(range(10))
     # What is drawn for the pasted image is drawn anew.
-    assert all(shown.pasted.jitter != shown.jitter for shown in views if shown.pasted)
+    assert all(shown.pasted.jitter != shown.jitter for shown in samples if shown.pasted)
 
 
 def test_turning_one_on_does_not_change_what_the_others_draw():
-    plain = view(Augmentation(scale_jitter=(0.5, 2.0)))
-    more = view(EVERYTHING)
+    plain = drawn(Augmentation(scale_jitter=(0.5, 2.0)))
+    more = drawn(EVERYTHING)
     assert (plain.flip, plain.jitter, plain.min_size) == (more.flip, more.jitter, more.min_size)
     np.testing.assert_array_equal(plain.seeds, more.seeds)

@@ -158,8 +158,8 @@ def test_masks_are_the_warped_masks_of_photographs(coco_mini):
     augmentation = Augmentation(rotation=25.0, crop=True, scale_jitter=(0.4, 1.8))
     overlaps, lost = [], 0
     for index in range(0, 50, 2):
-        view = augmentation.view(0, PlannedSample(0, index), (640,), len(dataset))
-        sample = mapped_sample(dataset, view, 1000, 56, crop=True)
+        drawn = augmentation.draw(0, PlannedSample(0, index), (640,), len(dataset))
+        sample = mapped_sample(dataset, drawn, 1000, 56, crop=True)
         size = tuple(sample["size"].tolist())
         annotations = dataset.annotations(dataset.image_ids[index])
         wanted = [warped_mask(dataset.coco.annToMask(one), sample["source_map"], size) for one in annotations]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mrcnn.data.augmentation import Augmentation, View
+from keras_mrcnn.data.augmentation import Augmentation, DrawnAugmentation
 from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, mapped_sample, resized_sample
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
@@ -37,11 +37,11 @@ def pair(tmp_path):
 
 
 def shown(index=0, **changes):
-    return View(index=index, seeds=SEEDS, min_size=40, **changes)
+    return DrawnAugmentation(index=index, seeds=SEEDS, min_size=40, **changes)
 
 
-def mapped(dataset, view, crop=False, mask_size=2):
-    return mapped_sample(dataset, view, 80, mask_size, crop)
+def mapped(dataset, drawn, crop=False, mask_size=2):
+    return mapped_sample(dataset, drawn, 80, mask_size, crop)
 
 
 def assert_fits_fields(sample, mask_size):
@@ -78,8 +78,8 @@ def test_objects_below_a_pixel_are_dropped_and_counted_in_training(pair, drop):
 
 
 def test_mapped_without_a_change_is_the_resized_sample(pair):
-    view = shown(jitter=1.5)
-    plain, found = resized_sample(pair, view, 80, 4, drop=True), mapped(pair, view, mask_size=4)
+    drawn = shown(jitter=1.5)
+    plain, found = resized_sample(pair, drawn, 80, 4, drop=True), mapped(pair, drawn, mask_size=4)
     for name in FIELDS.keys() - {"source_map"}:
         np.testing.assert_array_equal(found[name], plain[name], err_msg=name)
     np.testing.assert_allclose(found["source_map"], [[2 / 3, 0, 0], [0, 2 / 3, 0]])
@@ -145,8 +145,8 @@ def test_object_of_which_too_little_is_left_is_dropped(pair):
 
 
 def test_pasted_objects_beside_the_canvas_count_as_dropped(pair):
-    view = shown(pasted=shown(1, jitter=2.0, place=(0.999, 0.999)))  # all that shows is its lower right part
-    sample = mapped(pair, view)
+    drawn = shown(pasted=shown(1, jitter=2.0, place=(0.999, 0.999)))  # all that shows is its lower right part
+    sample = mapped(pair, drawn)
     assert sample["labels"].tolist() == [1, 1]
     assert sample["dropped"] == 1
     assert not sample["covered"].any()
@@ -178,9 +178,9 @@ def test_some_objects_of_the_other_image_are_pasted_never_none(coco_mini):
     augmentation = Augmentation(copy_paste=1.0, flip=0.0)
     counts = []
     for index in range(6):
-        view = augmentation.view(0, PlannedSample(0, index), (128,), len(dataset))
-        sample = mapped(dataset, view)
-        own, other = (len(dataset.annotations(dataset.image_ids[i])) for i in (index, view.pasted.index))
+        drawn = augmentation.draw(0, PlannedSample(0, index), (128,), len(dataset))
+        sample = mapped(dataset, drawn)
+        own, other = (len(dataset.annotations(dataset.image_ids[i])) for i in (index, drawn.pasted.index))
         pasted = len(sample["labels"]) + sample["dropped"] - own
         assert 1 <= pasted <= other
         counts.append((pasted, other))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from report.made_runs import make_dataset, make_evaluation, make_run
-from visualize.made_views import make_views
+from visualize.made_outputs import make_views
 
-from keras_mrcnn.report import PictureScore, data_statistics, picture_views, read_run, write_report
+from keras_mrcnn.report import PictureScore, data_statistics, picture_panels, read_run, write_report
 
 
 def write_full_report(folder):
@@ -15,7 +15,7 @@ def write_full_report(folder):
     run = read_run(make_run(folder / "run", metrics=evaluation.scores))
     statistics = {split: data_statistics(dataset, run.config.model) for split in ("train", "val")}
     best, worst = (
-        [picture_views(name, PictureScore(3, quality, 2, 0, 0), make_views())]
+        [picture_panels(name, PictureScore(3, quality, 2, 0, 0), make_views())]
         for name, quality in (("best.jpg", 1.0), ("worst.jpg", 0.25))
     )
     out = run.path / "report.html"

@@ -2,7 +2,7 @@ import numpy as np
 from report.made_runs import make_dataset, make_evaluation
 
 from keras_mrcnn.evaluation.curves import ConfusionMatrix, confusion_matrix
-from keras_mrcnn.report.confusions import MOST_CLASSES, confusion_table, confusion_view
+from keras_mrcnn.report.confusions import MOST_CLASSES, confusion_heatmap, confusion_table
 
 
 def made_matrix():
@@ -11,7 +11,7 @@ def made_matrix():
 
 
 def test_view():
-    view = confusion_view(made_matrix())
+    view = confusion_heatmap(made_matrix())
     assert view.row_names == ["kite", "dog", "nothing there"] and view.column_names == ["kite", "dog", "not found"]
     assert [[cell.count for cell in row] for row in view.rows] == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
     assert [cell.share for cell in view.rows[0]] == [0.5, 0.5, 0]
@@ -27,7 +27,7 @@ def test_too_many_classes_for_a_matrix():
     counts = np.ones((size, size), int)
     counts[0, 3] = 9
     matrix = ConfusionMatrix((*(f"class {number}" for number in range(size - 1)), "background"), counts, 0.5)
-    assert confusion_view(matrix) is None
+    assert confusion_heatmap(matrix) is None
     table = confusion_table(matrix)
     assert len(table.rows) == 40 and table.rows[0] == ["class 0", "class 3", 9, 9 / (size + 8)]
 
@@ -35,4 +35,4 @@ def test_too_many_classes_for_a_matrix():
 def test_nothing_counted():
     matrix = ConfusionMatrix(("kite", "background"), np.zeros((2, 2), int), 0.5)
     assert confusion_table(matrix).rows == []
-    assert [cell.share for cell in confusion_view(matrix).rows[0]] == [0, 0]
+    assert [cell.share for cell in confusion_heatmap(matrix).rows[0]] == [0, 0]

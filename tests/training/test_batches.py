@@ -64,14 +64,14 @@ def test_box_and_mask_stage_read_one_cache(files, model, tmp_path):
     assert "images" in run.first("rpn", model) and run.cached() == []
     box = run.first("box", model)
     assert "features_0" in box and "gt_masks" not in box
-    # Two epochs of two steps of four: two epochs of the stream, so both views, but not of every image.
+    # Two epochs of two steps of four: two epochs of the stream, so both epochs, but not of every image.
     needed = run.batches.cache.needed(run.batches._plan(), 16)
     names = sorted(f"{sample.index:07d}-{sample.epoch}.safetensors" for sample in needed)
     assert run.cached() == names and 7 < len(names) <= 14
     mask = run.first("mask", model, start_batch=3)
     assert mask["gt_masks"].shape[2] == 28 and run.cached() == names
     assert len(run.said) == 1
-    assert f"writing {len(names)} of {len(names)} views of images, at most 0.00 GB" in run.said[0]
+    assert f"writing {len(names)} of {len(names)} augmented images, at most 0.00 GB" in run.said[0]
     run.batches.remove_cache()
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_each_way_of_looking_has_a_cache_of_its_own(files, model, tmp_path):
     ]  # fmt: skip
     folders = {Run(files, tmp_path, **change).batches._make_cache(model).folder for change in changes}
     assert len(folders) == len(changes)
-    same = [{"cache_dtype": "float32"}, {"cache_views": 3}, {"data": {"batch_size": 2}}, {"cache_features": "on"}]
+    same = [{"cache_dtype": "float32"}, {"cache_epochs": 3}, {"data": {"batch_size": 2}}, {"cache_features": "on"}]
     assert {Run(files, tmp_path, **change).batches._make_cache(model).folder for change in same} < folders
 
 
@@ -144,8 +144,8 @@ def train(files, folder, start, neck, mode):
     model, losses = small_model(neck=neck, **NETWORK), []
     for variable, value in zip(model.weights, start):
         variable.assign(value)
-    # As many views as there are epochs in the stream, so that every batch is the one without a cache.
-    run = Run(files, folder, neck=neck, cache_features=mode, cache_views=3)
+    # As many epochs as there are epochs in the stream, so that every batch is the one without a cache.
+    run = Run(files, folder, neck=neck, cache_features=mode, cache_epochs=3)
     for name, make_stage in (("box", BoxStage), ("mask", MaskStage)):
         stage, settings = make_stage(model), getattr(run.config.train, name)
         stage.compile(make_optimizer(settings, 4))

@@ -31,8 +31,8 @@ def models():
     return {neck: small_model(neck=neck, min_size=64, max_size=160) for neck in ("fpn", "c4")}
 
 
-def make_cache(root, model, data, *, shown=SHOWN, views=2, dtype="float32"):
-    return FeatureCache(root, "key", model, data, shown, seed=SEED, views=views, dtype=dtype)
+def make_cache(root, model, data, *, shown=SHOWN, epochs=2, dtype="float32"):
+    return FeatureCache(root, "key", model, data, shown, seed=SEED, epochs=epochs, dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_stream_can_start_anywhere_and_leave_out_the_masks(full, plan):
     assert same(without, {name: value for name, value in whole[0].items() if name != "gt_masks"})
 
 
-def test_later_epochs_show_the_views_again_with_seeds_of_their_own(full, plan):
+def test_later_epochs_show_the_cached_ones_again_with_seeds_of_their_own(full, plan):
     cache = full["fpn"]
     for number in (4, 9, 13):
         samples = [plan.sample(number * BATCH + place) for place in range(BATCH)]
@@ -116,7 +116,7 @@ def test_views_of_an_image_differ(full, data):
         files = [full["fpn"].path(PlannedSample(view, row)) for view in (0, 1)]
         if all(file.is_file() for file in files):
             boxes.append([read_arrays(file, ("gt_boxes",))[0] for file in files])
-    assert len(boxes) > 3 and any(not np.array_equal(*views) for views in boxes)
+    assert len(boxes) > 3 and any(not np.array_equal(*epochs) for epochs in boxes)
 
 
 def test_what_a_plan_needs(full, data, plan):

@@ -36,7 +36,7 @@ def make_config(scenes, **train):
     box_head = {"channels": 32, "samples": 16, "score_threshold": 0.01}
     config = small_run(scenes, data={"batch_size": 4, "eval_batch_size": 1}, box_head=box_head, **stages)
     # More views than there are epochs of the data, so that the cache changes nothing.
-    return config.model_copy(update={"train": config.train.model_copy(update={"cache_views": 24, **train})})
+    return config.model_copy(update={"train": config.train.model_copy(update={"cache_epochs": 24, **train})})
 
 
 def free_ports():

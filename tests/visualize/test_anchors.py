@@ -1,7 +1,7 @@
 """Anchors and their labels."""
 
 import numpy as np
-from visualize.made_views import has_colour, make_views, panels_of, with_nothing_found, without_ground_truth, words_of
+from visualize.made_outputs import has_colour, make_views, panels_of, with_nothing_found, without_ground_truth, words_of
 
 from keras_mrcnn.visualize import show_anchors
 from keras_mrcnn.visualize.anchors import DRAWN_NEGATIVES, IGNORED, NEGATIVE, POSITIVE

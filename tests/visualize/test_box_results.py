@@ -1,15 +1,15 @@
 """Results of the box head before and after NMS."""
 
 import numpy as np
-from visualize.made_views import CAR, DOG, has_colour, make_views, panels_of, with_nothing_found, words_of
+from visualize.made_outputs import CAR, DOG, has_colour, make_views, panels_of, with_nothing_found, words_of
 
 from keras_mrcnn.visualize import PALETTE, show_boxes
 from keras_mrcnn.visualize.box_results import best_class_boxes
 
 
 def test_boxes_of_all_classes_best_first():
-    views = make_views()
-    boxes, scores, labels = best_class_boxes(views.class_boxes, views.class_scores, 0.05)
+    outputs = make_views()
+    boxes, scores, labels = best_class_boxes(outputs.class_boxes, outputs.class_scores, 0.05)
     assert boxes.tolist() == [CAR, DOG, CAR]
     np.testing.assert_array_equal(scores, np.float32([0.9, 0.8, 0.05]))
     assert labels.tolist() == [1, 2, 2]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from visualize.made_views import make_views, with_nothing_found, without_ground_truth
+from visualize.made_outputs import make_views, with_nothing_found, without_ground_truth
 
 from keras_mrcnn import visualize
 from keras_mrcnn.visualize.figures import ColourBar, Panel, counted, panel_figure, text_width, wrap
@@ -21,14 +21,14 @@ from keras_mrcnn.visualize.palette import SCORE_COLOURS
 VERBS = [name for name in visualize.__all__ if name.startswith("show_") or name == "stage_panels"]
 
 
-def resized(views, height, width):
+def resized(outputs, height, width):
     """The same objects in the upper left corner of a larger image, or cut by a smaller one."""
     size = (height, width)
     return dataclasses.replace(
-        views,
+        outputs,
         image=np.full((*size, 3), 100, np.uint8),
-        ground_truth=dataclasses.replace(views.ground_truth, image_size=size),
-        detections=dataclasses.replace(views.detections, image_size=size),
+        ground_truth=dataclasses.replace(outputs.ground_truth, image_size=size),
+        detections=dataclasses.replace(outputs.detections, image_size=size),
     )
 
 
@@ -52,8 +52,8 @@ def test_all_verbs_are_known():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_text_is_legible_at_every_size_of_image(verb):
-    views = make_views()
-    for shown in (views, resized(views, 3000, 4000), resized(views, 900, 40), resized(views, 40, 900)):
+    outputs = make_views()
+    for shown in (outputs, resized(outputs, 3000, 4000), resized(outputs, 900, 40), resized(outputs, 40, 900)):
         figure = getattr(visualize, verb)(shown)
         assert isinstance(figure, Figure)
         assert_legible(figure)
@@ -69,12 +69,12 @@ def test_text_is_legible_where_there_is_nothing(verb):
 
 def test_long_and_strange_names_are_legible():
     names = ("a very long name of a class that nobody can read in one glance " * 3, "$\\frac{dog}$\n_%")
-    views = make_views()
-    found = dataclasses.replace(views.detections, class_names=names)
-    truth = dataclasses.replace(views.ground_truth, class_names=names)
-    views = dataclasses.replace(views, class_names=names, detections=found, ground_truth=truth)
+    outputs = make_views()
+    found = dataclasses.replace(outputs.detections, class_names=names)
+    truth = dataclasses.replace(outputs.ground_truth, class_names=names)
+    outputs = dataclasses.replace(outputs, class_names=names, detections=found, ground_truth=truth)
     for verb in VERBS:
-        assert_legible(getattr(visualize, verb)(views))
+        assert_legible(getattr(visualize, verb)(outputs))
 
 
 def test_user_settings_of_matplotlib_change_nothing():

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from visualize.made_views import make_views, panels_of, words_of
+from visualize.made_outputs import make_views, panels_of, words_of
 
 from keras_mrcnn.visualize import show_objectness
 from keras_mrcnn.visualize.objectness import spread_cells
@@ -21,11 +21,11 @@ def test_cells_of_the_padding_are_not_seen():
 
 
 def test_levels_share_one_scale_and_take_the_highest_anchor_of_a_cell():
-    views = make_views()
+    outputs = make_views()
     objectness = np.zeros((6, 12, 2), np.float32)
     objectness[0, 0] = 0.25, 1.0
-    level = dataclasses.replace(views.levels[1], objectness=objectness)
-    figure = show_objectness(dataclasses.replace(views, levels=(level, views.levels[0])))
+    level = dataclasses.replace(outputs.levels[1], objectness=objectness)
+    figure = show_objectness(dataclasses.replace(outputs, levels=(level, outputs.levels[0])))
     highest, lowest = (np.round(np.array(SCORE_COLOURS(end)[:3]) * 255 * 0.7 + 30) for end in (1.0, 0.0))
     picture = panels_of(figure)[0]
     np.testing.assert_array_equal(picture[5, 5], highest)

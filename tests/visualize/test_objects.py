@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from visualize.made_views import (
+from visualize.made_outputs import (
     NAMES,
     grey_image,
     has_colour,
@@ -136,9 +136,9 @@ def test_wrong_images_are_refused(image, message):
 
 
 def test_shown_objects_lie_where_they_lie_in_the_image():
-    views = make_views()
+    outputs = make_views()
     for verb in (show_ground_truth, show_detections):
-        (picture,) = panels_of(verb(views))
+        (picture,) = panels_of(verb(outputs))
         assert picture.shape == (600, 1200, 3)  # 6 times as large
         assert has_colour(picture, PALETTE[0])[60 * 6 - 2, 300] and has_colour(picture, PALETTE[1])[90 * 6 - 2, 900]
         np.testing.assert_array_equal(picture[330, 200], np.round(60 + 0.4 * np.array(PALETTE[0])))
@@ -146,17 +146,17 @@ def test_shown_objects_lie_where_they_lie_in_the_image():
 
 
 def test_titles_count_the_objects():
-    views = make_views()
-    assert words_of(show_ground_truth(views)) == "Ground truth: 2 objects"
-    assert words_of(show_detections(views)) == "2 detections of score 0.5 or more"
-    assert words_of(show_detections(views, min_score=0.85)) == "1 detection of score 0.85 or more"
-    assert words_of(show_detections(with_nothing_found(views))) == "0 detections of score 0.5 or more"
-    assert words_of(show_ground_truth(with_nothing_found(views))) == "Ground truth: 0 objects"
-    assert words_of(show_ground_truth(without_ground_truth(views))) == "No ground truth is given"
+    outputs = make_views()
+    assert words_of(show_ground_truth(outputs)) == "Ground truth: 2 objects"
+    assert words_of(show_detections(outputs)) == "2 detections of score 0.5 or more"
+    assert words_of(show_detections(outputs, min_score=0.85)) == "1 detection of score 0.85 or more"
+    assert words_of(show_detections(with_nothing_found(outputs))) == "0 detections of score 0.5 or more"
+    assert words_of(show_ground_truth(with_nothing_found(outputs))) == "Ground truth: 0 objects"
+    assert words_of(show_ground_truth(without_ground_truth(outputs))) == "No ground truth is given"
 
 
 def test_classes_keep_their_colours_whatever_their_category_ids():
-    views = make_views()
+    outputs = make_views()
     found = make_detections([[20, 20, 80, 60]], (100, 200), ids=[90], names=NAMES[1:])
-    (picture,) = panels_of(show_detections(dataclasses.replace(views, detections=found)))
+    (picture,) = panels_of(show_detections(dataclasses.replace(outputs, detections=found)))
     assert has_colour(picture, PALETTE[1]).any() and not has_colour(picture, PALETTE[0]).any()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from visualize.made_views import CAR, grey_image, make_views, panels_of, with_nothing_found, words_of
+from visualize.made_outputs import CAR, grey_image, make_views, panels_of, with_nothing_found, words_of
 
 from keras_mrcnn.visualize import draw_proposals, show_proposals
 from keras_mrcnn.visualize.palette import score_colours
@@ -23,8 +23,8 @@ def test_proposals_draw_the_best_and_the_best_on_top():
 
 
 def test_shown_before_and_after_nms_side_by_side():
-    views = make_views()
-    figure = show_proposals(views, top=2)
+    outputs = make_views()
+    figure = show_proposals(outputs, top=2)
     before, after = panels_of(figure)
     assert before.shape == after.shape == (460, 920, 3)  # 4.6 times as large
     best, worst = score_colours([0.9, 0.5], 0.5, 0.9)
@@ -38,8 +38,8 @@ def test_shown_before_and_after_nms_side_by_side():
 
 
 def test_nothing_proposed_is_shown_as_such():
-    views = with_nothing_found(make_views())
-    figure = show_proposals(views)
+    outputs = with_nothing_found(make_views())
+    figure = show_proposals(outputs)
     for picture in panels_of(figure):
         np.testing.assert_array_equal(picture, 100)
     assert words_of(figure).startswith("Before NMS: 0 proposals After NMS: 0 proposals")

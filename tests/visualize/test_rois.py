@@ -1,7 +1,7 @@
 """Sampled RoIs and their targets."""
 
 import numpy as np
-from visualize.made_views import has_colour, make_views, panels_of, with_nothing_found, without_ground_truth, words_of
+from visualize.made_outputs import has_colour, make_views, panels_of, with_nothing_found, without_ground_truth, words_of
 
 from keras_mrcnn.visualize import PALETTE, show_rois
 from keras_mrcnn.visualize.palette import GREY

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from visualize.made_views import grey_image
+from visualize.made_outputs import grey_image
 
 from keras_mrcnn.visualize import contact_sheet
 

@@ -1,7 +1,7 @@
 """The three stages in one figure."""
 
 import numpy as np
-from visualize.made_views import CAR, has_colour, make_views, panels_of, with_nothing_found, words_of
+from visualize.made_outputs import CAR, has_colour, make_views, panels_of, with_nothing_found, words_of
 
 from keras_mrcnn.visualize import PALETTE, stage_panels
 from keras_mrcnn.visualize.palette import score_colours

@@ -1,6 +1,6 @@
 """What every stage of the model made of one image: plain arrays, everything in pixels of the original image.
 
-`keras_mrcnn.stage_views.look` fills the record; the `show_` verbs draw it.
+`keras_mrcnn.inspection.inspect_stages` fills the record; the `show_` verbs draw it.
 
 Shape letters: H W of the image, h w of a feature map, A anchors a cell, P boxes, S sampled RoIs, R proposals,
 K classes, M mask side.
@@ -76,7 +76,7 @@ class SampledRoIs:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MaskViews:
+class MaskOutputs:
     """Masks of the positive RoIs, in their order, each on a grid over its RoI.
 
     Args:
@@ -99,7 +99,7 @@ class MaskViews:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StageViews:
+class StageOutputs:
     """All stages of one image; all boxes in its pixels.
 
     Args:
@@ -126,12 +126,12 @@ class StageViews:
     class_boxes: np.ndarray
     class_scores: np.ndarray
     detections: Detections
-    masks: MaskViews | None
+    masks: MaskOutputs | None
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         objects = "not given" if self.ground_truth is None else f"{len(self.ground_truth)} objects"
         return (
-            f"StageViews({height} x {width} pixels, ground truth {objects}, {len(self.levels)} levels, "
+            f"StageOutputs({height} x {width} pixels, ground truth {objects}, {len(self.levels)} levels, "
             f"{len(self.proposals)} proposals, {len(self.detections)} detections)"
         )

@@ -19,10 +19,12 @@ from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.ops.masks import crop_mask_targets
 from keras_mrcnn.targets.roi_targets import RoITargets, sample_rois
 from keras_mrcnn.targets.rpn_targets import label_anchors
-from keras_mrcnn.visualize.views import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
+from keras_mrcnn.visualize.stage_outputs import AnchorLevel, MaskOutputs, SampledRoIs, ScoredBoxes, StageOutputs
 
 
-def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = None, seed: int = 0) -> StageViews:
+def inspect_stages(
+    model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = None, seed: int = 0
+) -> StageOutputs:
     """Runs every stage on one image, each network once, and keeps all that can be seen of it.
 
     RoIs are sampled as for the box head's training, but from the proposals shown, those of prediction.
@@ -34,14 +36,14 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
         seed: of the choice of RoIs.
 
     Returns:
-        `StageViews` of NumPy arrays, everything in pixels of this image.
+        `StageOutputs` of NumPy arrays, everything in pixels of this image.
 
     Raises:
         ImageError: the image cannot be read or has another dtype or shape.
         ValueError: the ground truth is of another size or other classes.
 
     Example:
-        >>> views = look(model, dataset.load_image(7), dataset.ground_truth(7))
+        >>> views = inspect_stages(model, dataset.load_image(7), dataset.ground_truth(7))
         >>> visualize.show_proposals(views)
 
     Reference: He et al., Mask R-CNN, 2017, section 3.
@@ -59,7 +61,7 @@ def look(model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = 
     detections = model.detections(class_logits, box_deltas, proposals, frame.sizes)
     rois = None if truth is None else _sample(model, proposals, truth)
     count = int(proposals.valid[0])
-    return StageViews(
+    return StageOutputs(
         image=image,
         class_names=class_names,
         ground_truth=ground_truth,
@@ -175,12 +177,12 @@ def _mask_views(model, features, rois, truth):
     """Targets and predictions for the positives, which come first."""
     count = int(tf.reduce_sum(tf.cast(rois.labels > 0, tf.int32)))
     if not count:
-        return MaskViews(*np.zeros((2, 0, 2 * MASK_POOL, 2 * MASK_POOL), np.float32))
+        return MaskOutputs(*np.zeros((2, 0, 2 * MASK_POOL, 2 * MASK_POOL), np.float32))
     boxes, labels, matched = (value[:, :count] for value in (rois.rois, rois.labels, rois.matched))
     as_found = BoxDetections(boxes, tf.zeros_like(labels, tf.float32), labels, tf.constant([count]))
     predicted = model.predict_masks(features, as_found)
     targets = crop_mask_targets(truth["gt_masks"], truth["gt_boxes"], boxes, matched, predicted.shape[-1])
-    return MaskViews(targets[0].numpy(), predicted[0].numpy())
+    return MaskOutputs(targets[0].numpy(), predicted[0].numpy())
 
 
 def _final(model, frame, detections: BoxDetections, masks) -> Detections:

@@ -8,8 +8,8 @@ import tensorflow as tf
 from export.models import confident_model, noise_image
 
 from keras_mrcnn.base.records import GroundTruth
+from keras_mrcnn.inspection import inspect_stages
 from keras_mrcnn.mask_rcnn.detector import Detector
-from keras_mrcnn.stage_views import look
 from keras_mrcnn.visualize import stage_panels
 
 SIZE = (97, 131)  # the model sees 128 x 172, padded to 128 x 192
@@ -33,8 +33,8 @@ def image():
 
 
 @pytest.fixture(scope="module")
-def views(model, image):
-    return look(model, image, truth_of())
+def outputs(model, image):
+    return inspect_stages(model, image, truth_of())
 
 
 def iou(one, other):
@@ -49,13 +49,13 @@ def assert_inside(boxes):
     assert (boxes >= 0).all() and (boxes <= np.float32([131, 97, 131, 97]) + 1e-3).all()
 
 
-def test_detections_are_those_of_the_detector(model, image, views):
+def test_detections_are_those_of_the_detector(model, image, outputs):
     tf.config.run_functions_eagerly(True)  # tracing would take longer than all the rest here
     try:
         (expected,) = Detector(model)([image])
     finally:
         tf.config.run_functions_eagerly(False)
-    found = views.detections
+    found = outputs.detections
     assert len(found) == len(expected) > 5 and found.class_names == expected.class_names
     assert found.image_size == SIZE
     np.testing.assert_array_equal(found.category_ids, expected.category_ids)
@@ -64,40 +64,40 @@ def test_detections_are_those_of_the_detector(model, image, views):
     np.testing.assert_allclose(found.masks, expected.masks, atol=1.01 / 255)
 
 
-def test_anchors_lie_on_the_grid_of_their_level(views):
-    assert [level.name for level in views.levels] == ["P2", "P3", "P4", "P5", "P6"]
-    for number, level in enumerate(views.levels[:4]):
+def test_anchors_lie_on_the_grid_of_their_level(outputs):
+    assert [level.name for level in outputs.levels] == ["P2", "P3", "P4", "P5", "P6"]
+    for number, level in enumerate(outputs.levels[:4]):
         stride = 2 ** (number + 2)
         assert level.boxes.shape == (128 // stride, 192 // stride, 3, 4)
         np.testing.assert_allclose(level.stride, (stride * 97 / 128, stride * 131 / 172), rtol=1e-6)
         centres = (level.boxes[..., :2] + level.boxes[..., 2:]) / 2
         np.testing.assert_allclose(centres[1, 2, 0], (2 * level.stride[1], level.stride[0]), rtol=1e-4)
-    np.testing.assert_allclose(views.levels[0].boxes[0, 0, 0], np.float32([-23, -11, 23, 11]) * RATIO, rtol=1e-5)
+    np.testing.assert_allclose(outputs.levels[0].boxes[0, 0, 0], np.float32([-23, -11, 23, 11]) * RATIO, rtol=1e-5)
 
 
-def test_anchor_labels_follow_their_iou(views):
-    for level in views.levels:
+def test_anchor_labels_follow_their_iou(outputs):
+    for level in outputs.levels:
         best = iou(level.boxes.reshape(-1, 4), BOXES).max(axis=1).reshape(level.labels.shape)
         assert (level.labels[best > 0.701] == 1).all()
         assert (level.labels[(best > 0.301) & (best < 0.699)] != 0).all()
         assert (level.labels[best < 0.05] == 0).all()
-    assert sum((level.labels == 1).sum() for level in views.levels) >= 2
+    assert sum((level.labels == 1).sum() for level in outputs.levels) >= 2
 
 
-def test_candidates_are_the_best_anchors_and_proposals_are_left_of_them(views):
-    assert_inside(views.candidates.boxes)
-    assert_inside(views.proposals.boxes)
-    assert len(views.candidates) > len(views.proposals) == 40
-    highest = max(level.objectness.max() for level in views.levels)
-    assert views.candidates.scores[0] == pytest.approx(highest, rel=1e-5)
-    for found in (views.candidates, views.proposals):
+def test_candidates_are_the_best_anchors_and_proposals_are_left_of_them(outputs):
+    assert_inside(outputs.candidates.boxes)
+    assert_inside(outputs.proposals.boxes)
+    assert len(outputs.candidates) > len(outputs.proposals) == 40
+    highest = max(level.objectness.max() for level in outputs.levels)
+    assert outputs.candidates.scores[0] == pytest.approx(highest, rel=1e-5)
+    for found in (outputs.candidates, outputs.proposals):
         assert (np.diff(found.scores) <= 0).all() and found.scores.min() >= 0
-    distance = np.abs(views.proposals.boxes[:, None] - views.candidates.boxes).max(axis=-1).min(axis=1)
+    distance = np.abs(outputs.proposals.boxes[:, None] - outputs.candidates.boxes).max(axis=-1).min(axis=1)
     assert distance.max() < 1e-3
 
 
-def test_rois_have_the_objects_that_they_overlap(views):
-    rois, positives = views.rois, views.rois.num_positives
+def test_rois_have_the_objects_that_they_overlap(outputs):
+    rois, positives = outputs.rois, outputs.rois.num_positives
     assert_inside(rois.boxes)
     assert positives >= 2 and (rois.labels[:positives] > 0).all() and (rois.labels[positives:] == 0).all()
     np.testing.assert_allclose(rois.target_boxes[:positives], BOXES[rois.matched[:positives]], atol=1e-3)
@@ -108,57 +108,58 @@ def test_rois_have_the_objects_that_they_overlap(views):
     assert np.abs(rois.boxes[:, None] - BOXES).max(axis=-1).min(axis=0).max() < 1e-3
 
 
-def test_final_boxes_are_among_those_of_the_classes(views):
-    assert views.class_boxes.shape == (40, 3, 4) and views.class_scores.shape == (40, 3)
-    assert_inside(views.class_boxes)
-    label = views.class_names.index(views.detections.class_names[0])
-    row = int(np.abs(views.class_boxes[:, label] - views.detections.boxes[0]).max(axis=-1).argmin())
-    np.testing.assert_allclose(views.class_boxes[row, label], views.detections.boxes[0], atol=1e-3)
-    assert views.class_scores[row, label] == pytest.approx(views.detections.scores[0], abs=1e-5)
+def test_final_boxes_are_among_those_of_the_classes(outputs):
+    assert outputs.class_boxes.shape == (40, 3, 4) and outputs.class_scores.shape == (40, 3)
+    assert_inside(outputs.class_boxes)
+    label = outputs.class_names.index(outputs.detections.class_names[0])
+    row = int(np.abs(outputs.class_boxes[:, label] - outputs.detections.boxes[0]).max(axis=-1).argmin())
+    np.testing.assert_allclose(outputs.class_boxes[row, label], outputs.detections.boxes[0], atol=1e-3)
+    assert outputs.class_scores[row, label] == pytest.approx(outputs.detections.scores[0], abs=1e-5)
 
 
-def test_masks_belong_to_the_positive_rois(views):
-    positives = views.rois.num_positives
-    assert views.masks.targets.shape == views.masks.probabilities.shape == (positives, 28, 28)
+def test_masks_belong_to_the_positive_rois(outputs):
+    positives = outputs.rois.num_positives
+    assert outputs.masks.targets.shape == outputs.masks.probabilities.shape == (positives, 28, 28)
     # Every object fills its box, so that the target of an RoI is where the box lies in it.
-    x0, y0, x1, y1 = views.rois.boxes[:positives].T
-    for number, (left, top, right, bottom) in enumerate(views.rois.target_boxes[:positives]):
+    x0, y0, x1, y1 = outputs.rois.boxes[:positives].T
+    for number, (left, top, right, bottom) in enumerate(outputs.rois.target_boxes[:positives]):
         across = (np.minimum(x1, right) - np.maximum(x0, left))[number]
         down = (np.minimum(y1, bottom) - np.maximum(y0, top))[number]
         share = across * down / ((x1 - x0) * (y1 - y0))[number]
-        assert views.masks.targets[number].mean() == pytest.approx(share, abs=1e-3)
-    assert 0 <= views.masks.probabilities.min() < views.masks.probabilities.max() <= 1
+        assert outputs.masks.targets[number].mean() == pytest.approx(share, abs=1e-3)
+    assert 0 <= outputs.masks.probabilities.min() < outputs.masks.probabilities.max() <= 1
 
 
-def test_all_arrays_are_numpy(views):
-    arrays = [views.class_boxes, views.class_scores, views.masks.targets, views.rois.matched, views.proposals.scores]
-    arrays += [value for level in views.levels for value in (level.boxes, level.labels, level.objectness)]
+def test_all_arrays_are_numpy(outputs):
+    arrays = [outputs.class_boxes, outputs.class_scores, outputs.masks.targets, outputs.rois.matched]
+    arrays.append(outputs.proposals.scores)
+    arrays += [value for level in outputs.levels for value in (level.boxes, level.labels, level.objectness)]
     assert {type(value) for value in arrays} == {np.ndarray}
-    said = "StageViews(97 x 131 pixels, ground truth 2 objects, 5 levels, 40 proposals, "
-    assert repr(views) == f"{said}{len(views.detections)} detections)"
-    assert stage_panels(views).axes
+    said = "StageOutputs(97 x 131 pixels, ground truth 2 objects, 5 levels, 40 proposals, "
+    assert repr(outputs) == f"{said}{len(outputs.detections)} detections)"
+    assert stage_panels(outputs).axes
 
 
-def test_without_ground_truth_there_are_no_targets(model, image, views):
-    bare = look(model, image)
+def test_without_ground_truth_there_are_no_targets(model, image, outputs):
+    bare = inspect_stages(model, image)
     assert bare.ground_truth is None and bare.rois is None and bare.masks is None
     assert all(level.labels is None for level in bare.levels)
-    np.testing.assert_array_equal(bare.detections.boxes, views.detections.boxes)
-    unmasked = look(model, image, truth_of(masks=False))
+    np.testing.assert_array_equal(bare.detections.boxes, outputs.detections.boxes)
+    unmasked = inspect_stages(model, image, truth_of(masks=False))
     assert unmasked.masks is None and len(unmasked.rois)
 
 
 def test_image_without_objects_is_all_background(model, image):
-    views = look(model, image, truth_of(np.zeros((0, 4)), (), ()))
-    assert all((level.labels == 0).all() for level in views.levels)
-    assert views.rois.num_positives == 0 < len(views.rois)
-    assert views.masks.targets.shape == (0, 28, 28)
+    outputs = inspect_stages(model, image, truth_of(np.zeros((0, 4)), (), ()))
+    assert all((level.labels == 0).all() for level in outputs.levels)
+    assert outputs.rois.num_positives == 0 < len(outputs.rois)
+    assert outputs.masks.targets.shape == (0, 28, 28)
 
 
 def test_image_of_one_pixel(model):
-    views = look(model, np.zeros((1, 1, 3), np.uint8))
-    assert views.image.shape == (1, 1, 3) and len(views.levels) == 5
-    assert stage_panels(views).axes
+    outputs = inspect_stages(model, np.zeros((1, 1, 3), np.uint8))
+    assert outputs.image.shape == (1, 1, 3) and len(outputs.levels) == 5
+    assert stage_panels(outputs).axes
 
 
 def test_seed_chooses_the_rois(model, image):
@@ -166,7 +167,7 @@ def test_seed_chooses_the_rois(model, image):
     before = model.config
     try:
         model.config = before.model_copy(update={"box_head": config})
-        first, again, other = (look(model, image, truth_of(), seed=seed).rois.boxes for seed in (0, 0, 1))
+        first, again, other = (inspect_stages(model, image, truth_of(), seed=seed).rois.boxes for seed in (0, 0, 1))
     finally:
         model.config = before
     assert len(first) == 8
@@ -175,9 +176,9 @@ def test_seed_chooses_the_rois(model, image):
 
 
 def test_single_map_of_c4(image):
-    views = look(confident_model("c4"), image, truth_of())
-    assert [level.name for level in views.levels] == ["C4"]
-    assert views.levels[0].boxes.shape[:2] == views.levels[0].labels.shape[:2] == (8, 12)
+    outputs = inspect_stages(confident_model("c4"), image, truth_of())
+    assert [level.name for level in outputs.levels] == ["C4"]
+    assert outputs.levels[0].boxes.shape[:2] == outputs.levels[0].labels.shape[:2] == (8, 12)
 
 
 @pytest.mark.parametrize(
@@ -192,4 +193,4 @@ def test_single_map_of_c4(image):
 )
 def test_what_does_not_fit_is_refused(model, pixels, truth, said):
     with pytest.raises(ValueError, match=said):
-        look(model, pixels, truth)
+        inspect_stages(model, pixels, truth)

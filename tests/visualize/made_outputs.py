@@ -1,4 +1,4 @@
-"""A small `StageViews` made by hand: 100 x 200 pixels, one car and one dog, two levels."""
+"""A small `StageOutputs` made by hand: 100 x 200 pixels, one car and one dog, two levels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from keras_mrcnn.base.records import Detections, GroundTruth
-from keras_mrcnn.visualize import AnchorLevel, MaskViews, SampledRoIs, ScoredBoxes, StageViews
+from keras_mrcnn.visualize import AnchorLevel, MaskOutputs, SampledRoIs, ScoredBoxes, StageOutputs
 
 NAMES = ("car", "dog")
 CAR, DOG = [20, 20, 80, 60], [120, 40, 180, 90]
@@ -49,7 +49,7 @@ def make_views(image=None):
     found = make_detections(boxes, (100, 200), scores=[0.9, 0.8], ids=[1, 2], names=NAMES)
     masks = np.zeros((2, 28, 28), np.float32)
     masks[:, 7:21, 7:21] = 1
-    return StageViews(
+    return StageOutputs(
         image=grey_image() if image is None else image,
         class_names=NAMES,
         ground_truth=GroundTruth(boxes, [1, 2], np.full((2, 8, 8), 255), NAMES, (100, 200)),
@@ -63,22 +63,22 @@ def make_views(image=None):
         class_boxes=np.repeat(boxes[:, None], 2, axis=1),
         class_scores=np.float32([[0.9, 0.05], [-1.0, 0.8]]),
         detections=found,
-        masks=MaskViews(np.stack([masks[0]] * 3), np.stack([masks[0], np.roll(masks[0], 7, axis=0), 0 * masks[0]])),
+        masks=MaskOutputs(np.stack([masks[0]] * 3), np.stack([masks[0], np.roll(masks[0], 7, axis=0), 0 * masks[0]])),
     )  # fmt: skip
 
 
-def without_ground_truth(views):
-    levels = tuple(dataclasses.replace(level, labels=None) for level in views.levels)
-    return dataclasses.replace(views, ground_truth=None, levels=levels, rois=None, masks=None)
+def without_ground_truth(outputs):
+    levels = tuple(dataclasses.replace(level, labels=None) for level in outputs.levels)
+    return dataclasses.replace(outputs, ground_truth=None, levels=levels, rois=None, masks=None)
 
 
-def with_nothing_found(views):
+def with_nothing_found(outputs):
     """No object, no proposal, no positive RoI, no detection."""
-    size = views.image.shape[:2]
+    size = outputs.image.shape[:2]
     none = ScoredBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-    levels = tuple(dataclasses.replace(level, labels=0 * level.labels) for level in views.levels)
+    levels = tuple(dataclasses.replace(level, labels=0 * level.labels) for level in outputs.levels)
     return dataclasses.replace(
-        views,
+        outputs,
         ground_truth=GroundTruth(np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 8, 8), np.uint8), (), size),
         levels=levels,
         candidates=none,
@@ -87,7 +87,7 @@ def with_nothing_found(views):
         class_boxes=np.zeros((0, 2, 4), np.float32),
         class_scores=np.zeros((0, 2), np.float32),
         detections=Detections.empty(size),
-        masks=MaskViews(np.zeros((0, 28, 28), np.float32), np.zeros((0, 28, 28), np.float32)),
+        masks=MaskOutputs(np.zeros((0, 28, 28), np.float32), np.zeros((0, 28, 28), np.float32)),
     )
 
 
