@@ -167,7 +167,8 @@ def reading_error(error: Exception) -> str | None:
     Returns:
         the sentence, or None where the error came from somewhere else.
     """
-    sentence = re.search(r"(?:ImageError|UserError): ((?:image file|the box of|the segmentation of) [^\n]*)", str(error))
+    subjects = "image file|the box of|the segmentation of"
+    sentence = re.search(rf"(?:ImageError|UserError): ((?:{subjects}) [^\n]*)", str(error))
     return sentence.group(1) if sentence else None
 
 
