@@ -78,7 +78,7 @@ class ApplicationsConfig(Settings):
         if foreign:
             raise ValueError(
                 f"{', '.join(foreign)} belong to the ResNet that depth and width describe, not to a network of "
-                f"keras.applications; replace the whole group, for example model.backbone={{name: {values.get('name')}}}"
+                f"keras.applications; replace the whole group, as in model.backbone={{name: {values.get('name')}}}"
             )
         return values
 
