@@ -167,7 +167,7 @@ def reading_error(error: Exception) -> str | None:
     Returns:
         the sentence, or None where the error came from somewhere else.
     """
-    subjects = "image file|the box of|the segmentation of"
+    subjects = "image file|the box of|the segmentation of|annotation"
     sentence = re.search(rf"(?:ImageError|UserError): ((?:{subjects}) [^\n]*)", str(error))
     return sentence.group(1) if sentence else None
 
