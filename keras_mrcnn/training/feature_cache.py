@@ -93,7 +93,7 @@ class FeatureCache:
     def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
         """Returns the images and cached epochs at the first `count` places of a plan, each once."""
         samples = (plan.sample(position) for position in range(count))
-        return sorted({self._draw(sample) for sample in samples})
+        return sorted({self._cached_sample(sample) for sample in samples})
 
     def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
         """Returns the samples whose files are missing or torn."""
@@ -185,7 +185,7 @@ class FeatureCache:
             return batches
         settings = {name: value for name, value in self.sample_settings.items() if name != "mask_size"}
         sizes = padded_sizes(
-            self.data, lambda place: self._draw(plan.sample(place)), batch_size, seed=self.seed, **settings
+            self.data, lambda place: self._cached_sample(plan.sample(place)), batch_size, seed=self.seed, **settings
         )
         return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 

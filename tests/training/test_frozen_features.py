@@ -22,7 +22,8 @@ def model(request):
 def images(tmp_path_factory):
     """Three images of different sizes, each a batch of its own, and the three as one batch."""
     data = mixed_data(tmp_path_factory.mktemp("mixed"))
-    alone = list(padded_batches(single_samples(data, [PlannedSample(0, row) for row in ROWS], **VIEW, flip=0.0), 1, False))
+    samples_alone = single_samples(data, [PlannedSample(0, row) for row in ROWS], **VIEW, flip=0.0)
+    alone = list(padded_batches(samples_alone, 1, drop_remainder=False))
     width = max(one["images"].shape[2] for one in alone)
     together = [tf.pad(one["images"], [[0, 0], [0, 0], [0, width - one["images"].shape[2]], [0, 0]]) for one in alone]
     sizes = tf.concat([one["image_sizes"] for one in alone], axis=0)

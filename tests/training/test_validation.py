@@ -34,7 +34,8 @@ def test_every_image_once_by_aspect_ratio_and_the_same_again(data):
 
 
 def test_images_are_as_in_training_without_augmentation(data):
-    expected = padded_batches(single_samples(data, [PlannedSample(0, row) for row in range(len(data))], **VIEW, flip=0.0), 1, False)
+    samples_alone = single_samples(data, [PlannedSample(0, row) for row in range(len(data))], **VIEW, flip=0.0)
+    expected = padded_batches(samples_alone, 1, drop_remainder=False)
     expected = {int(batch["image_ids"][0]): batch for batch in expected}
     for batch in validation_dataset(data, batch_size=1, **VIEW):
         for name, value in expected[int(batch["image_ids"][0])].items():
