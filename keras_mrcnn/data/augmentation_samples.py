@@ -141,7 +141,7 @@ def field_shape(name: str, channels: int, mask_size: int) -> list[int | None]:
 def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
     """Makes the smallest thing with the types of `FIELDS`, for a pipeline that is being shut down."""
     return {
-        name: np.ones([side or 1 for side in field_shape(name, channels, mask_size)], dtype.as_numpy_dtype)
+        name: np.ones([1 if side is None else side for side in field_shape(name, channels, mask_size)], dtype.as_numpy_dtype)
         for name, (dtype, _) in FIELDS.items()
     }
 
