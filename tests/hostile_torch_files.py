@@ -173,7 +173,7 @@ PICKLES = {
     "a million instructions": (zipped(START + b"N" * TOO_MANY + STOP), "more than 1,000,000 instructions"),
     "dicts of the same long list, again and again": (
         zipped(called_again_and_again()),
-        "more than 106,242 instructions",
+        "more than 105,768 instructions",
     ),
     "a storage asked for by a text": (zipped(state_dict(plain("storage") + b"Q")), "in a way that torch does not"),
     "a storage asked for by another format than torch's": (

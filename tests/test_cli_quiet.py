@@ -36,17 +36,6 @@ def test_command_prints_nothing_that_looks_like_an_error(tmp_path):
     assert done.stdout.startswith("Wrote ")
 
 
-@pytest.fixture
-def stderr_of_process(tmp_path):
-    """Sends file descriptor 2 into a file for the test, as C++ libraries see it; gives a function that reads it."""
-    before, path = os.dup(2), tmp_path / "stderr"
-    with open(path, "wb") as file:
-        os.dup2(file.fileno(), 2)
-        yield lambda: path.read_text("utf-8")
-        os.dup2(before, 2)
-        os.close(before)
-
-
 def start(monkeypatch, action, level=None):
     """Runs `import_tensorflow` as if TensorFlow were not imported yet, and importing it did `action`."""
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
@@ -67,28 +56,28 @@ def say(error=None, has_gpu=True):
     return action
 
 
-def test_lines_are_held_back_while_tensorflow_is_imported(monkeypatch, stderr_of_process):
+def test_lines_are_held_back_while_tensorflow_is_imported(monkeypatch, capfd):
     start(monkeypatch, say())
     os.write(2, b"after\n")
-    assert stderr_of_process() == "after\n"
+    assert capfd.readouterr().err == "after\n"
     assert os.environ[tensorflow_start.LOG_LEVEL] == "2"
 
 
-def test_lines_come_out_where_the_import_fails(monkeypatch, stderr_of_process):
+def test_lines_come_out_where_the_import_fails(monkeypatch, capfd):
     with pytest.raises(ImportError):
         start(monkeypatch, say(ImportError("no libstdc++")))
-    assert stderr_of_process() == "E a line of a library\n"
+    assert capfd.readouterr().err == "E a line of a library\n"
 
 
-def test_one_sentence_needs_no_lines_beside_it(monkeypatch, stderr_of_process):
+def test_one_sentence_needs_no_lines_beside_it(monkeypatch, capfd):
     with pytest.raises(UserError):
         start(monkeypatch, say(UserError("Keras is set to the backend jax")))
-    assert stderr_of_process() == ""
+    assert capfd.readouterr().err == ""
 
 
-def test_whoever_sets_the_level_sees_the_lines(monkeypatch, stderr_of_process):
+def test_whoever_sets_the_level_sees_the_lines(monkeypatch, capfd):
     start(monkeypatch, say(), level="0")
-    assert stderr_of_process() == "E a line of a library\n"
+    assert capfd.readouterr().err == "E a line of a library\n"
     assert os.environ[tensorflow_start.LOG_LEVEL] == "0"
 
 

@@ -75,11 +75,12 @@ class ApplicationsConfig(Settings):
     @classmethod
     def _no_settings_of_the_resnet(cls, values: Any) -> Any:
         """A name that is set on top of a preset meets the settings of the preset's ResNet."""
-        foreign = sorted({"depth", "width", "stride_in", "norm_epsilon"} & values.keys())
+        keys = values if isinstance(values, dict) else ()  # settings that are made already come here, too
+        foreign = [key for key in ("depth", "width", "stride_in", "norm_epsilon") if key in keys]
         if foreign:
             raise ValueError(
                 f"{', '.join(foreign)} belong to the ResNet that depth and width describe, not to a network of "
-                f"keras.applications; replace the whole group, for example model.backbone={{name: {values['name']}}}"
+                f"keras.applications; replace the whole group, as in model.backbone={{name: {values.get('name')}}}"
             )
         return values
 

@@ -61,20 +61,17 @@ def sample_size(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, c
     return height, width
 
 
-def resized_sample(
-    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int, drop: bool
-) -> dict[str, Any]:
-    """A sample whose image is resized as a whole.
+def resized_sample(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int) -> dict[str, Any]:
+    """Makes a sample whose image is resized as a whole.
 
     Args:
         dataset: images and annotations.
         drawn: how the image is shown.
         max_size: limit of the long side before the jitter, pixels.
         mask_size: side of the compact masks, S; 0 for none.
-        drop: whether degenerate objects are left out.
 
     Returns:
-        dict of arrays with the names and types of `FIELDS`.
+        dict of arrays with the names and types of `FIELDS`; degenerate objects are left out and counted.
 
     Raises:
         ValueError: a file or an annotation cannot be used; it is named.
@@ -86,7 +83,7 @@ def resized_sample(
     ratio = np.array(size, np.float32) / np.array(image.shape[:2], np.float32)
     boxes = truth.boxes * ratio[[1, 0, 1, 0]]
     masks = np.zeros((len(truth), 0, 0), np.uint8) if truth.masks is None else truth.masks
-    kept = ~is_degenerate(boxes) if drop else np.ones(len(boxes), bool)
+    kept = ~is_degenerate(boxes)
     return _sample(dataset, drawn, image, size, _NO_MAP, boxes[kept], truth.labels[kept], masks[kept], np.sum(~kept))
 
 

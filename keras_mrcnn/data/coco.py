@@ -195,12 +195,19 @@ def index_annotations(content: dict) -> COCO:
             fault = fault_of(record)
             if fault:
                 raise UserError(f"entry {row} of '{name}' in the annotations {fault}; {_ADVICE}")
+    images = {image["id"]: image for image in content["images"]}
+    for annotation in content["annotations"]:
+        _check_segmentation(annotation, images)
+    return complete_index(content)
+
+
+def complete_index(content: dict) -> COCO:
+    """Makes a pycocotools COCO object as `index_annotations` does, of records that are known to be good."""
     coco = COCO()
     coco.dataset = {**content, "annotations": _complete(content["annotations"])}
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     for annotation in coco.dataset["annotations"]:
-        _check_segmentation(annotation, coco.imgs)
         if "area" not in annotation:
             annotation["area"] = _area(coco, annotation)
     return coco

@@ -159,7 +159,7 @@ def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Shar
 
 
 def reading_error(error: Exception) -> str | None:
-    """The sentence about a file that broke a pipeline, out of the long message of TensorFlow's exception.
+    """Returns the sentence about a file that broke a pipeline, out of the long message of TensorFlow's exception.
 
     Args:
         error: what iterating over the dataset, or `fit`, raised.
@@ -167,8 +167,9 @@ def reading_error(error: Exception) -> str | None:
     Returns:
         the sentence, or None where the error came from somewhere else.
     """
-    found = re.search(r"(?:ImageError|ValueError): ((?:image file|the box of|the segmentation of) [^\n]*)", str(error))
-    return found.group(1) if found else None
+    subjects = "image file|the box of|the segmentation of|annotation"
+    sentence = re.search(rf"(?:ImageError|UserError): ((?:{subjects}) [^\n]*)", str(error))
+    return sentence.group(1) if sentence else None
 
 
 def _augmented(
@@ -189,7 +190,7 @@ def _augmented(
         drawn = settings.draw(seed, sample_at(position), min_sizes, len(dataset))
         if settings.moves_outlines:
             return mapped_sample(dataset, drawn, max_size, mask_size, settings.crop)
-        return resized_sample(dataset, drawn, max_size, mask_size, drop=True)
+        return resized_sample(dataset, drawn, max_size, mask_size)
 
     return load, partial(_make_sample, augmentation=settings)
 

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data.coco import index_annotations
+from keras_mrcnn.data.coco import complete_index
 
 # The order of COCOeval.stats for boxes and masks.
 SUMMARY_NAMES = (
@@ -171,4 +171,4 @@ def _index(coco_gt: COCO, image_ids: list[int], annotations: list[dict]) -> COCO
     """Returns a COCO object with the categories of `coco_gt`, these images and these annotations."""
     images = [coco_gt.imgs[image_id] for image_id in image_ids]
     categories = list(coco_gt.cats.values())
-    return index_annotations({"info": {}, "images": images, "categories": categories, "annotations": annotations})
+    return complete_index({"info": {}, "images": images, "categories": categories, "annotations": annotations})

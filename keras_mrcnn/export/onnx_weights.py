@@ -25,7 +25,8 @@ def separate_weights(function) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndar
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     values = {}
     for outside, inside in function.graph.captures:
-        values[inside.name] = variables.get(id(outside), outside).numpy()
+        if inside.op.type == "Placeholder":  # TensorFlow has made constants of small tensors by itself
+            values[inside.name] = variables.get(id(outside), outside).numpy()
     graph = function.graph.as_graph_def()
     for node in graph.node:
         value = values.get(f"{node.name}:0")
@@ -33,7 +34,8 @@ def separate_weights(function) -> tuple[tf.compat.v1.GraphDef, dict[str, np.ndar
             _hold(node, value)
         elif node.op == "ReadVariableOp":
             node.op = "Identity"
-            node.attr["T"].CopyFrom(node.attr.pop("dtype"))
+            node.attr["T"].type = node.attr["dtype"].type
+            del node.attr["dtype"]
     return graph, {name: value for name, value in values.items() if value.ndim > 1}
 
 

@@ -33,6 +33,7 @@ class AnchorGenerator(keras.layers.Layer):
         self.sizes = tuple(tuple(level) for level in sizes)
         self.aspect_ratios = tuple(aspect_ratios)
         self.cells = [cell_anchors(level, self.aspect_ratios) for level in self.sizes]
+        self.built = True  # it has no weights
 
     def call(self, features, padded_size):
         return [self._place(cell, fmap, padded_size) for cell, fmap in zip(self.cells, features)]

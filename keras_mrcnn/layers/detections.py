@@ -48,6 +48,7 @@ class DetectionLayer(keras.layers.Layer):
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.max_detections = max_detections
+        self.built = True  # it has no weights
 
     def call(self, class_logits, deltas, rois, image_sizes):
         boxes, scores = self.candidates(class_logits, deltas, rois, image_sizes)

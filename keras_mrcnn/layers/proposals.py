@@ -49,6 +49,7 @@ class ProposalLayer(keras.layers.Layer):
         self.pre_nms_train, self.post_nms_train = pre_nms_train, post_nms_train
         self.pre_nms_test, self.post_nms_test = pre_nms_test, post_nms_test
         self.nms_iou = nms_iou
+        self.built = True  # it has no weights
 
     def call(self, objectness, deltas, anchors, image_sizes, training=False):
         boxes, scores = self.candidates(objectness, deltas, anchors, image_sizes, training)

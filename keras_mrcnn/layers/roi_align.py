@@ -39,6 +39,7 @@ class RoIAlign(keras.layers.Layer):
         self.output_size = output_size
         self.strides = tuple(strides)
         self.canonical_side = canonical_side
+        self.built = True  # it has no weights
 
     def call(self, features, rois):
         shape = tf.shape(rois)

@@ -87,6 +87,7 @@ class MaskRCNN(keras.Model):
         with dtype_policy(self.dtype_policy):
             self._make_parts(config, backbone)
             # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
+            self.built = True  # its layers build themselves
             self({"images": tf.zeros([1, 64, 64, config.channels]), "image_sizes": tf.constant([[64, 64]])})
 
     def _make_parts(self, config: ModelConfig, backbone: Optional[keras.Model]) -> None:

@@ -57,6 +57,7 @@ class BoxHead(keras.Model):
         self.deltas = keras.layers.Dense(
             4 * self.num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.001), name="deltas"
         )
+        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
     def call(self, pooled, training=False):
         shape = tf.shape(pooled)

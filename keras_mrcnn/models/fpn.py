@@ -35,6 +35,7 @@ class FPN(keras.Model):
         norms = {"norm": norm, "epsilon": epsilon}
         self.inner = [_conv(channels, 1, name=f"inner{i}", **norms) for i in range(levels)]
         self.layer = [_conv(channels, 3, name=f"layer{i}", **norms) for i in range(levels)]
+        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
     def call(self, features, training=False):
         merged = self.merge(features, training=training)

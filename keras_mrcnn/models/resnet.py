@@ -53,6 +53,7 @@ class ResidualBlock(keras.layers.Layer):
         self.shortcut = ConvNorm(out, 1, stride=stride, name="downsample", **norms) if project else None
         self.relu = keras.layers.ReLU()
         self.out_channels = out
+        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
     def call(self, x, training=False):
         residual = x
@@ -110,6 +111,7 @@ class ResNet(keras.Model):
             for index in range(count)
         ]
         self.channels = tuple(blocks[-1].out_channels for blocks in self.stages)
+        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
     @property
     def stages(self) -> list[list[ResidualBlock]]:

@@ -34,6 +34,7 @@ class RPN(keras.Model):
         ]
         self.objectness = keras.layers.Conv2D(num_anchors, 1, kernel_initializer=_small_normal(), name="objectness")
         self.deltas = keras.layers.Conv2D(4 * num_anchors, 1, kernel_initializer=_small_normal(), name="deltas")
+        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
     def call(self, features):
         batch = tf.shape(features[0])[0]

@@ -57,11 +57,13 @@ class Stage(keras.Model):
                              "leave loss out")
         self.freeze()
         super().compile(**{**kwargs, "optimizer": optimizer, "jit_compile": False})
+        # All weights exist, so its slots can too: weights that Keras has saved are loaded with them.
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a stage that is loaded from a file as the saved one was."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> keras.callbacks.History:
         """Works as `keras.Model.fit`; the data are dicts as `training_dataset` yields them.

@@ -39,7 +39,8 @@ def show_rois(outputs: StageOutputs) -> Figure:
             _draw_targets(panel, outputs), f"Targets of the positives: {counted(_num_targets(rois), 'object')}"
         ),
     ]
-    legend = class_legend(outputs.class_names, [outputs.class_names[label - 1] for label in rois.labels[rois.labels > 0]])
+    names = [outputs.class_names[label - 1] for label in rois.labels[rois.labels > 0]]
+    legend = class_legend(outputs.class_names, names)
     return panel_figure(panels, 2, [*legend, (GREY, "negative: background")])
 
 

@@ -70,6 +70,7 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5,
     return ModelConfig.model_validate(
         {
             "class_names": _class_names(shapes[f"{HEADS}box_predictor.cls_score.weight"][0] - 1, class_names),
+            "channels": shapes[f"{BODY}conv1.weight"][1],
             "backbone": {**_body(shapes), "norm": norm_of(f"{BODY}bn1"), "norm_epsilon": norm_epsilon},
             "neck": _neck(shapes, norm_of(f"{FPN}inner_blocks.0.1")),
             "rpn": _rpn(shapes, anchors),

@@ -41,7 +41,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     torch is not needed, and nothing in the file is run: it may ask for tensors and for plain data.
 
     Args:
-        path: of the file, of any version of torch since 0.4.
+        path: of the file, in the zip format or in the one before torch 1.6.
 
     Returns:
         dict of names to arrays; floating-point ones as float32, for NumPy itself has no bfloat16. Those that are

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from keras_mrcnn.data.augmentation import Augmentation, DrawnAugmentation
-from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, mapped_sample, resized_sample
+from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, field_shape, mapped_sample, resized_sample
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.coco import CocoDataset
 
@@ -46,40 +46,39 @@ def mapped(dataset, drawn, crop=False, mask_size=2):
 
 def assert_fits_fields(sample, mask_size):
     assert list(sample) == list(FIELDS)
-    for name, (dtype, shape) in FIELDS.items():
+    for name, (dtype, _) in FIELDS.items():
         value = np.asarray(sample[name])
         assert value.dtype == dtype.as_numpy_dtype, name
-        wanted = [mask_size if side == "S" else side for side in shape]
+        wanted = field_shape(name, 3, mask_size)
         assert len(wanted) == value.ndim and all(w in (None, s) for w, s in zip(wanted, value.shape)), name
 
 
 @pytest.mark.parametrize("mask_size", [0, 4])
 def test_types_and_shapes(pair, mask_size):
-    assert_fits_fields(empty_sample(mask_size), mask_size)
-    assert_fits_fields(resized_sample(pair, shown(), 80, mask_size, drop=True), mask_size)
+    assert_fits_fields(empty_sample(3, mask_size), mask_size)
+    assert_fits_fields(resized_sample(pair, shown(), 80, mask_size), mask_size)
     assert_fits_fields(mapped(pair, shown(), mask_size=mask_size), mask_size)
     assert_fits_fields(mapped(pair, shown(pasted=shown(1)), mask_size=mask_size), mask_size)
 
 
 def test_resized_as_a_whole(pair):
-    sample = resized_sample(pair, shown(jitter=2.0), 80, 2, drop=True)
+    sample = resized_sample(pair, shown(jitter=2.0), 80, 2)
     assert sample["size"].tolist() == [80, 80]
     assert sample["boxes"].tolist() == [[20, 20, 60, 60], [4, 70, 8, 74]]
     assert sample["dropped"] == 0
 
 
-@pytest.mark.parametrize("drop", [True, False])
-def test_objects_below_a_pixel_are_dropped_and_counted_in_training(pair, drop):
-    sample = resized_sample(pair, shown(jitter=0.45), 80, 2, drop=drop)
+def test_objects_below_a_pixel_are_dropped_and_counted(pair):
+    sample = resized_sample(pair, shown(jitter=0.45), 80, 2)
     assert sample["size"].tolist() == [18, 18]
-    assert len(sample["boxes"]) == len(sample["labels"]) == len(sample["masks"]) == 2 - drop
-    assert sample["dropped"] == drop
+    assert len(sample["boxes"]) == len(sample["labels"]) == len(sample["masks"]) == 1
+    assert sample["dropped"] == 1
     assert mapped(pair, shown(jitter=0.45))["dropped"] == 1
 
 
 def test_mapped_without_a_change_is_the_resized_sample(pair):
     drawn = shown(jitter=1.5)
-    plain, found = resized_sample(pair, drawn, 80, 4, drop=True), mapped(pair, drawn, mask_size=4)
+    plain, found = resized_sample(pair, drawn, 80, 4), mapped(pair, drawn, mask_size=4)
     for name in FIELDS.keys() - {"source_map"}:
         np.testing.assert_array_equal(found[name], plain[name], err_msg=name)
     np.testing.assert_allclose(found["source_map"], [[2 / 3, 0, 0], [0, 2 / 3, 0]])

@@ -13,19 +13,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keras_mrcnn.export.onnx_weights import insert_weights, separate_weights
 
-KERNEL, BIAS, OFFSET = np.float32([[1, 2, 3], [4, 5, 6]]), np.float32([10, 20, 30]), np.float32([[100], [200]])
+KERNEL, BIAS = np.float32([[1, 2, 3], [4, 5, 6]]), np.float32([10, 20, 30])
+SMALL, LARGE = np.float32([[100], [200]]), np.float32([[100] * 90, [200] * 90])
 
 
 def test_kernels_leave_the_graph_and_biases_stay():
-    kernel, bias, offset = tf.Variable(KERNEL), tf.Variable(BIAS), tf.constant(OFFSET)
+    kernel, bias, small, large = tf.Variable(KERNEL), tf.Variable(BIAS), tf.constant(SMALL), tf.constant(LARGE)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2], name="x")])
     def function(x):
-        return x @ kernel + bias, x @ offset, x @ kernel
+        return x @ kernel + bias, x @ small, x @ large, x @ kernel
 
     concrete = function.get_concrete_function()
     graph, weights = separate_weights(concrete)
-    assert sorted(value.tolist() for value in weights.values()) == sorted([KERNEL.tolist(), OFFSET.tolist()])
+    assert sorted(value.tolist() for value in weights.values()) == sorted([KERNEL.tolist(), LARGE.tolist()])
     assert [node.op for node in graph.node].count("ReadVariableOp") == 0
     inputs = {"x:0": np.float32([[1, -1]]), **weights}
     with tf.Graph().as_default() as imported, tf.compat.v1.Session() as session:
@@ -34,7 +35,7 @@ def test_kernels_leave_the_graph_and_biases_stay():
             name: list(value.shape) for name, value in weights.items()
         }
         found = session.run([output.name for output in concrete.outputs], inputs)
-    assert [value.tolist() for value in found] == [[[7, 17, 27]], [[-100]], [[-3, -3, -3]]]
+    assert [value.tolist() for value in found] == [[[7, 17, 27]], [[-100]], [[-100] * 90], [[-3, -3, -3]]]
 
 
 def test_a_function_without_variables_keeps_its_graph():

@@ -120,19 +120,19 @@ def no_graph():
     return Network()
 
 
-def adapted_network():
-    inputs = keras.Input((None, None, 3))
-    return keras.Model(inputs, layers.Normalization()(inputs))
+def one_layer(layer, shape=(None, None, 3)):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, layer(inputs))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (no_graph, "only functional Keras models"),
-        (lambda: keras.Sequential([keras.Input((64, 64, 3)), layers.Conv2D(2, 3)]), r"64, 64, 3.*input_shape=\(None"),
-        (lambda: keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(2, 3)]), "must take RGB pictures"),
-        (lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 4, 4)]), "no map of stride 8, 16"),
-        (adapted_network, "layer normalization.* has preprocessing in its weights"),
+        (lambda: one_layer(layers.Conv2D(2, 3), (64, 64, 3)), r"64, 64, 3.*input_shape=\(None"),
+        (lambda: one_layer(layers.Conv2D(2, 3), (None, None, 1)), "must take RGB pictures"),
+        (lambda: one_layer(layers.Conv2D(2, 4, 4)), "no map of stride 8, 16, 32"),
+        (lambda: one_layer(layers.Normalization()), "layer normalization.* has preprocessing in its weights"),
         (lambda: small_network(outputs=["total", "x"]), "no map of stride 8, 16"),
     ],
 )

@@ -238,7 +238,6 @@ def test_a_pickled_model_is_refused(tmp_path):
     refused(path, r"asks for torch.nn.modules.linear.Linear.*nothing in it was run.*save the model's state_dict\(\)")
 
 
-SPARSE = call(named("torch._utils", "_rebuild_sparse_tensor"), named("torch", "sparse_coo"))
 NAMESPACE = named("argparse", "Namespace") + b")\x81" + plain({"lr": 0.1}) + b"b"
 
 
