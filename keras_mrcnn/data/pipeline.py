@@ -32,7 +32,7 @@ from keras_mrcnn.data.loading_guard import LoadingGuard
 from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
 from keras_mrcnn.ops import images
 
-_PREFETCHED_BATCHES = 2
+PREFETCHED_BATCHES = 2
 
 
 def training_dataset(
@@ -76,14 +76,15 @@ def training_dataset(
         dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **shown
     )
     positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
-    batches = _batched(positions, load, make, piece, dataset.channels, mask_size, drop_remainder=True)
+    samples = _samples(positions, load, make, dataset.channels, mask_size)
+    batches = padded_batches(samples, piece, drop_remainder=True)
     if piece == batch_size:
         return batches
     sizes = padded_sizes(dataset, plan.sample, batch_size, **shown)
     return pad_pieces(batches, sizes, share, start_batch, {"images": 1})
 
 
-def single_images(
+def single_samples(
     dataset: CocoDataset,
     samples: Sequence[batching.PlannedSample],
     *,
@@ -93,7 +94,7 @@ def single_images(
     seed: int = 0,
     **augmentation: Any,
 ) -> tf.data.Dataset:
-    """Chosen images as `training_dataset` shows them in chosen epochs, each a batch of its own.
+    """Gives chosen images as `training_dataset` shows them in chosen epochs, not yet in batches.
 
     Args:
         dataset: images and annotations.
@@ -101,11 +102,10 @@ def single_images(
         min_size, max_size, mask_size, seed, **augmentation: as in `training_dataset`.
 
     Returns:
-        finite tf.data.Dataset in the order of `samples`.
+        finite tf.data.Dataset in the order of `samples`, of elements without the batch axis.
     """
     load, make = _augmented(dataset, samples.__getitem__, min_size, max_size, mask_size, seed, **augmentation)
-    positions = tf.data.Dataset.range(len(samples))
-    return _batched(positions, load, make, 1, dataset.channels, mask_size, drop_remainder=False)
+    return _samples(tf.data.Dataset.range(len(samples)), load, make, dataset.channels, mask_size)
 
 
 def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Share = WHOLE) -> tf.data.Dataset:
@@ -155,7 +155,7 @@ def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Shar
         return {name: tf.ensure_shape(value, fields[name][1]) for name, value in zip(fields, values)}
 
     numbers = tf.data.Dataset.range(len(batches))
-    return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(_PREFETCHED_BATCHES)
+    return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCHED_BATCHES)
 
 
 def reading_error(error: Exception) -> str | None:
@@ -202,16 +202,14 @@ def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
         raise UserError(f"max_size is {max_size}, less than min_size {max(min_sizes)}; raise it")
 
 
-def _batched(
+def _samples(
     positions: tf.data.Dataset,
     load: Callable[[int], dict[str, np.ndarray]],
     make: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
-    batch_size: int,
     channels: int,
     mask_size: int,
-    drop_remainder: bool,
 ) -> tf.data.Dataset:
-    """Places in the stream -> decoded and transformed samples, in parallel but in order -> padded batches."""
+    """Places in the stream -> decoded and transformed samples, in parallel but in order."""
     guarded = LoadingGuard(
         lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(channels, mask_size).values())
     )
@@ -223,12 +221,11 @@ def _batched(
             loaded[name].set_shape(field_shape(name, channels, mask_size))
         return make(loaded)
 
-    samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return padded_batches(samples, batch_size, drop_remainder, _PREFETCHED_BATCHES)
+    return positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def padded_batches(
-    samples: tf.data.Dataset, batch_size: int, drop_remainder: bool, prefetched: int
+    samples: tf.data.Dataset, batch_size: int, drop_remainder: bool, prefetched: int = PREFETCHED_BATCHES
 ) -> tf.data.Dataset:
     """Batches of samples, padded with zeros to the largest, labels with -1.
 

@@ -18,7 +18,6 @@ from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE
 from keras_mrcnn.data.pipeline import padded_batches
 from keras_mrcnn.ops import images as image_ops
 
-PREFETCHED_BATCHES = 2
 MAX_SEED = 2**31 - 1
 # Rank, last side ("C" for the channels of the pictures), and which kinds of numbers a field may hold.
 _FIELDS = {
@@ -86,7 +85,7 @@ def batches_from(
         return _make_sample(index, fields, config, mask_size if "masks" in fields else 0, seed % MAX_SEED)
 
     made = samples.enumerate().map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return padded_batches(made, batch_size, drop_remainder, PREFETCHED_BATCHES)
+    return padded_batches(made, batch_size, drop_remainder)
 
 
 def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:

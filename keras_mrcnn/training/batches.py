@@ -183,6 +183,6 @@ class StageBatches:
         return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
 
     def _sample_settings(self, with_masks):
-        """How images are resized and augmented, as `training_dataset` and `single_images` take it."""
+        """How images are resized and augmented, as `training_dataset` and `single_samples` take it."""
         settings = augmentation_settings(self.config.data, self.config.model)
         return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}

@@ -23,7 +23,7 @@ from keras_mrcnn.data.augmentation_samples import sample_size
 from keras_mrcnn.data.batching import BatchPlan, PlannedSample, draw_sample
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.loading_guard import LoadingGuard
-from keras_mrcnn.data.pipeline import padded_batches, single_images
+from keras_mrcnn.data.pipeline import padded_batches, single_samples
 from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import SIZE_MULTIPLE
@@ -43,7 +43,7 @@ class FeatureCache:
         key: hash of all that the content depends on, see `cache_key`.
         model: `MaskRCNN`.
         data: `CocoDataset`.
-        sample_settings: keyword arguments of `single_images` without `seed`: how images are resized and augmented.
+        sample_settings: keyword arguments of `single_samples` without `seed`: how images are resized and augmented.
         seed: of the run.
         epochs: how many are cached; epoch e takes the files of epoch e % epochs.
         dtype: of the maps: "float32", "bfloat16" or "float16".
@@ -93,7 +93,7 @@ class FeatureCache:
     def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
         """Returns the images and cached epochs at the first `count` places of a plan, each once."""
         samples = (plan.sample(position) for position in range(count))
-        return sorted({self._draw(sample) for sample in samples})
+        return sorted({self._cached_sample(sample) for sample in samples})
 
     def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
         """Returns the samples whose files are missing or torn."""
@@ -138,7 +138,8 @@ class FeatureCache:
         missing = self.missing(samples)
         if not missing:
             return
-        images = single_images(self.data, missing, seed=self.seed, **self.sample_settings)
+        samples_to_fill = single_samples(self.data, missing, seed=self.seed, **self.sample_settings)
+        images = padded_batches(samples_to_fill, 1, drop_remainder=False)
         step = tf.function(self._compute, input_signature=[images.element_spec])
         bar = tqdm(zip(missing, images), "cache features", len(missing), unit="image", leave=False,
                    disable=None if progress else True)  # fmt: skip
@@ -184,7 +185,7 @@ class FeatureCache:
             return batches
         settings = {name: value for name, value in self.sample_settings.items() if name != "mask_size"}
         sizes = padded_sizes(
-            self.data, lambda place: self._draw(plan.sample(place)), batch_size, seed=self.seed, **settings
+            self.data, lambda place: self._cached_sample(plan.sample(place)), batch_size, seed=self.seed, **settings
         )
         return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 

@@ -8,10 +8,8 @@ import tensorflow as tf
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.batching import PlannedSample, aspect_ratio_batches
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, CocoDataset
-from keras_mrcnn.data.pipeline import padded_batches, single_images
+from keras_mrcnn.data.pipeline import padded_batches, single_samples
 from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
-
-PREFETCHED_BATCHES = 2
 
 
 def validation_dataset(
@@ -57,8 +55,8 @@ def validation_dataset(
 
     settings, piece = {"min_size": min_size, "max_size": max_size, "seed": 0, "flip": 0.0}, share.piece_size(batch_size)
     own = [sample_at(share.place(number, batch_size)) for number in range(count // share.count)]
-    samples = single_images(dataset, own, mask_size=mask_size, **settings).unbatch()
-    pieces = padded_batches(samples, piece, drop_remainder=False, prefetched=PREFETCHED_BATCHES)
+    samples = single_samples(dataset, own, mask_size=mask_size, **settings)
+    pieces = padded_batches(samples, piece, drop_remainder=False)
     if piece == batch_size:
         return pieces.apply(tf.data.experimental.assert_cardinality(len(batches)))
     return pad_pieces(pieces, padded_sizes(dataset, sample_at, batch_size, **settings), share, 0, {"images": 1})

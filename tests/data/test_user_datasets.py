@@ -9,7 +9,7 @@ from small_training import CLASS_NAMES, small_config, small_model
 
 from keras_mrcnn.data.batching import PlannedSample
 from keras_mrcnn.data.compact_masks import compact_mask
-from keras_mrcnn.data.pipeline import single_images
+from keras_mrcnn.data.pipeline import padded_batches, single_samples
 from keras_mrcnn.data.user_datasets import batches_from, compact_masks
 from keras_mrcnn.training.stages import MaskStage
 
@@ -50,7 +50,8 @@ def test_batches_are_those_of_our_own_pipeline(tmp_path):
         image = data.load_image(image_id)
         samples.append({"images": image, "boxes": truth.boxes, "labels": truth.labels, "masks": masks})
     config = small_config(min_size=VIEW["min_size"], max_size=VIEW["max_size"], class_names=data.class_names)
-    ours = single_images(data, [PlannedSample(0, row) for row in range(len(samples))], **VIEW, flip=0.0)
+    samples_alone = single_samples(data, [PlannedSample(0, row) for row in range(len(samples))], **VIEW, flip=0.0)
+    ours = padded_batches(samples_alone, 1, drop_remainder=False)
     theirs = batches_from(dataset(*samples), config, batch_size=1, mask_size=VIEW["mask_size"])
     assert len(samples) > 3
     for expected, batch in zip(ours, theirs):
