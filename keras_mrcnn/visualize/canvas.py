@@ -37,6 +37,8 @@ def pen_for(image: np.ndarray) -> Pen:
 def checked_image(image: np.ndarray, image_size: tuple[int, int] | None = None) -> np.ndarray:
     """Returns a copy of the image as uint8 [H, W, 3], or raises ValueError."""
     image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] in (1, 4):  # grey, or RGB with one channel more
+        image = image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
     grey = image.ndim == 2
     if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)) or 0 in image.shape:
         raise ValueError(
