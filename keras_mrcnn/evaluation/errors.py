@@ -61,6 +61,7 @@ def analyse_errors(
     base = _corrected_ap50(detections)
 
     def entry(count: int, **correction: np.ndarray) -> dict:
+        """Returns the count of a kind and how much AP50 rises by its correction."""
         cost = None if base is None else _corrected_ap50(detections, **correction) - base
         return {"count": int(count), "AP50_cost": cost}
 

@@ -47,6 +47,7 @@ class ScoredBoxes:
     scores: np.ndarray
 
     def __len__(self) -> int:
+        """Returns the number of boxes."""
         return len(self.boxes)
 
 
@@ -67,6 +68,7 @@ class SampledRoIs:
     matched: np.ndarray
 
     def __len__(self) -> int:
+        """Returns the number of RoIs."""
         return len(self.boxes)
 
     @property
@@ -88,6 +90,7 @@ class MaskOutputs:
     probabilities: np.ndarray
 
     def __len__(self) -> int:
+        """Returns the number of masks."""
         return len(self.targets)
 
     @property
@@ -129,6 +132,7 @@ class StageOutputs:
     masks: MaskOutputs | None
 
     def __repr__(self) -> str:
+        """Returns a short description with the numbers of levels, proposals and detections."""
         height, width = self.image.shape[:2]
         objects = "not given" if self.ground_truth is None else f"{len(self.ground_truth)} objects"
         return (
