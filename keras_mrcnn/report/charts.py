@@ -199,9 +199,7 @@ def _chart(
     )
 
 
-def _points(
-    x: Sequence[float], y: Sequence[float], x_axis: Axis, y_axis: Axis
-) -> tuple[np.ndarray, np.ndarray]:
+def _points(x: Sequence[float], y: Sequence[float], x_axis: Axis, y_axis: Axis) -> tuple[np.ndarray, np.ndarray]:
     """Returns x and y of points in pixels."""
     return x_axis.place(x, LEFT, RIGHT), y_axis.place(y, BOTTOM, TOP)
 

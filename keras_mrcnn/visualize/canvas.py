@@ -38,7 +38,7 @@ def checked_image(image: np.ndarray, image_size: tuple[int, int] | None = None) 
     """Returns a copy of an image as uint8 [H, W, 3].
 
     Args:
-        image: uint8 [H, W, 3] or [H, W].
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels; a fourth channel is dropped.
         image_size: (height, width) that the image must have; by default any.
 
     Raises:

@@ -28,7 +28,7 @@ def draw_detections(
     """Draws the masks, contours and boxes of detections, with labels such as "name 0.87" that never overlap.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W], the original image.
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels; the original image.
         detections: the detections in the image.
         min_score: detections with lower scores are left out.
         colour_by: "class", or "instance" to tell neighbouring objects of a class apart.
@@ -58,7 +58,7 @@ def draw_ground_truth(
     """Draws annotated objects as `draw_detections` draws detections, with their names as labels.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W].
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
         ground_truth: the annotated objects in the image.
         colour_by: "class", or "instance" to tell neighbouring objects of a class apart.
         class_names: all classes in the order of their colours; by default the labels determine the colours.

@@ -24,7 +24,7 @@ class PanelImage:
     """An image resized to fit into a panel.
 
     Args:
-        image: uint8 [h, w, 3] or [h, w].
+        image: uint8 [h, w] or [h, w, C], with 1, 3 or 4 channels.
         columns: number of panels in a row, 1 to 3.
         faded: share of dark grey mixed into the image, 0 to 1, to make thin lines stand out.
 

@@ -20,7 +20,7 @@ def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | No
     """Draws the best proposals as boxes, from yellow for the best to dark blue. The best are on top.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W].
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
         boxes: float [P, 4], xyxy pixels of this image.
         scores: float [P]; by default the boxes must be sorted, best first.
         top: how many proposals to draw.

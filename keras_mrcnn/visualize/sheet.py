@@ -15,7 +15,7 @@ def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: tuple[i
     """Arranges pictures of any sizes in rows on white. Each is shrunk, if necessary, to fit its cell, and centred.
 
     Args:
-        images: one or more images, uint8 [H, W, 3] or [H, W] each.
+        images: one or more images, uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
         columns: number of pictures in a row.
         cell_size: (height, width) in pixels; by default the largest height and width of the images, but at most 640.
 
