@@ -30,7 +30,7 @@ import numpy as np
 
 
 def area_average(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Returns the share of each cell of a size x size grid over a box that a mask covers, exact for fractions of pixels.
+    """Returns the share of each cell of a size x size grid over a box that a mask covers, computed exactly.
 
     Args:
         mask: bool or uint8 0/1 [H, W]; pixel (y, x) covers [y, y + 1] x [x, x + 1].

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Boxes are often rounded up to whole pixels; one that reaches this far beyond the image, in pixels, is clipped silently.
+# Pixels. Boxes are often rounded up to whole pixels, so one that reaches this far beyond the image is just clipped.
 BOX_TOLERANCE = 1.0
 LARGEST = 2**53  # float64 represents all integers up to this one exactly
 # pycocotools counts pixels and follows edges with 32-bit integers, and allocates a byte for each pixel of a mask.
