@@ -90,7 +90,7 @@ class Augmentation:
 
     @property
     def moves_outlines(self) -> bool:
-        """Whether boxes and compact masks must be made again from the annotated outlines."""
+        """Returns whether boxes and compact masks must be made again from the annotated outlines."""
         return bool(self.crop or self.rotation or self.copy_paste)
 
     def draw(self, seed: int, sample: PlannedSample, min_sizes: Sequence[int], num_images: int) -> DrawnAugmentation:

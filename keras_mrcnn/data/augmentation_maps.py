@@ -76,7 +76,7 @@ def placed_map(
 
 
 def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Returns points after an affine map.
+    """Returns points mapped by an affine map.
 
     Args:
         matrix: float64 [2, 3].

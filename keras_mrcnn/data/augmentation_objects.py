@@ -43,12 +43,12 @@ class Silhouette(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Visible area in pixels of the canvas."""
+        """Returns the visible area in pixels of the canvas."""
         return np.count_nonzero(self.parts) / self.factor**2
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the canvas that `parts` covers."""
+        """Returns the rows and columns of the canvas that `parts` covers."""
         height, width = (side // self.factor for side in self.parts.shape)
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
@@ -65,7 +65,7 @@ def fill_outline(
         image_size, canvas_size: (h, w).
 
     Returns:
-        Silhouette of the object; its `parts` are empty if the object lies beside the canvas.
+        Silhouette of the object; its `parts` are empty if the object lies outside the canvas.
     """
     limits = np.tile(canvas_size[::-1], 2)
     footprint = map_points(matrix, corners_of(np.array([0, 0, *image_size[::-1]])))
@@ -131,7 +131,7 @@ def visible_box(silhouette: Silhouette) -> np.ndarray | None:
 
 
 def is_degenerate(boxes: np.ndarray) -> np.ndarray:
-    """Returns for boxes, float [..., 4] xyxy, whether a side is below `LEAST_SIDE`: bool [...]."""
+    """Returns whether boxes, float [..., 4] xyxy, have a side below `LEAST_SIDE`: bool [...]."""
     return (boxes[..., 2:] - boxes[..., :2] < LEAST_SIDE).any(axis=-1)
 
 

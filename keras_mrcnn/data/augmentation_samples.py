@@ -221,7 +221,7 @@ def _sample(
     dropped: int,
     **pasted: np.ndarray,
 ) -> dict[str, Any]:
-    """Returns the fields of a sample; `pasted` replaces those that stand for no pasted image."""
+    """Returns the fields of a sample; `pasted` overrides those that mean "no pasted image"."""
     return {
         "image": image,
         "size": np.array(size, np.int32),

@@ -164,7 +164,7 @@ def _make_sample(
 def _assertions(
     index: tf.Tensor, fields: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor, num_classes: int
 ) -> list[tf.Operation]:
-    """Returns assertions about the values of a sample, which its types and shapes do not tell."""
+    """Returns assertions about a sample that need its values, not only its types and static shapes."""
     count = tf.shape(labels)[0]
     known = tf.reduce_all((labels >= 1) & (labels <= num_classes))
     checks = [

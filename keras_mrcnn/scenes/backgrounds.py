@@ -154,7 +154,7 @@ def paint(rng: np.random.Generator, image: np.ndarray, sprite: Sprite, top: int,
 
 
 def _contrasting_colour(rng: np.random.Generator, behind: np.ndarray, taken: list[np.ndarray]) -> np.ndarray:
-    """Draws up to ten colours for one that differs enough from the colour `behind` and the colours `taken`."""
+    """Returns a random colour that differs enough from `behind` and from all `taken`, if one of ten draws does."""
     for _ in range(10):
         colour = random_colour(rng)
         if np.linalg.norm(colour - behind) >= MIN_CONTRAST and all(

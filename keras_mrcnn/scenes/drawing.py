@@ -138,7 +138,7 @@ def _add_object(rng: np.random.Generator, image: np.ndarray, placed: list[_Place
 
 
 def _add_distractor(rng: np.random.Generator, image: np.ndarray, placed: list[_Placed] | None) -> None:
-    """Draws a shape of no class; not where it hides an object too much, unless `placed` is None."""
+    """Draws a shape of no class; if `placed` is given, only where it hides none of these objects too much."""
     side = np.exp(rng.uniform(np.log(10), np.log(160 if placed is None else 90)))
     sprite = rasterise(draw_distractor(rng), side, angle=rng.uniform(0, 2 * np.pi))
     top, left = _random_corner(rng, image, sprite, 0.5)

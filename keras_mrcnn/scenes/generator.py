@@ -74,7 +74,7 @@ def generate_scenes(
     progress: Any = None,
     overwrite: bool = False,
 ) -> GeneratedScenes:
-    """Draws a data set of scenes: `annotations/{train,val}.json` and `images/{train,val}/000001.jpg` and on.
+    """Draws a data set of scenes: `annotations/{train,val}.json` and `images/{train,val}/000001.jpg`, ...
 
     Each file appears complete or not at all, and the annotation files come last, so nobody can mistake an interrupted
     run for a data set. Another call starts over.

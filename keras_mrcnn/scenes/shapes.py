@@ -50,9 +50,7 @@ def rectangle(paint: int, left: float, top: float, right: float, bottom: float) 
     return polygon(paint, (left, top), (right, top), (right, bottom), (left, bottom))
 
 
-def ellipse(
-    paint: int, x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0
-) -> Part:
+def ellipse(paint: int, x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0) -> Part:
     """Returns an ellipse, a disc without `radius_y`, as a polygon of 28 corners rotated by `angle` radians."""
     turn = np.linspace(0.0, 2 * np.pi, 28, endpoint=False)
     points = np.stack([np.cos(turn) * radius_x, np.sin(turn) * (radius_x if radius_y is None else radius_y)], axis=1)
@@ -84,7 +82,7 @@ def limb(
 
 
 def step(point: Sequence[float] | np.ndarray, length: float, angle: float) -> np.ndarray:
-    """Returns the point at distance `length` from `point`; `angle` is radians from straight down, positive towards +x."""
+    """Returns the point at distance `length` from `point`; `angle` is in radians from straight down towards +x."""
     return np.asarray(point, np.float64) + length * np.array([np.sin(angle), np.cos(angle)])
 
 

@@ -17,9 +17,7 @@ def _wheel(x: float, radius: float, paint_tyre: int, paint_hub: int, hub: float 
     return [ellipse(paint_tyre, x, -radius, radius), ellipse(paint_hub, x, -radius, radius * hub)]
 
 
-def _windows(
-    paint: int, left: float, right: float, top: float, bottom: float, count: int, gap: float
-) -> list[Part]:
+def _windows(paint: int, left: float, right: float, top: float, bottom: float, count: int, gap: float) -> list[Part]:
     """Draws a row of `count` upright windows between `left` and `right`, `gap` apart."""
     pitch = (right - left + gap) / count
     return [rectangle(paint, left + i * pitch, top, left + (i + 1) * pitch - gap, bottom) for i in range(count)]
