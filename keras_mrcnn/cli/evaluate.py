@@ -69,7 +69,7 @@ def evaluate(
         config = run_config(weights)
         batch_size = config.data.eval_batch_size if config else 1
     model = load_model(weights)
-    dataset = open_dataset(annotations, images, model.config.class_names)
+    dataset = open_dataset(annotations, images, model.config)
     scores, results = run_evaluation(model, dataset, stages, batch_size)
     click.echo(format_table(scores))
     if errors:
@@ -128,15 +128,15 @@ def _errors(dataset, results, stages):
     }
 
 
-def open_dataset(annotations, images, model_names):
-    """The data set with those of its classes that the model knows; says which classes of either the other has not."""
+def open_dataset(annotations, images, config):
+    """Opens a data set with those of its classes that a `ModelConfig` has; names those that only one of them has."""
     from keras_mrcnn.config import NO_CLASS
     from keras_mrcnn.data.coco import CocoDataset
 
-    dataset = CocoDataset(annotations, images)
+    dataset = CocoDataset(annotations, images, channels=config.channels)
     if not len(dataset):
         raise UserError(f"{annotations}: has no images to evaluate on")
-    wanted = [name for name in dict.fromkeys(model_names) if name != NO_CLASS]
+    wanted = [name for name in dict.fromkeys(config.class_names) if name != NO_CLASS]
     both = [name for name in wanted if name in dataset.class_names]
     if not both:
         raise UserError(
@@ -148,4 +148,6 @@ def open_dataset(annotations, images, model_names):
     for sentence, names in (("The model does not know", unknown), ("The data do not have", absent)):
         if names:
             click.echo(f"{sentence} {len(names)} classes, which are not scored: {', '.join(names)}.", err=True)
-    return dataset if len(both) == len(dataset.class_names) else CocoDataset(dataset.coco.dataset, images, both)
+    if len(both) == len(dataset.class_names):
+        return dataset
+    return CocoDataset(dataset.coco.dataset, images, both, config.channels)

@@ -12,9 +12,9 @@ from keras_mrcnn.cli.locations import split_files
 IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
-def open_validation(folder, model_names):
+def open_validation(folder, config):
     """The `CocoDataset` of the images to score on in a data-set folder, with those classes that the model knows."""
-    return open_dataset(*split_files(folder, "val"), model_names)
+    return open_dataset(*split_files(folder, "val"), config)
 
 
 def choose_images(dataset, count):

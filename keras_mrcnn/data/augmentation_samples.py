@@ -143,10 +143,9 @@ def field_shape(name: str, channels: int, mask_size: int) -> list[int | None]:
 
 def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
     """Returns the smallest arrays with the types of `FIELDS`, for a pipeline that is shutting down."""
+    shapes = {name: field_shape(name, channels, mask_size) for name in FIELDS}
     return {
-        name: np.ones(
-            [1 if side is None else side for side in field_shape(name, channels, mask_size)], dtype.as_numpy_dtype
-        )
+        name: np.ones([1 if side is None else side for side in shapes[name]], dtype.as_numpy_dtype)
         for name, (dtype, _) in FIELDS.items()
     }
 
