@@ -1,7 +1,4 @@
-"""Settings: frozen, validated records, one class per part, read from and written to YAML.
-
-Only `models.mask_rcnn`, the trainer and the command line read these; everything below takes keyword arguments.
-"""
+"""Settings: frozen, validated records, one class per part, read from and written to YAML."""
 
 from keras_mrcnn.config.files import PRESETS, ConfigError, load_config, make_config, save_config
 from keras_mrcnn.config.model import (
