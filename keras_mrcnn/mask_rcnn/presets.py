@@ -1,4 +1,4 @@
-"""Models from presets: published weights, weight files, run folders, and settings for new models."""
+"""Makes models from presets: published weights, weight files, run folders, and settings for new models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_from_preset(
 
 
 def finished_model(path: Path) -> Path:
-    """Returns the weight file that is meant: the one named, or the finished model of a run folder.
+    """Returns the weight file at a path: the file itself, or the finished model of a run folder.
 
     Raises:
         WeightsError: the run folder has no finished model.
