@@ -1,4 +1,7 @@
-"""Settings: frozen, validated records, one class per part, read from and written to YAML."""
+"""Settings: frozen, validated records, one class per part, read from and written to YAML.
+
+The model, the trainer and the command line read these; everything below takes keyword arguments.
+"""
 
 from keras_mrcnn.config.files import PRESETS, ConfigError, load_config, make_config, save_config
 from keras_mrcnn.config.model import (
