@@ -94,7 +94,8 @@ def greatest_difference(first, second):
     return max(float(np.abs(first[name] - second[name]).max()) for name in first)
 
 
-def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, validate=True, seed=0, **model):
+def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, validate=True, validation_images=0,
+              seed=0, **model):  # fmt: skip
     """A `Config` for `StagedTrainer` on `GeneratedScenes`: two epochs of two steps a stage, unless told otherwise.
 
     Args:
@@ -103,6 +104,7 @@ def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, v
         joint: settings of the joint stage, which is left out without.
         data: settings of the data.
         validate: whether the stages are scored.
+        validation_images: of the losses after each epoch, for which each stage has one more graph.
         seed: of the run.
         **model: see `small_config`.
     """
@@ -115,7 +117,7 @@ def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, v
         model=network,
         data={"batch_size": 2, "mask_size": 28, **{key: str(value) for key, value in files.items()}, **(data or {})},
         train={"rpn": {**stage, **(rpn or {})}, "box": {**stage, **(box or {})}, "mask": {**stage, **(mask or {})},
-               "joint": {**stage, **(joint or {"epochs": 0})}, "seed": seed},
+               "joint": {**stage, **(joint or {"epochs": 0})}, "seed": seed, "validation_images": validation_images},
     )  # fmt: skip
 
 

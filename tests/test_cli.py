@@ -42,7 +42,7 @@ STAGE = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 0.001}
 SETTINGS = {
     "model": MODEL,
     "data": {"batch_size": 2, "mask_size": 28},
-    "train": {"rpn": STAGE, "box": STAGE, "mask": STAGE},
+    "train": {"rpn": STAGE, "box": STAGE, "mask": STAGE, "validation_images": 0},
 }
 
 

@@ -21,7 +21,7 @@ BOX = {"epochs": 4, "steps_per_epoch": 2, "learning_rate": 0.5, "warmup_steps": 
 
 
 def only_box(scenes, **settings):
-    return small_run(scenes, rpn=NOTHING, box={**BOX, **settings}, mask=NOTHING)
+    return small_run(scenes, rpn=NOTHING, box={**BOX, **settings}, mask=NOTHING, validation_images=100)
 
 
 class Snapshots(keras.callbacks.Callback):
