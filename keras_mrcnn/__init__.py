@@ -7,7 +7,7 @@ Example:
     >>> import keras_mrcnn
     >>> config = keras_mrcnn.load_config("scenes-small", ("train.rpn.epochs=1",))
     >>> model = keras_mrcnn.StagedTrainer(config, "runs/first").fit()  # doctest: +SKIP
-    >>> detections = keras_mrcnn.Detector(model)(images)  # doctest: +SKIP
+    >>> detections = model.predict(images)  # doctest: +SKIP
 """
 
 from __future__ import annotations

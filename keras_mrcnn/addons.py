@@ -1,8 +1,8 @@
 """Optimizers and callbacks of tensorflow-addons, for the stack of TensorFlow 2.15.
 
-tensorflow-addons is at its end of life, so it is imported only when one of its names is chosen, and nothing
-else of this package needs it. Its optimizers are Keras 2 "legacy" optimizers: `keras.Model.compile` takes
-them, and the wrappers (Lookahead, SWA, MovingAverage) wrap only legacy optimizers, which are made here.
+tensorflow-addons is at its end of life. This package imports it only when one of its names is chosen, and needs it for
+nothing else. Its optimizers are Keras 2 "legacy" optimizers. `keras.Model.compile` takes them, but the wrappers
+(Lookahead, SWA, MovingAverage) wrap legacy optimizers only, so these are made here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import keras
 
 from keras_mrcnn.base.errors import MissingPackageError, UserError
 
-# What the settings call them, and what tensorflow-addons does.
+# Their names in the settings and in tensorflow-addons.
 ADDONS_OPTIMIZERS = {"novograd": "NovoGrad", "lamb": "LAMB"}
 ADDONS_WRAPPERS = {"lookahead": "Lookahead", "swa": "SWA", "moving_average": "MovingAverage"}
 ADDONS_CALLBACKS = {"tqdm": "TQDMProgressBar", "time_limit": "TimeStopping"}
@@ -34,17 +34,17 @@ def addons_optimizer(
     Args:
         name: one of `ADDONS_OPTIMIZERS` or `ADDONS_WRAPPERS`.
         learning_rate: a number or a Keras schedule.
-        inner: for the wrappers, the name of the optimizer that they wrap: a legacy one of Keras ("SGD", "Adam", ...)
-            or one of tensorflow-addons ("SGDW", "AdamW", ...).
-        inner_settings: for the wrappers, further settings of that optimizer, as in `{"momentum": 0.9}`.
+        inner: for a wrapper, the name of the optimizer that it wraps: a legacy one of Keras ("SGD", "Adam", ...) or one
+            of tensorflow-addons ("SGDW", "AdamW", ...).
+        inner_settings: for a wrapper, further settings of that optimizer, as in `{"momentum": 0.9}`.
         **settings: further settings of the named optimizer, as in `sync_period=6` or `global_clipnorm=10.0`.
 
     Returns:
         An optimizer for `keras.Model.compile`.
 
     Raises:
-        ValueError: if `name` or `inner` is not known, or if `inner_settings` are given to one that wraps nothing.
-        ImportError: if tensorflow-addons cannot be imported.
+        ValueError: `name` or `inner` is unknown, or there are `inner_settings` but the optimizer wraps no other.
+        ImportError: tensorflow-addons cannot be imported.
 
     Example:
         >>> optimizer = addons_optimizer("lookahead", 0.01, inner="SGD", inner_settings={"momentum": 0.9})
@@ -66,7 +66,7 @@ def addons_optimizer(
             raise UserError(f"Optimizer {name} cannot wrap {inner!r}; set inner to one such as SGD, SGDW or Adam.")
         settings["optimizer"] = inner_class(learning_rate=learning_rate, **(inner_settings or {}))
     optimizer = getattr(optimizers, class_name)(**settings)
-    # Newer optimizers have this name for what makes their variables ahead of the first step.
+    # Newer optimizers call the method `build` that makes their variables ahead of the first step.
     optimizer.build = optimizer._create_all_weights
     return optimizer
 
@@ -76,14 +76,14 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
 
     Args:
         name: one of `ADDONS_CALLBACKS`.
-        **settings: the settings of that callback, as in `seconds=3600` for `time_limit`.
+        **settings: settings of the callback, as in `seconds=3600` for `time_limit`.
 
     Returns:
         A callback for `keras.Model.fit`.
 
     Raises:
-        ValueError: if `name` is not known.
-        ImportError: if tensorflow-addons cannot be imported.
+        ValueError: `name` is unknown.
+        ImportError: tensorflow-addons cannot be imported.
 
     Example:
         >>> callback = addons_callback("time_limit", seconds=3600)
@@ -98,16 +98,16 @@ def _class_name(kind: str, name: str, known: dict[str, str]) -> str:
     return known[name]
 
 
-def _import_addons(wanted: str) -> Any:
-    """Imports tensorflow-addons, or says in one sentence which stack to install for what was `wanted`."""
+def _import_addons(name: str) -> Any:
+    """Imports tensorflow-addons for the optimizer or callback `name`; the error says which stack to install."""
     try:
         with warnings.catch_warnings():
-            # It announces its end of life on every import; the user who chose it here has read that above.
+            # It announces its end of life on every import.
             warnings.simplefilter("ignore", UserWarning)
             return importlib.import_module("tensorflow_addons")
-    # On a newer TensorFlow it is not only missing: it can also fail while it looks for what is gone.
+    # On a newer TensorFlow it may be installed and still fail, because it uses parts of TensorFlow that are gone.
     except (ImportError, AttributeError) as error:
         raise MissingPackageError(
-            f"{wanted} comes from tensorflow-addons, which cannot be imported here; install the addons stack "
+            f"{name} comes from tensorflow-addons, which cannot be imported here; install the addons stack "
             "(Python 3.9 to 3.11: pip install -r requirements.txt) or choose one of Keras' own."
         ) from error

@@ -1,12 +1,14 @@
 """The one place that asks which Keras is installed, and on which backend it runs.
 
-Everything else runs unchanged on Keras 2.15 and on Keras 3; read `KERAS_3` only where no spelling serves both. The
-parts that use Keras import this file first, so that another backend is refused at once.
+Everything else runs unchanged on Keras 2.15 and on Keras 3; read `KERAS_3` only where no code works on both. The parts
+that use Keras import this file first, so that it refuses other backends at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 from keras_mrcnn.base.errors import UserError
 
@@ -22,7 +24,7 @@ def _wrong_backend(name: str) -> UserError:
 
 try:
     import keras
-except ModuleNotFoundError as error:  # Keras itself fails where the backend that it is set to is not installed
+except ModuleNotFoundError as error:  # Keras itself fails where its backend is not installed
     if error.name in OTHER_BACKENDS:
         raise _wrong_backend(error.name) from None
     raise
@@ -33,8 +35,12 @@ KERAS_3: bool = int(keras.__version__.split(".")[0]) >= 3
 
 
 @contextlib.contextmanager
-def dtype_policy(name):
-    """Layers made inside compute under this Keras dtype policy, for example "mixed_bfloat16"."""
+def dtype_policy(name: Any) -> Iterator[None]:
+    """Makes a Keras dtype policy the global one inside a `with` statement.
+
+    Args:
+        name: of the policy, for example "mixed_bfloat16", or the policy itself.
+    """
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(name)
     try:
@@ -44,11 +50,11 @@ def dtype_policy(name):
 
 
 def leave_out_memory_optimizer() -> None:
-    """Turns off the graph rewriting that would swap memory between devices, where it complains about our graphs.
+    """Turns off the graph rewriting that swaps memory between devices, where it complains about our graphs.
 
-    That of TensorFlow 2.15 cannot estimate the cost of `crop_and_resize` for a number of boxes that is not known yet,
-    and prints "Error in PredictCost()" for each. It swaps only what its estimates say is too large for a GPU.
-    Call it before TensorFlow has computed anything.
+    In TensorFlow 2.15 it cannot estimate the cost of `crop_and_resize` for an unknown number of boxes, and prints
+    "Error in PredictCost()" for each. It would only swap tensors that it estimates to be too large for a GPU. Call this
+    function before TensorFlow has computed anything.
     """
     if KERAS_3:
         return
@@ -57,5 +63,5 @@ def leave_out_memory_optimizer() -> None:
 
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.memory_optimization = 1  # RewriterConfig.NO_MEM_OPT
-    # No public function sets this one, and TensorFlow 2.15 will not change any more.
+    # No public function sets this option, and TensorFlow 2.15 will not change any more.
     context.context()._config = config

@@ -1,15 +1,17 @@
-"""Looks into the model: runs it step by step on one image and keeps what each step makes.
+"""Runs the model step by step on one image and keeps the output of each step.
 
-Shapes: H W of the image, h w of a feature map, A anchors a cell, G ground truths, S sampled RoIs, M mask side.
+Shapes: H W of the image, C of its channels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.base.image_files import read_image
+from keras_mrcnn.base.image_files import Picture, read_image
 from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.layers.detections import BoxDetections
 from keras_mrcnn.layers.proposals import Proposals
@@ -23,20 +25,20 @@ from keras_mrcnn.visualize.stage_outputs import AnchorLevel, MaskOutputs, Sample
 
 
 def inspect_stages(
-    model: MaskRCNN, image: np.ndarray, ground_truth: GroundTruth | None = None, seed: int = 0
+    model: MaskRCNN, image: Picture, ground_truth: GroundTruth | None = None, seed: int = 0
 ) -> StageOutputs:
-    """Runs every stage on one image, each network once, and keeps all that can be seen of it.
+    """Runs every stage on one image and keeps the outputs of each.
 
-    RoIs are sampled as for the box head's training, but from the proposals shown, those of prediction.
+    RoIs are sampled as for the training of the box head, but from the proposals of prediction.
 
     Args:
         model: `MaskRCNN`.
         image: uint8 [H, W, C] of any size, a path of an image file, or a Pillow image.
-        ground_truth: its objects, as `CocoDataset.ground_truth` reads them; without it there are no targets.
-        seed: of the choice of RoIs.
+        ground_truth: objects of the image, as `CocoDataset.ground_truth` reads them; without it there are no targets.
+        seed: for the random choice of RoIs.
 
     Returns:
-        `StageOutputs` of NumPy arrays, everything in pixels of this image.
+        `StageOutputs` of NumPy arrays, in pixels of this image.
 
     Raises:
         ImageError: the image cannot be read or has another dtype or shape.
@@ -48,7 +50,7 @@ def inspect_stages(
 
     Reference: He et al., Mask R-CNN, 2017, section 3.
     """
-    image = read_image(image, channels=model.config.channels).copy()  # nobody else can change what the record holds
+    image = read_image(image, channels=model.config.channels).copy()  # the caller may change its own array later
     class_names = tuple(model.config.class_names)
     frame = _Frame(model, image)
     truth = None if ground_truth is None else _batch_of(ground_truth, class_names, frame, seed)
@@ -77,7 +79,7 @@ def inspect_stages(
 
 
 class _Frame:
-    """The image as the network takes it: resized and padded, a batch of one; and the way back for boxes."""
+    """The image as a batch of one for the network, resized and padded, and conversions of boxes to and from it."""
 
     def __init__(self, model: MaskRCNN, image: np.ndarray):
         self.original_size = image.shape[:2]
@@ -85,17 +87,19 @@ class _Frame:
         self.images, self.sizes = inputs["images"], inputs["image_sizes"]
         self.size = self.sizes[0]
 
-    def to_original(self, boxes):
-        """Boxes [..., 4] in pixels of the original image."""
+    def to_original(self, boxes: tf.Tensor) -> np.ndarray:
+        """Converts boxes [..., 4] from pixels of the padded input to pixels of the original image."""
         return scale_boxes(boxes, self.size, self.original_size).numpy()
 
-    def from_original(self, boxes):
-        """Boxes [..., 4] in pixels of the padded input."""
+    def from_original(self, boxes: np.ndarray) -> tf.Tensor:
+        """Converts boxes [..., 4] from pixels of the original image to pixels of the padded input."""
         return scale_boxes(tf.constant(boxes), self.original_size, self.size)
 
 
-def _batch_of(ground_truth, class_names, frame, seed):
-    """The ground truth as a training batch of one has it; a padding row where there are no objects."""
+def _batch_of(
+    ground_truth: GroundTruth, class_names: tuple[str, ...], frame: _Frame, seed: int
+) -> dict[str, tf.Tensor]:
+    """Returns the ground truth as a training batch of one, with a padding row where there are no objects."""
     if ground_truth.image_size != tuple(frame.original_size):
         raise UserError(
             f"The image is {frame.original_size[0]} x {frame.original_size[1]} pixels, but the ground truth belongs to "
@@ -118,8 +122,15 @@ def _batch_of(ground_truth, class_names, frame, seed):
     return {name: tf.constant(value[None]) for name, value in batch.items()}
 
 
-def _anchor_levels(model, frame, features, objectness, anchors, truth):
-    """An `AnchorLevel` for each map."""
+def _anchor_levels(
+    model: MaskRCNN,
+    frame: _Frame,
+    features: list[tf.Tensor],
+    objectness: list[tf.Tensor],
+    anchors: list[tf.Tensor],
+    truth: Mapping[str, tf.Tensor] | None,
+) -> tuple[AnchorLevel, ...]:
+    """Returns an `AnchorLevel` for each map."""
     labels = [None] * len(anchors)
     if truth is not None:
         config = model.config.rpn
@@ -148,14 +159,14 @@ def _anchor_levels(model, frame, features, objectness, anchors, truth):
     return tuple(levels)
 
 
-def _sorted(boxes, scores):
-    """The real ones among the candidates, best first."""
+def _sorted(boxes: np.ndarray, scores: np.ndarray) -> ScoredBoxes:
+    """Returns the candidates that are not tiny, best first."""
     order = np.argsort(-scores, kind="stable")[: int((scores >= 0).sum())]
     return ScoredBoxes(boxes[order], scores[order])
 
 
-def _sample(model, proposals: Proposals, truth) -> RoITargets:
-    """RoIs as the box head's training draws them, without padding rows."""
+def _sample(model: MaskRCNN, proposals: Proposals, truth: Mapping[str, tf.Tensor]) -> RoITargets:
+    """Samples RoIs as for the training of the box head, without padding rows."""
     config = model.config.box_head
     rois = sample_rois(
         proposals,
@@ -168,25 +179,27 @@ def _sample(model, proposals: Proposals, truth) -> RoITargets:
     return RoITargets(*(value[:, :count] for value in rois))
 
 
-def _roi_views(rois, frame):
+def _roi_views(rois: RoITargets, frame: _Frame) -> SampledRoIs:
     boxes, targets = frame.to_original(rois.rois[0]), frame.to_original(rois.boxes[0])
     return SampledRoIs(boxes, rois.labels[0].numpy(), targets, rois.matched[0].numpy())
 
 
-def _mask_views(model, features, rois, truth):
-    """Targets and predictions for the positives, which come first."""
+def _mask_views(
+    model: MaskRCNN, features: list[tf.Tensor], rois: RoITargets, truth: Mapping[str, tf.Tensor]
+) -> MaskOutputs:
+    """Returns mask targets and predictions for the positives, which are the first RoIs."""
     count = int(tf.reduce_sum(tf.cast(rois.labels > 0, tf.int32)))
     if not count:
         return MaskOutputs(*np.zeros((2, 0, 2 * MASK_POOL, 2 * MASK_POOL), np.float32))
     boxes, labels, matched = (value[:, :count] for value in (rois.rois, rois.labels, rois.matched))
-    as_found = BoxDetections(boxes, tf.zeros_like(labels, tf.float32), labels, tf.constant([count]))
-    predicted = model.predict_masks(features, as_found)
+    detections = BoxDetections(boxes, tf.zeros_like(labels, tf.float32), labels, tf.constant([count]))
+    predicted = model.predict_masks(features, detections)
     targets = crop_mask_targets(truth["gt_masks"], truth["gt_boxes"], boxes, matched, predicted.shape[-1])
     return MaskOutputs(targets[0].numpy(), predicted[0].numpy())
 
 
-def _final(model, frame, detections: BoxDetections, masks) -> Detections:
-    """The result as `MaskRCNN.predict` gives it."""
+def _final(model: MaskRCNN, frame: _Frame, detections: BoxDetections, masks: tf.Tensor) -> Detections:
+    """Returns the result as `MaskRCNN.predict` does."""
     outputs = model.postprocess({**detections._asdict(), "masks": masks}, frame.size, frame.original_size)
     arrays = {name: value[0].numpy() for name, value in outputs.items()}
     names = dict(zip(model.config.category_ids, model.config.class_names))

@@ -1,4 +1,4 @@
-"""Detections in image files, of any mixture of sizes and formats.
+"""Finds the objects in image files, of any mixture of sizes and formats.
 
 Shapes: H W C of an image.
 """
@@ -26,7 +26,7 @@ PathLike = Union[str, os.PathLike]
 
 
 class FilePrediction(NamedTuple):
-    """An image file, its pixels uint8 [H, W, C], upright, and the `Detections` in them."""
+    """Prediction for an image file: its path, its pixels uint8 [H, W, C], upright, and the `Detections` in them."""
 
     path: Path
     image: np.ndarray
@@ -36,18 +36,18 @@ class FilePrediction(NamedTuple):
 def predict_files(
     model: MaskRCNN, paths: Union[PathLike, Iterable[PathLike]], batch_size: int = 1
 ) -> Iterator[FilePrediction]:
-    """Finds the objects in image files; a thread decodes the next files meanwhile.
+    """Finds the objects in image files, while a thread decodes the next files.
 
     Args:
         model: `MaskRCNN`.
-        paths: of the image files, of every format that Pillow reads.
+        paths: of the image files, in any format that Pillow reads.
         batch_size: how many images go through the network at once, see `MaskRCNN.predict`.
 
     Yields:
-        `FilePrediction` for each file that can be read, in the order of `paths`.
+        A `FilePrediction` for each file that can be read, in the order of `paths`.
 
     Raises:
-        ImageError: some files cannot be read; raised after all others have been given, and names each of them.
+        ImageError: some files cannot be read; it comes after the predictions for all others, and names each such file.
         ValueError: the batch size is not positive.
 
     Example:
@@ -67,7 +67,7 @@ def predict_files(
 
 
 def _read(paths: list[Path], channels: int, failures: list[str]) -> Generator[tuple[Path, np.ndarray], None, None]:
-    """Yields the files that can be read with their pixels; what is wrong with the others goes into `failures`."""
+    """Yields each file that can be read, with its pixels; collects the errors of the others in `failures`."""
     for path in paths:
         try:
             yield path, read_image(path, channels=channels)

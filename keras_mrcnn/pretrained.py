@@ -1,4 +1,4 @@
-"""Published weights by name: what they are, where they come from, under which terms, and how good they are."""
+"""Published weights by name, with their origin, their terms and their scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 from pathlib import Path
+from typing import Any
 
 from keras_mrcnn.base import downloads
 
@@ -13,7 +14,7 @@ TORCHVISION_FILES = "https://download.pytorch.org/models/"
 TORCHVISION_PAGES = "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models."
 KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
 KERAS_PAGE = "https://keras.io/api/applications/"
-# What the publishers themselves say.
+# The publishers' own statements.
 TERMS = {
     "torchvision": "torchvision's code is BSD-3-Clause. Of its pretrained models it says that they may have licences "
     "or terms of their own, derived from the data they were trained on, and that finding out whether you may use them "
@@ -27,19 +28,19 @@ TERMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Describes published weights.
+    """Published weights.
 
     Attributes:
-        name: by which the command line and the settings know them.
+        name: under which the command line and the settings know them.
         kind: "model" for a whole Mask R-CNN, "backbone" for an ImageNet classifier.
-        description: what they are, in a few words.
-        classes: how many classes they know, and whose.
-        megabytes: size of the file, in millions of bytes.
-        licence: the short form, a key of `TERMS`.
-        source: the page from which the scores are.
-        url: of the file; None where it comes with the package's repository.
-        checksum: of the file as `downloads.fetch` takes it. MD5 where the publisher gives nothing else.
-        box_ap, mask_ap: average precision in percent; of COCO's on val2017, of the scenes' on the quickstart's.
+        description: the network in a few words.
+        classes: number of classes and their data set.
+        megabytes: size of the file in millions of bytes.
+        licence: its short form, a key of `TERMS`.
+        source: page that states the scores.
+        url: of the file; None where the file comes with the repository of this package.
+        checksum: of the file, in the form that `downloads.fetch` takes; MD5 where the publisher gives nothing else.
+        box_ap, mask_ap: average precision in percent, on COCO's val2017 or on the validation images of the quickstart.
         top1: accuracy on ImageNet in percent.
         norm_epsilon: of the batch norms; a state dict does not hold it.
     """
@@ -60,22 +61,22 @@ class Pretrained:
 
     @property
     def file_name(self) -> str:
-        """Name of the file."""
+        """Returns the name of the file."""
         return self.url.rpartition("/")[2] if self.url else "demo.safetensors"
 
     @property
     def path(self) -> Path | None:
-        """Where the file is on this machine, None where it is not."""
+        """Returns the path of the file on this machine, or None where it is not there."""
         if self.url:
             return downloads.cached_file(self.file_name)
         path = Path(__file__).parents[1] / "saved_models" / self.file_name
         return path if path.is_file() else None
 
     def fetch(self) -> Path:
-        """Returns the path of the file, which is downloaded if need be and whose checksum is right.
+        """Returns the path of the file, downloaded if necessary and with a checked checksum.
 
         Raises:
-            DownloadError: it cannot be had; the message says where to put it by hand.
+            DownloadError: the file cannot be downloaded; the message says where to put it by hand.
         """
         if self.url:
             return downloads.fetch(self.url, self.file_name, self.checksum)
@@ -87,7 +88,7 @@ class Pretrained:
         return self.path
 
 
-def _torchvision(function, file, sha256, **entries):
+def _torchvision(function: str, file: str, sha256: str, **entries: Any) -> Pretrained:
     page = f"{TORCHVISION_PAGES}{function}.html"
     checksum = f"sha256:{sha256}"
     return Pretrained(
@@ -95,23 +96,23 @@ def _torchvision(function, file, sha256, **entries):
     )
 
 
-def _torchvision_model(name, file, sha256, **entries):
+def _torchvision_model(name: str, file: str, sha256: str, **entries: Any) -> Pretrained:
     function = f"detection.{name.removesuffix('_coco')}"
     return _torchvision(function, file, sha256, name=name, kind="model", classes="80 of COCO", **entries)
 
 
-def _torchvision_backbone(name, file, sha256, **entries):
+def _torchvision_backbone(name: str, file: str, sha256: str, **entries: Any) -> Pretrained:
     function, kind = name.partition("_")[0], "backbone"
     return _torchvision(function, file, sha256, name=name, kind=kind, classes="1000 of ImageNet", **entries)
 
 
-def _keras_backbone(name, md5, **entries):
+def _keras_backbone(name: str, md5: str, **entries: Any) -> Pretrained:
     file = f"{name.partition('_')[0]}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     places = {"licence": "Keras", "source": KERAS_PAGE, "url": KERAS_FILES + file, "checksum": f"md5:{md5}"}
     return Pretrained(name=name, kind="backbone", classes="1000 of ImageNet", **places, **entries)
 
 
-# The names of torchvision's files hold the first eight digits of their SHA-256. Keras publishes MD5 alone.
+# The names of torchvision's files contain the first eight digits of their SHA-256. Keras publishes MD5 only.
 _ALL = (
     _torchvision_model(
         "maskrcnn_resnet50_fpn_coco",
@@ -121,7 +122,7 @@ _ALL = (
         megabytes=178.1,
         box_ap=37.9,
         mask_ap=34.6,
-        norm_epsilon=0.0,  # torchvision sets it when it loads this file, and only then
+        norm_epsilon=0.0,  # torchvision sets it when it loads this file, and for no other
     ),
     _torchvision_model(
         "maskrcnn_resnet50_fpn_v2_coco",
@@ -202,15 +203,15 @@ PRETRAINED: dict[str, Pretrained] = {pretrained.name: pretrained for pretrained 
 
 
 def weights_path(source: str | os.PathLike) -> Path:
-    """Returns the path of a weight file, which may be given by the name of published weights.
+    """Returns the path of a weight file or of published weights.
 
-    A file or folder of that name comes first. Published weights are downloaded if need be.
+    A file or folder called like published weights takes precedence. Published weights are downloaded if necessary.
 
     Args:
         source: path of a file, or a key of `PRETRAINED`.
 
     Raises:
-        FileNotFoundError: it is neither; the message has the names.
+        FileNotFoundError: `source` is neither; the message lists the names.
         DownloadError: see `Pretrained.fetch`.
 
     Example:
@@ -226,12 +227,12 @@ def weights_path(source: str | os.PathLike) -> Path:
 
 
 def find(source: str | os.PathLike) -> Pretrained | None:
-    """Returns the published weights of a name; None where there are none, or where a file or folder has that name."""
+    """Returns the published weights of a name, or None if there are none or if a file or folder has that name."""
     return None if os.path.exists(source) else PRETRAINED.get(str(source))
 
 
 def unknown(source: str | os.PathLike) -> str:
-    """Returns the sentence about a source of weights that is neither a file nor a name of published weights."""
+    """Returns the error message for a source of weights that is neither a file nor a name of published weights."""
     if Path(source).name != str(source) or Path(source).suffix:
         return f"{source}: no such file"
     close = difflib.get_close_matches(str(source), PRETRAINED, n=1)
@@ -240,12 +241,13 @@ def unknown(source: str | os.PathLike) -> str:
 
 
 def published_epsilon(path: str | os.PathLike) -> float:
-    """Returns the epsilon of the batch norms of a state dict, which does not hold it: known for published files.
+    """Returns the epsilon of the batch norms in a state dict, which does not hold it itself.
 
-    A file is known by the beginning of its name, which may go on with digits and any suffix, or by its SHA-256.
+    A published file is recognised by its SHA-256, or by a name that begins with the name of the published weights. For
+    other files the epsilon is the default.
     """
     for record in PRETRAINED.values():
-        # Only for what differs from the default: digests of large files take a while.
+        # Only records that differ from the default are compared, because digests of large files take a while.
         if record.norm_epsilon != Pretrained.norm_epsilon and _is_file_of(record, path):
             return record.norm_epsilon
     return Pretrained.norm_epsilon

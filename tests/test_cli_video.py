@@ -12,7 +12,7 @@ from export.models import confident_model, noise_image
 from PIL import Image
 from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_clip, read_clip, write_clip
 
-from keras_mrcnn.video import annotate, frames
+from keras_mrcnn.video import frames
 from keras_mrcnn.video.writer import VideoWriter
 
 
@@ -20,8 +20,7 @@ from keras_mrcnn.video.writer import VideoWriter
 def weights(tmp_path, monkeypatch):
     """A name for weights, where the network is not what is tested: a detector without one stands in."""
     # The module, which the command of the same name hides.
-    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.video"], "load_model", lambda path: None)
-    monkeypatch.setattr(annotate, "Detector", OneBox)
+    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.video"], "load_model", lambda path: OneBox())
     path = tmp_path / "model.safetensors"
     path.touch()
     return path

@@ -26,7 +26,7 @@ STANDS_ON = {
     "serving": {"base"},
     "ops": {"base"},
     "layers": {"base", "ops", "compat"},
-    "targets": {"base", "ops"},
+    "targets": {"base", "ops", "layers"},
     "losses": {"base", "ops"},
     "scenes": {"base"},
 }

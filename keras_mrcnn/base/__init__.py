@@ -1,1 +1,1 @@
-"""What everything else stands on, free of TensorFlow: records, image files, mask pasting, atomic files."""
+"""Building blocks of the package that need no TensorFlow: records, image files, mask pasting, atomic files."""

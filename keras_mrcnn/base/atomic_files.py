@@ -1,4 +1,4 @@
-"""Files and folders that appear under their names when they are whole, or not at all."""
+"""Writes files and folders that appear under their names complete, or not at all."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, only_writer: bool = False) -> Iterator[Path]:
-    """Gives a block a temporary name for a file or a folder, which takes its own name when the block ends.
+    """Gives a temporary path to write a file or a folder to, and renames it to `path` when the block ends.
 
-    Whoever reads meanwhile sees the old file or the new one. A block that ends by an exception, KeyboardInterrupt
-    too, leaves what was there before and nothing else. A process that is killed leaves the hidden .NAME.*.tmp.
+    Readers see either the old file or the new one. If the block raises an exception, also a KeyboardInterrupt, the old
+    file stays and the temporary one is removed. A process that is killed leaves the hidden .NAME.*.tmp behind.
 
     Args:
-        path: of the file, which is replaced if there is one, or of the folder, which must not exist unless it is
-            empty. The folder that it lies in must exist.
-        only_writer: promises that nobody else writes this file meanwhile. Then its temporary name is always
-            .NAME.tmp, so that what a killed process has left is written over rather than kept beside the next one.
+        path: path of the file or folder. A file is replaced if it exists; a folder must be empty or not exist. The
+            parent folder must exist.
+        only_writer: promises that nobody else writes this file at the same time. The temporary name is then always
+            .NAME.tmp, so that the next write replaces what a killed process has left.
 
     Yields:
-        The `Path` to write to, in the same folder; nothing is there yet. It ends in .tmp, so a library that chooses
-        the format by the suffix must be told the format.
+        `Path` to write to, in the same folder; it does not exist yet. It ends in .tmp, so a library that chooses the
+        format by the suffix must be told the format.
 
     Raises:
-        OSError: the file cannot be written; the error names `path`, or what lies in the temporary folder.
+        OSError: the file cannot be written; the error names `path`, or the file inside the temporary folder.
 
     Example:
         >>> import tempfile
@@ -39,18 +39,18 @@ def atomic_write(path: str | os.PathLike, only_writer: bool = False) -> Iterator
         'all of it'
     """
     path = Path(path)
-    # Random besides the process id, for threads of one process and for machines that share a disk.
-    own = "" if only_writer else f".{os.getpid()}-{secrets.token_hex(4)}"
+    # The process id alone is not unique among threads of one process and machines that share a disk.
+    unique = "" if only_writer else f".{os.getpid()}-{secrets.token_hex(4)}"
     # In the same folder, because only a rename within one file system is atomic.
-    temporary = path.with_name(f".{path.name}{own}.tmp")
+    temporary = path.with_name(f".{path.name}{unique}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         if error.filename == str(temporary) and error.filename2 is None:
-            error.filename = str(path)  # the one that the caller knows
+            error.filename = str(path)  # the name that the caller knows
         raise
     finally:
-        with contextlib.suppress(OSError):  # which would hide why the block has failed
+        with contextlib.suppress(OSError):  # it would hide why the block failed
             remove = shutil.rmtree if temporary.is_dir() else os.unlink
             remove(temporary)

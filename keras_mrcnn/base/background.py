@@ -1,4 +1,4 @@
-"""Work in a thread that runs a little ahead, and Ctrl-C that lets it end in order."""
+"""Runs generators ahead in threads of their own, and lets Ctrl-C end the work in order."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
-POLL = 0.1  # seconds; how late a thread that waits may see that all is to stop
-PATIENCE = 10.0  # seconds to wait for a thread that is to stop; a camera may hang for ever
+POLL = 0.1  # seconds between two checks of a waiting thread whether it should stop
+PATIENCE = 10.0  # seconds to wait for a thread to end; a camera may hang forever
 
 
-def in_background(items: Generator, ahead: int, stop: threading.Event) -> Generator:
-    """Goes through a generator in a thread of its own.
+def in_background(items: Generator[Any, None, None], ahead: int, stop: threading.Event) -> Generator[Any, None, None]:
+    """Runs a generator in a thread of its own, a few items ahead of the consumer.
 
     Args:
-        items: generator; started, run and closed in that thread.
-        ahead: how many items may wait here, so that memory stays bounded; at least 1.
-        stop: once set, by anybody, both sides end early. Several of these may share it.
+        items: generator; it is started, run and closed in that thread.
+        ahead: the most items that may wait for the consumer, at least 1; this bounds the memory.
+        stop: event that ends both sides early once it is set. Several generators may share it.
 
-    Returns:
-        generator of the same items; closing it ends the thread. What `items` raises is raised here, after the items
-        before it.
+    Yields:
+        The same items. An exception that `items` raises is raised here, after the items before it. Closing this
+        generator ends the thread.
 
     Example:
         >>> list(in_background((n * n for n in range(3)), 1, threading.Event()))
@@ -45,21 +46,21 @@ def in_background(items: Generator, ahead: int, stop: threading.Event) -> Genera
         thread.join(PATIENCE)
 
 
-def _fill(waiting: queue.Queue, items: Generator, ends: tuple) -> None:
-    """The thread: puts every item into the queue, then how it ended. Any event of `ends` stops it."""
+def _fill(waiting: queue.Queue, items: Generator[Any, None, None], ends: tuple[threading.Event, ...]) -> None:
+    """Runs in the thread: puts the items into the queue, then how the generator ended; any of `ends` stops it."""
     last = ("end", None)
     try:
         with closing(items):
             for item in items:
                 if not _put(waiting, ("item", item), ends):
                     return
-    except BaseException as error:  # whatever it is, the other side must hear of it
+    except BaseException as error:  # the consumer must see it, whatever it is
         last = ("error", error)
     _put(waiting, last, ends)
 
 
-def _put(waiting: queue.Queue, entry: tuple, ends: tuple) -> bool:
-    """Waits for room; returns False where all is to stop."""
+def _put(waiting: queue.Queue, entry: tuple[str, Any], ends: tuple[threading.Event, ...]) -> bool:
+    """Waits for room and puts the entry into the queue; returns False if an event of `ends` was set first."""
     while not any(event.is_set() for event in ends):
         try:
             waiting.put(entry, timeout=POLL)
@@ -69,8 +70,8 @@ def _put(waiting: queue.Queue, entry: tuple, ends: tuple) -> bool:
     return False
 
 
-def _take(waiting: queue.Queue, stop: threading.Event) -> tuple | None:
-    """Waits for an entry; returns None where all is to stop."""
+def _take(waiting: queue.Queue, stop: threading.Event) -> tuple[str, Any] | None:
+    """Waits for an entry and returns it; returns None if `stop` was set first."""
     while not stop.is_set():
         try:
             return waiting.get(timeout=POLL)
@@ -81,20 +82,24 @@ def _take(waiting: queue.Queue, stop: threading.Event) -> tuple | None:
 
 @contextmanager
 def ctrl_c_sets(stop: threading.Event) -> Iterator[None]:
-    """Within it the first Ctrl-C sets `stop`, so that nothing is cut in two; the second one does what it always does.
+    """Makes the first Ctrl-C within the block set `stop`, so that the work can end in order.
 
-    Python gives signals to the main thread alone; in any other nothing changes.
+    A second Ctrl-C has its usual effect. Python delivers signals to the main thread only; in any other thread this
+    does nothing.
+
+    Args:
+        stop: event to set.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
-    def first(number, frame):
+    def stop_in_order(number: int, frame: Any) -> None:
         stop.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, first)
+    signal.signal(signal.SIGINT, stop_in_order)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Files from the internet: downloaded once into Keras' cache folder, resumed after a break, checked before use."""
+"""Downloads files once into Keras' cache folder, resumes broken downloads, and checks the files before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from keras_mrcnn import __version__
 
@@ -27,22 +27,22 @@ except ImportError:  # Windows has none; there the checksum alone guards against
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 30.0  # seconds without a byte
+TIMEOUT = 30.0  # seconds without receiving a byte
 ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the second attempt; each further pause is twice as long
 CHUNK = 1 << 18  # bytes
-# Answers of a server that may be others a moment later, and 416, after which the file is begun anew.
+# Status codes that may pass in a moment, and 416, after which the download starts over.
 PASSING = (408, 416, 425, 429, 500, 502, 503, 504)
-# What trying again does not change: no network or no such host, nobody who listens, a certificate that is not trusted.
+# Errors that another attempt does not fix: no network or unknown host, connection refused, untrusted certificate.
 LASTING = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 
 
 class DownloadError(OSError):
-    """A file that cannot be had; the message says why, and where to put it by hand."""
+    """An error for a file that cannot be downloaded; the message says why, and where to save the file by hand."""
 
 
 def cached_file(name: str) -> Path | None:
-    """Returns the path of a file in Keras' cache folder, None where it is not there.
+    """Returns the path of a file in Keras' cache folder, or None if it is not there.
 
     Args:
         name: file name without a folder.
@@ -51,13 +51,13 @@ def cached_file(name: str) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Returns the folder in which `keras.utils.get_file` keeps models, made if need be.
+    """Returns the folder in which `keras.utils.get_file` keeps models, and makes it if it does not exist.
 
-    That is `models` in the folder that the environment variable KERAS_HOME names, by default ~/.keras; where it cannot
-    be written to, `.keras/models` in the folder for temporary files.
+    This is `models` in the folder that the environment variable KERAS_HOME names, by default ~/.keras. If that folder
+    is not writable, it is `.keras/models` in the folder for temporary files.
 
     Raises:
-        DownloadError: neither can be written to.
+        DownloadError: neither folder is writable.
     """
     for folder in _cache_folders():
         with contextlib.suppress(OSError):
@@ -68,20 +68,20 @@ def cache_folder() -> Path:
 
 
 def fetch(url: str, name: str, checksum: str) -> Path:
-    """Returns the path of a file in Keras' cache folder, and downloads it first where it is not there.
+    """Returns the path of a file in Keras' cache folder, and downloads the file first if it is not there.
 
-    The file appears under its name when it is whole and its checksum is right. Until then it is NAME.part, which stays
-    after a break, so that the next call goes on from there. Only one process at a time downloads a file; others wait
-    for it. Proxies are taken from the environment.
+    The file appears under its name once it is complete and its checksum is right. Until then it is called NAME.part.
+    A broken download leaves that file, and the next call continues from there. Only one process at a time downloads a
+    file; others wait for it. Proxies are taken from the environment.
 
     Args:
-        url: where it comes from.
-        name: its name in the folder.
+        url: address of the file.
+        name: name of the file in the folder.
         checksum: algorithm and hexadecimal digest, "sha256:..." or "md5:...".
 
     Raises:
-        DownloadError: there is no network, the server does not have the file or has another one, the disk is full, or
-            another file has the name.
+        DownloadError: there is no network, the server does not have the file or gives a different one, the disk is
+            full, or a different file of that name is in the folder.
     """
     path = cached_file(name)
     if path is None:
@@ -97,13 +97,13 @@ def fetch(url: str, name: str, checksum: str) -> Path:
 
 
 def has_checksum(path: str | os.PathLike, checksum: str) -> bool:
-    """Returns whether a file's digest is the one of a checksum such as "md5:d41d8cd98f00b204e9800998ecf8427e"."""
+    """Returns whether a file matches a checksum such as "md5:d41d8cd98f00b204e9800998ecf8427e"."""
     algorithm, _, expected = checksum.partition(":")
     return digest(path, algorithm) == expected
 
 
 def digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
-    """Returns the hexadecimal digest of a file, which is read in pieces."""
+    """Returns the hexadecimal digest of a file; reads it in pieces, so it may be larger than the memory."""
     state = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -112,12 +112,14 @@ def digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
 
 
 def _cache_folders() -> list[Path]:
+    """Returns the folders that may hold cached files, the preferred one first."""
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     bases = (os.path.expanduser(home), os.path.join(tempfile.gettempdir(), ".keras"))
     return [Path(base, "models") for base in bases]
 
 
 def _download(url: str, path: Path, checksum: str) -> Path:
+    """Downloads a file to `path`, checks it, and returns `path`."""
     part = path.with_name(f"{path.name}.part")
     with _only_writer(part):
         if path.is_file():
@@ -139,7 +141,7 @@ def _download(url: str, path: Path, checksum: str) -> Path:
 
 @contextlib.contextmanager
 def _only_writer(part: Path) -> Iterator[None]:
-    """Lets one process or thread at a time into the block; leaves no empty file behind."""
+    """Lets only one process or thread at a time run the block, and leaves no empty file behind."""
     with _locked(part):
         try:
             yield
@@ -149,7 +151,7 @@ def _only_writer(part: Path) -> Iterator[None]:
 
 
 def _locked(part: Path) -> BinaryIO:
-    """The opened file, to be closed to give the lock back."""
+    """Opens and locks a file, and returns it; closing it releases the lock."""
     while True:
         try:
             file = open(part, "ab")  # noqa: SIM115 (open as long as the lock is held)
@@ -158,15 +160,16 @@ def _locked(part: Path) -> BinaryIO:
         if fcntl is None:
             file.close()  # Windows neither renames nor removes open files
             return file
-        with contextlib.suppress(OSError):  # some network disks know no locks; then the checksum alone guards
+        with contextlib.suppress(OSError):  # some network disks have no locks; the checksum alone guards there
             _lock(file, part)
-        # The lock belongs to the file and not to its name, which may have gone to another one while this one waited.
+        # The lock belongs to the file, not to its name, which another file may have taken while this process waited.
         if _is_same(file.fileno(), part):
             return file
         file.close()
 
 
 def _lock(file: BinaryIO, part: Path) -> None:
+    """Waits for the lock of a file and takes it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -175,6 +178,7 @@ def _lock(file: BinaryIO, part: Path) -> None:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
+    """Returns whether an open file is the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -182,7 +186,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _receive_all(url: str, part: Path, path: Path) -> None:
-    """Downloads into `part`, with a few more attempts where that may help."""
+    """Downloads into `part`, and tries again if that may help."""
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE * 2 ** (attempt - 1) if attempt else 0)
         try:
@@ -202,12 +206,12 @@ def _receive_all(url: str, part: Path, path: Path) -> None:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Makes one request and appends its answer to `part`, or begins it anew."""
+    """Makes one request, and appends its answer to `part` or starts the file over."""
     from tqdm import tqdm
 
     start, headers = part.stat().st_size, {"User-Agent": f"keras_mrcnn/{__version__}", "Accept-Encoding": "identity"}
     validator_file = _validator_file(part)
-    # Without knowing that the file is still the same, what there is cannot be continued.
+    # A download can only continue if the server's file is known to be the same still.
     if start and validator_file.is_file():
         headers |= {"Range": f"bytes={start}-", "If-Range": validator_file.read_text("utf-8")}
     try:
@@ -216,7 +220,7 @@ def _receive(url: str, part: Path) -> None:
         if error.code == 416:
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 error.close()
-                return  # it was complete, only not checked
+                return  # the download was complete, but not checked yet
             validator_file.unlink(missing_ok=True)
         raise
     with response:
@@ -232,10 +236,10 @@ def _receive(url: str, part: Path) -> None:
         raise http.client.HTTPException(f"the connection ended after {received:,} of {total:,} bytes")
 
 
-def _append(response: http.client.HTTPResponse, part: Path, begins: int, bar) -> int:
-    """Writes the answer's body behind the first `begins` bytes of `part`; returns how many bytes came."""
+def _append(response: http.client.HTTPResponse, part: Path, begins: int, bar: Any) -> int:
+    """Writes the body of an answer after the first `begins` bytes of `part`, and returns how many bytes it had."""
     count = 0
-    # Without a buffer everything that has come is in the file, however this ends.
+    # Unbuffered, so that every byte received is in the file, however this ends.
     with open(part, "ab" if begins else "wb", buffering=0) as file:
         while chunk := response.read1(CHUNK):
             rest = memoryview(chunk)
@@ -250,7 +254,7 @@ def _append(response: http.client.HTTPResponse, part: Path, begins: int, bar) ->
 
 
 def _range(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """The first byte that an answer has, and the length of the whole file, None where the server does not say."""
+    """Returns the offset of an answer's first byte, and the length of the whole file, or None if it is unknown."""
     length = response.headers.get("Content-Length")
     if response.status != 206:
         return 0, None if length is None else int(length)
@@ -261,13 +265,14 @@ def _range(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 
 
 def _validator_file(part: Path) -> Path:
-    """Beside a part stands what tells whether the server's file is still the one that the part is of."""
+    """Returns the path of the file that keeps the validator (an ETag or a date) of an incomplete download."""
     return part.with_name(f"{part.name}.etag")
 
 
 def _keep_validator(response: http.client.HTTPResponse, file: Path) -> None:
+    """Saves what identifies the version of the server's file, so that the download can continue later."""
     etag = response.headers.get("ETag", "")
-    # A weak tag may stay where bytes change.
+    # A weak tag may stay the same when bytes change.
     validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
     try:
         if validator:
@@ -279,18 +284,21 @@ def _keep_validator(response: http.client.HTTPResponse, file: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DownloadError:
+    """Returns the error for a file that cannot be written."""
     return DownloadError(
         f"{path}: cannot be written ({error.strerror}); free some space there, or set KERAS_HOME to another folder"
     )
 
 
 def _is_lasting(error: Exception) -> bool:
+    """Returns whether another attempt would fail in the same way."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code not in PASSING
     return isinstance(getattr(error, "reason", error), LASTING)
 
 
 def _reason(error: Exception) -> str:
+    """Returns in a few words why a request failed."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     cause = getattr(error, "reason", error)

@@ -1,7 +1,7 @@
-"""Pictures of every kind as pixels: image files, their bytes, Pillow images and arrays.
+"""Reads pixels from image files, their bytes, Pillow images and arrays.
 
-Pillow does the decoding. What comes out is always uint8 [H, W, C] and upright: the EXIF orientation is applied,
-palettes are looked up, CMYK is converted, and 16-bit, 32-bit and float grey is brought to 8 bits.
+Pillow decodes the files. The result is always uint8 [H, W, C] and upright: the EXIF orientation is applied, palettes
+and CMYK are converted, and 16-bit, 32-bit and float grey is scaled to 8 bits.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from keras_mrcnn.base.silent_pillow import silent_pillow
 
 Picture = Union[str, os.PathLike, bytes, np.ndarray, Image.Image]
 
-# The Pillow mode of a picture with so many channels: grey, RGB, RGB with alpha.
+# Pillow's mode for each number of channels: grey, RGB, RGB with alpha.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# Pillow reaches RGB from these modes only by way of another.
+# Pillow converts these modes to RGB only by way of another mode.
 _ON_THE_WAY_TO_RGB = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 
 
 class ImageError(UserError):
-    """A picture that cannot be used; the message is one sentence that names the file or the argument."""
+    """An error for a picture that cannot be used; its message is one sentence that names the file or the argument."""
 
 
 def read_image(picture: Picture, name: str = "image", channels: int = 3) -> np.ndarray:
-    """Reads a picture as upright pixels.
+    """Reads a picture, and returns its upright pixels.
 
     Args:
         picture: path of an image file of any format that Pillow reads, the bytes of one, a Pillow image, or a uint8
-            array [H, W, C] with the wanted channels or [H, W] (grey).
-        name: what error messages call a picture that has no path.
+            array [H, W, channels] or [H, W] (grey).
+        name: name in error messages of a picture that has no path.
         channels: 1 for grey, 3 for RGB, 4 for RGB with alpha.
 
     Returns:
@@ -67,7 +67,7 @@ def read_image(picture: Picture, name: str = "image", channels: int = 3) -> np.n
 
 
 def _checked(array: np.ndarray, name: str, channels: int) -> np.ndarray:
-    """Returns an array [H, W, channels] or [H, W] as [H, W, channels]."""
+    """Returns an array [H, W, channels] or [H, W] as [H, W, channels], or raises ImageError."""
     if array.dtype != np.uint8 or array.size == 0 or (array.ndim != 2 and array.shape[2:] != (channels,)):
         raise ImageError(
             f"{name} is {array.dtype} {list(array.shape)}, expected a uint8 array [H, W, {channels}] "
@@ -77,7 +77,7 @@ def _checked(array: np.ndarray, name: str, channels: int) -> np.ndarray:
 
 
 def _decoded(source: BinaryIO | Image.Image, name: str, channels: int) -> np.ndarray:
-    """Returns the upright pixels of an image or a file of one: uint8 [H, W, channels]."""
+    """Returns the upright pixels of an image or an image file: uint8 [H, W, channels]."""
     try:
         with silent_pillow():
             image = source if isinstance(source, Image.Image) else Image.open(source)
@@ -93,7 +93,7 @@ def _decoded(source: BinaryIO | Image.Image, name: str, channels: int) -> np.nda
 
 
 def _to_8_bits(image: Image.Image, channels: int) -> np.ndarray:
-    """Converts an upright image of any mode."""
+    """Converts an upright image of any mode to uint8 [H, W, channels]."""
     if image.mode[0] not in "IF":
         step = _ON_THE_WAY_TO_RGB.get(image.mode)
         pixels = np.array((image.convert(step) if step else image).convert(MODES[channels]))
@@ -111,6 +111,6 @@ def _to_8_bits(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def _from_grey(grey: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 [H, W] -> uint8 [H, W, channels]; an alpha channel is opaque."""
+    """Converts uint8 [H, W] to uint8 [H, W, channels]; an alpha channel becomes opaque."""
     colours = np.repeat(grey[..., None], min(channels, 3), axis=-1)
     return np.dstack([colours, np.full_like(grey, 255)]) if channels == 4 else colours

@@ -1,12 +1,12 @@
-"""Small masks on the grid of their boxes, pasted into the image.
+"""Pastes small masks, which lie on a grid over their boxes, into the image.
 
 A pasted mask is down @ values @ across^T: bilinear interpolation of the grid along each axis. Each row of the two
-matrices has at most two weights above 0, and neighbouring rows use the same or the next cells. So the image is made
-a few rows at a time, from those few rows of the grid that they touch: the soft values then never leave the
-processor's cache, and nothing is done outside the box.
+matrices has at most two weights above 0, and neighbouring rows use the same or the next cells. So the image is made a
+few rows at a time, from the few rows of the grid that they touch: the soft values never leave the processor's cache,
+and pixels outside the box cost nothing.
 
-Shapes: D objects, M mask side, S cells of a grid's side (M, and 2 more where the mask is padded), P Q the rows and
-columns of the image that a grid covers, h w the image's height and width.
+Shapes: D objects, M mask side, S side of a grid in cells (M, or M + 2 for padded masks), P and Q rows and columns of
+the image that a grid covers, h and w height and width of the image.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A pasted mask with the place of its upper left corner: `image[y:y + wh, x:x + ww]` is where it belongs.
+# (y, x, patch): a part of a pasted mask, and the row and column of its upper left pixel in the image.
 MaskPatch = tuple[int, int, np.ndarray]
 
-# So many soft values fit into the cache: 60 rows of an image of 1,088 columns, 256 kB.
+# This many soft values fit into the cache: 256 kB, or 60 rows of an image of 1,088 columns.
 VALUES_AT_ONCE = 1 << 16
 
 
 class Grid(NamedTuple):
-    """Values on a grid and how they are spread over image[y : y + P, x : x + Q].
+    """Values on a grid, and the weights that spread them over image[y : y + P, x : x + Q].
 
     Args:
-        y: the first row of the image.
-        x: the first column of the image.
-        down: float32 [P, S], the share that each row of the grid has in each row of the image.
+        y: first row in the image.
+        x: first column in the image.
+        down: float32 [P, S], the weight of each row of the grid in each row of the image.
         values: float32 [S, S].
-        across: float32 [Q, S], the same for columns.
+        across: float32 [Q, S], the weights of the columns.
     """
 
     y: int
@@ -42,14 +42,17 @@ class Grid(NamedTuple):
 
 
 def detection_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[Grid]:
-    """Gives for each detection its mask, padded by one cell, over the box enlarged as much, cut to the image.
+    """Gives each detection's mask as a grid, padded by one cell, over its equally enlarged box, clipped to the image.
 
-    All the arithmetic on boxes is float32, as torchvision's.
+    The arithmetic on boxes is float32, as in torchvision.
 
     Args:
         masks: float32 [D, M, M], probabilities on a grid over the box.
         boxes: float32 [D, 4], xyxy pixels.
         image_size: (h, w).
+
+    Yields:
+        The `Grid` of each detection.
 
     Reference:
         torchvision `models/detection/roi_heads.py`, `paste_masks_in_image`.
@@ -69,14 +72,17 @@ def detection_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int,
 
 
 def coverage_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]) -> Iterator[Grid]:
-    """Gives for each ground truth its coverage, 0 to 1, over the pixels whose centres its box holds.
+    """Gives each ground truth's coverage, 0 to 1, as a grid over the pixels whose centres lie in its box.
 
-    Nothing is padded around the grid, so a mask that fills its box is given back whole.
+    The grid is not padded, so a mask that fills its box fills it again when pasted.
 
     Args:
         masks: uint8 [D, M, M], coverage of the cells of a grid over the box, 0 to 255.
         boxes: float32 [D, 4], xyxy pixels.
         image_size: (h, w).
+
+    Yields:
+        The `Grid` of each ground truth.
     """
     height, width = image_size
     for mask, (x0, y0, x1, y1) in zip(masks, boxes.astype(np.float64).tolist()):
@@ -88,7 +94,15 @@ def coverage_grids(masks: np.ndarray, boxes: np.ndarray, image_size: tuple[int, 
 
 
 def patches(grids: Iterable[Grid], threshold: float | None) -> Iterator[MaskPatch]:
-    """Gives each grid as the part of the image that it covers: bool above the threshold, float32 without one."""
+    """Gives each grid as the part of the image that it covers.
+
+    Args:
+        grids: grids of the objects.
+        threshold: value above which a pixel belongs to the object; None gives the values themselves.
+
+    Yields:
+        (y, x, patch) of each grid; patch is bool [P, Q], or float32 without threshold.
+    """
     for grid in grids:
         patch = np.empty((len(grid.down), len(grid.across)), _dtype(threshold))
         _spread(grid, threshold, patch)
@@ -96,8 +110,18 @@ def patches(grids: Iterable[Grid], threshold: float | None) -> Iterator[MaskPatc
 
 
 def paste(grids: Iterable[Grid], count: int, image_size: tuple[int, int], threshold: float | None) -> np.ndarray:
-    """Returns [count, h, w] with every grid at its place and zeros elsewhere; bool, or float32 without threshold."""
-    # The system gives zeroed memory page by page as it is written to: what lies outside the boxes costs nothing.
+    """Returns every grid in an image of its own, which is 0 elsewhere.
+
+    Args:
+        grids: grids of the objects.
+        count: number of grids, D.
+        image_size: (h, w).
+        threshold: value above which a pixel belongs to the object; None gives the values themselves.
+
+    Returns:
+        bool [D, h, w], or float32 without threshold.
+    """
+    # The system supplies zeroed memory page by page when it is written to, so pixels outside the boxes cost nothing.
     pasted = np.zeros((count, *image_size), _dtype(threshold))
     for image, grid in zip(pasted, grids):
         _spread(grid, threshold, image[grid.y : grid.y + len(grid.down), grid.x : grid.x + len(grid.across)])
@@ -105,7 +129,15 @@ def paste(grids: Iterable[Grid], count: int, image_size: tuple[int, int], thresh
 
 
 def encode(mask_patches: Iterable[MaskPatch], image_size: tuple[int, int]) -> Iterator[dict]:
-    """Gives a COCO RLE dict for every bool patch; only one image-sized buffer is ever held. Needs pycocotools."""
+    """Gives each mask as a COCO run-length code; holds only one buffer of the image's size. Needs pycocotools.
+
+    Args:
+        mask_patches: (y, x, patch) of each mask; patch is bool [P, Q].
+        image_size: (h, w).
+
+    Yields:
+        Dict with size ([h, w]) and counts (str) of each mask.
+    """
     from pycocotools import mask as coco_mask
 
     image = np.zeros(image_size, np.uint8, order="F")
@@ -118,12 +150,12 @@ def encode(mask_patches: Iterable[MaskPatch], image_size: tuple[int, int]) -> It
 
 
 def _spread(grid: Grid, threshold: float | None, out: np.ndarray) -> None:
-    """Writes the interpolated values, or whether they are above the threshold, into `out` [P, Q]."""
+    """Writes the interpolated values, or whether they exceed the threshold, into `out` [P, Q]."""
     columns = grid.values @ grid.across.T
     rows = max(VALUES_AT_ONCE // max(len(grid.across), 1), 1)
     for start in range(0, len(out), rows):
         down = grid.down[start : start + rows]
-        used = np.flatnonzero(down[0] + down[-1])  # cells only go up from row to row
+        used = np.flatnonzero(down[0] + down[-1])  # cell numbers only rise from row to row
         cells = slice(used[0], used[-1] + 1)
         place = out[start : start + rows]
         if threshold is None:
@@ -133,14 +165,15 @@ def _spread(grid: Grid, threshold: float | None, out: np.ndarray) -> None:
 
 
 def _dtype(threshold: float | None) -> type:
+    """Returns the dtype of masks that are pasted with this threshold."""
     return np.float32 if threshold is None else bool
 
 
 def _interpolation(offsets: np.ndarray, length: float, side: int) -> np.ndarray:
     """Returns the float32 [P, side] matrix that interpolates `side` grid cells over `length` at P points.
 
-    `offsets` are rising distances from the start, in the units of `length`; values lie at the cells' centres,
-    and the outermost ones hold to the edge (torch's `interpolate`, bilinear, align_corners=False).
+    `offsets` are rising distances from the start, in the unit of `length`. Values lie at the centres of the cells, and
+    the outermost values reach to the edge (as torch's bilinear `interpolate` with align_corners=False).
     """
     weights = np.zeros((len(offsets), side), np.float32)
     if not len(offsets):
@@ -150,10 +183,10 @@ def _interpolation(offsets: np.ndarray, length: float, side: int) -> np.ndarray:
     share = (places - lower).astype(np.float32)
     points = np.arange(len(offsets))
     weights[points, lower] = 1.0 - share
-    weights[points, np.minimum(lower + 1, side - 1)] += share  # the last cell has no next one, and a share of 0
+    weights[points, np.minimum(lower + 1, side - 1)] += share  # the last cell has no next one, but a share of 0
     return weights
 
 
 def _pixels_inside(start: float, stop: float, size: int) -> range:
-    """Returns the numbers of the pixels within 0..size-1 whose centres lie in [start, stop)."""
+    """Returns the indices of the pixels in 0..size-1 whose centres lie in [start, stop)."""
     return range(max(int(np.ceil(start - 0.5)), 0), min(int(np.ceil(stop - 0.5)), size))

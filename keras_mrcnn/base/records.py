@@ -1,9 +1,9 @@
-"""The two records that cross the public border: `Detections` and `GroundTruth`, both of one image.
+"""The two public records of one image: `Detections` and `GroundTruth`.
 
-Both hold a small mask for each object, relative to its box, and paste it into the image only when asked.
-NumPy alone is needed (pycocotools for `Detections.to_coco`), so that serving runs without TensorFlow.
+Both hold a small mask for each object, relative to its box, and paste it into the image only on request. They need
+only NumPy (and pycocotools for `Detections.to_coco`), so that serving runs without TensorFlow.
 
-Shape letters: D detections, G ground truths, M and S mask sides, h w the image's height and width.
+Shapes: D detections, G ground truths, M and S mask sides, h and w height and width of the image.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from keras_mrcnn.base import mask_pasting
 from keras_mrcnn.base.mask_pasting import MaskPatch
 
-# What the model and everything exported from it give for each picture.
+# The outputs of the model, and of everything exported from it, for each picture.
 OUTPUT_NAMES = ("boxes", "scores", "category_ids", "valid", "masks")
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What the model found in one image, in pixels of the original image.
+    """The objects that the model detects in one image, in pixels of the original image.
 
     Args:
         boxes: float32 [D, 4], xyxy pixels of the original image.
@@ -34,13 +34,14 @@ class Detections:
         image_size: (h, w) of the original image.
 
     Raises:
-        ValueError: a field has the wrong shape or kind of number, or the lengths differ; the message names it.
+        ValueError: a field has the wrong shape or dtype, or the lengths differ; the message names the field.
 
     Example:
-        >>> found = Detections(np.float32([[1, 2, 5, 8]]), np.float32([0.9]), np.int32([3]), ("car",), None, (10, 12))
-        >>> len(found), len(found.above(0.95)), found.to_coco(image_id=7)[0]["bbox"]
+        >>> boxes, scores, category_ids = np.float32([[1, 2, 5, 8]]), np.float32([0.9]), np.int32([3])
+        >>> detections = Detections(boxes, scores, category_ids, ("car",), None, (10, 12))
+        >>> len(detections), len(detections.above(0.95)), detections.to_coco(image_id=7)[0]["bbox"]
         (1, 0, [1.0, 2.0, 4.0, 6.0])
-        >>> found
+        >>> detections
         Detections(1 object, best car 0.90, image 10 x 12)
     """
 
@@ -70,7 +71,7 @@ class Detections:
 
     @classmethod
     def empty(cls, image_size: tuple[int, int]) -> Detections:
-        """Returns the record of an image in which nothing was found, with masks of shape [0, 28, 28]."""
+        """Returns the record of an image without detections; its masks have the shape [0, 28, 28]."""
         zeros = np.zeros
         return cls(zeros((0, 4)), zeros(0), zeros(0, np.int32), (), zeros((0, 28, 28)), image_size)
 
@@ -78,13 +79,13 @@ class Detections:
     def from_outputs(
         cls, outputs: Mapping[str, np.ndarray], class_names: Mapping[int, str], image_size: tuple[int, int]
     ) -> Detections:
-        """Makes the record of one image from the outputs of `Detector.detect`, or of what is exported.
+        """Makes the record of one image from the outputs of `Detector.detect` or of an exported model.
 
         Args:
             outputs: arrays without the batch dimension: boxes float32 [D, 4], xyxy pixels of the original image, best
-                first; scores float32 [D]; category_ids int32 [D]; valid int32 [], how many rows are detections;
-                masks uint8 [D, M, M], probability * 255 (may be missing).
-            class_names: class name of each category id.
+                first; scores float32 [D]; category_ids int32 [D]; valid int32 [], how many rows are detections; masks
+                uint8 [D, M, M], 255 * probability (optional).
+            class_names: dict from each category id to its class name.
             image_size: (h, w) of the original image.
 
         Raises:
@@ -116,7 +117,7 @@ class Detections:
         return f"Detections({_counted(len(self))}{best}, image {height} x {width})"
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Detections:
-        """Picks detections by number, slice, list of numbers or mask; always gives a `Detections`."""
+        """Selects detections by an index, slice, list of indices or bool mask; always returns `Detections`."""
         index = _checked_index(index, len(self))
         masks = None if self.masks is None else self.masks[index]
         names = tuple(np.array(self.class_names, dtype=object)[index])
@@ -129,14 +130,14 @@ class Detections:
         return self[self.scores >= score]
 
     def mask_patches(self, threshold: float | None = 0.5) -> Iterator[MaskPatch]:
-        """Gives each mask as the part of the image that it can touch; costs no more than that part.
+        """Gives each mask as the part of the image that it can touch, and computes no more than that part.
 
         Args:
             threshold: probability above which a pixel belongs to the object; None gives probabilities.
 
         Returns:
-            iterator of (y, x, patch): patch is bool, or float32 without threshold, and belongs at
-            image[y : y + patch.shape[0], x : x + patch.shape[1]]; it may have no pixels.
+            Iterator of (y, x, patch); patch is bool, or float32 without threshold, and its place is
+            image[y : y + patch.shape[0], x : x + patch.shape[1]]. A patch may be empty.
 
         Raises:
             ValueError: these detections have no masks.
@@ -147,7 +148,13 @@ class Detections:
         return mask_pasting.patches(self._grids(), threshold)
 
     def paste_masks(self, threshold: float | None = 0.5) -> np.ndarray:
-        """Returns the masks at the size of the image: bool [D, h, w], or float32 when threshold is None.
+        """Returns the masks at the size of the image.
+
+        Args:
+            threshold: probability above which a pixel belongs to the object; None gives probabilities.
+
+        Returns:
+            bool [D, h, w], or float32 without threshold.
 
         Raises:
             ValueError: these detections have no masks.
@@ -155,14 +162,14 @@ class Detections:
         return mask_pasting.paste(self._grids(), len(self), self.image_size, threshold)
 
     def to_coco(self, image_id: int) -> list[dict]:
-        """Returns COCO results, one dict a detection, that `json.dump` and pycocotools' `loadRes` take.
+        """Returns the detections as COCO results, for `json.dump` and pycocotools' `loadRes`.
 
         Args:
             image_id: the image's id in the COCO annotation file.
 
         Returns:
-            list of dicts with image_id, category_id, bbox ([x, y, width, height], pixels), score and, where
-            there are masks, segmentation (compressed RLE of the mask pasted at 0.5, counts as str).
+            List with a dict for each detection: image_id, category_id, bbox ([x, y, width, height], pixels), score
+            and, if there are masks, segmentation (compressed RLE of the mask pasted at 0.5, counts as str).
         """
         corners = self.boxes.astype(np.float64)
         boxes_xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
@@ -188,14 +195,14 @@ class GroundTruth:
 
     Args:
         boxes: float32 [G, 4], xyxy pixels of the image.
-        labels: int32 [G], 1 to K: the classes in the order of the data set's category ids.
-        masks: uint8 [G, S, S], for each cell of an S x S grid over the box, the share of it that the object
-            covers, 0 to 255, or None.
+        labels: int32 [G], 1 to K, the classes in the order of the data set's category ids.
+        masks: uint8 [G, S, S], the share of each cell of an S x S grid over the box that the object covers, 0 to 255,
+            or None.
         class_names: G strings, the class name of each object.
         image_size: (h, w) of the image.
 
     Raises:
-        ValueError: a field has the wrong shape or kind of number, or the lengths differ; the message names it.
+        ValueError: a field has the wrong shape or dtype, or the lengths differ; the message names the field.
 
     Example:
         >>> car = GroundTruth(np.float32([[1, 2, 5, 8]]), np.int32([1]), np.full((1, 4, 4), 255), ("car",), (10, 12))
@@ -238,16 +245,20 @@ class GroundTruth:
         return f"GroundTruth({_counted(len(self))}{classes}, image {height} x {width})"
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> GroundTruth:
-        """Picks objects by number, slice, list of numbers or mask; always gives a `GroundTruth`."""
+        """Selects objects by an index, slice, list of indices or bool mask; always returns a `GroundTruth`."""
         index = _checked_index(index, len(self))
         names = tuple(np.array(self.class_names, dtype=object)[index])
         masks = None if self.masks is None else self.masks[index]
         return GroundTruth(self.boxes[index], self.labels[index], masks, names, self.image_size)
 
     def mask_patches(self) -> Iterator[MaskPatch]:
-        """Gives each mask as the part of the image that its box covers: (y, x, bool patch).
+        """Gives each mask as the part of the image that its box covers.
 
-        A pixel belongs to the object where the coverage, interpolated at the pixel's centre, is above one half.
+        A pixel belongs to the object if the coverage, interpolated at the pixel's centre, is above one half.
+
+        Returns:
+            Iterator of (y, x, patch); patch is bool, and its place is
+            image[y : y + patch.shape[0], x : x + patch.shape[1]].
 
         Raises:
             ValueError: the ground truth was read without masks.
@@ -269,25 +280,25 @@ class GroundTruth:
 
 
 def _counted(count: int) -> str:
-    """How many objects, in words."""
+    """Returns a number of objects in words."""
     return {0: "no objects", 1: "1 object"}.get(count, f"{count} objects")
 
 
 def _checked_array(name: str, value: object, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:
-    """Returns `value` as a read-only array of `dtype`, or raises ValueError; letters in `shape` fit any length."""
+    """Returns `value` as a read-only array of `dtype`, or raises ValueError; letters in `shape` match any length."""
     array = np.asarray(value)
     fits = array.ndim == len(shape) and all(
-        isinstance(wanted, str) or got == wanted for got, wanted in zip(array.shape, shape)
+        isinstance(expected, str) or side == expected for side, expected in zip(array.shape, shape)
     )
     if not fits:
-        wanted = ", ".join(str(part) for part in shape)
-        raise ValueError(f"{name} has shape {list(array.shape)}, expected [{wanted}].")
+        expected = ", ".join(str(part) for part in shape)
+        raise ValueError(f"{name} has shape {list(array.shape)}, expected [{expected}].")
     kinds = "iuf" if np.issubdtype(dtype, np.floating) else "iu"
     if array.dtype.kind not in kinds:
         raise ValueError(f"{name} has dtype {array.dtype}, expected {np.dtype(dtype)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinite values; every value must be finite.")
-    array = array.astype(dtype)  # a copy, so that nobody else can change a frozen record
+    array = array.astype(dtype)  # a copy, so that no other code can change a frozen record
     array.flags.writeable = False
     return array
 
@@ -319,7 +330,7 @@ def _checked_size(name: str, value: object) -> tuple[int, int]:
 
 
 def _checked_index(index: object, count: int) -> object:
-    """Returns an index that keeps the object axis: numbers become slices, and an empty list picks nothing."""
+    """Returns an index that keeps the axis of the objects: integers become lists, and an empty list selects nothing."""
     if isinstance(index, slice):
         return index
     array = np.asarray(index)

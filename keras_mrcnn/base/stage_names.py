@@ -1,6 +1,6 @@
-"""The names of the stages of a training, and of what they are scored by; every part may import them."""
+"""The names of the training stages and of the parts of the model that are scored; every module may import them."""
 
-STAGES = ("rpn", "box", "mask", "joint")  # in the order in which they are trained
-SCORED_PARTS = ("rpn", "box", "mask")  # what has scores of its own
-# What there is to score when a stage ends.
+STAGES = ("rpn", "box", "mask", "joint")  # in the order of training
+SCORED_PARTS = ("rpn", "box", "mask")  # each has scores of its own
+# The parts to score when a stage ends.
 PARTS_OF_STAGE = {"rpn": ("rpn",), "box": ("box",), "mask": ("box", "mask"), "joint": SCORED_PARTS}

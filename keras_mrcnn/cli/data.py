@@ -148,7 +148,9 @@ def show(
     if preset is not None and preset not in PRESETS:
         raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
     resolved = load_config(config or preset or "coco-r50-fpn", settings)
-    dataset = CocoDataset(annotations, images or images_of(annotations), resolved.data.class_names)
+    dataset = CocoDataset(
+        annotations, images or images_of(annotations), resolved.data.class_names, resolved.model.channels
+    )
     pictures, objects, dropped = [], 0, 0
     for picture, num_objects, num_dropped in itertools.islice(_augmented(dataset, resolved, seed), count):
         pictures.append(picture)

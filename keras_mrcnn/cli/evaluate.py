@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from keras_mrcnn.cli.locations import (
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 if TYPE_CHECKING:
+    from keras_mrcnn.config import ModelConfig
     from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
@@ -86,7 +87,7 @@ def evaluate(
         config = run_config(weights)
         batch_size = config.data.eval_batch_size if config else 1
     model = load_model(weights)
-    dataset = open_dataset(annotations, images, model.config.class_names)
+    dataset = open_dataset(annotations, images, model.config)
     scores, results = run_evaluation(model, dataset, stages, batch_size)
     click.echo(format_table(scores))
     if errors:
@@ -151,13 +152,13 @@ def _errors(dataset, results, stages):
     }
 
 
-def open_dataset(annotations: Path, images: Path, model_names: Iterable[str]) -> CocoDataset:
+def open_dataset(annotations: Path, images: Path, config: ModelConfig) -> CocoDataset:
     """Opens a data set with the classes that the model knows, and prints the classes that only one of the two has.
 
     Args:
         annotations: COCO annotation file.
         images: folder with its images.
-        model_names: names of the model's classes.
+        config: `ModelConfig` of the model.
 
     Raises:
         UserError: the data set has no images, or no class of the model.
@@ -165,10 +166,10 @@ def open_dataset(annotations: Path, images: Path, model_names: Iterable[str]) ->
     from keras_mrcnn.config import NO_CLASS
     from keras_mrcnn.data.coco import CocoDataset
 
-    dataset = CocoDataset(annotations, images)
+    dataset = CocoDataset(annotations, images, channels=config.channels)
     if not len(dataset):
         raise UserError(f"{annotations}: has no images to evaluate on")
-    known = [name for name in dict.fromkeys(model_names) if name != NO_CLASS]
+    known = [name for name in dict.fromkeys(config.class_names) if name != NO_CLASS]
     both = [name for name in known if name in dataset.class_names]
     if not both:
         raise UserError(
@@ -180,4 +181,6 @@ def open_dataset(annotations: Path, images: Path, model_names: Iterable[str]) ->
     for sentence, names in (("The model does not know", unknown), ("The data do not have", absent)):
         if names:
             click.echo(f"{sentence} {len(names)} classes, which are not scored: {', '.join(names)}.", err=True)
-    return dataset if len(both) == len(dataset.class_names) else CocoDataset(dataset.coco.dataset, images, both)
+    if len(both) == len(dataset.class_names):
+        return dataset
+    return CocoDataset(dataset.coco.dataset, images, both, config.channels)

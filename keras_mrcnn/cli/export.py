@@ -68,7 +68,7 @@ def export(
     from keras_mrcnn.export.model_card import read_metrics
 
     model, metrics = load_model(weights), read_metrics(weights)
-    val = None if data is None else open_validation(data, model.config.class_names)
+    val = None if data is None else open_validation(data, model.config)
     if precision == "int8":
         _export_int8(model, out / f"{name}-int8.onnx", onnx_input, metrics, data, calibration_images, val, score_images)
         return
@@ -112,7 +112,7 @@ def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val
     from keras_mrcnn.export.onnx import export_onnx
     from keras_mrcnn.serving.onnx_predictor import OnnxPredictor
 
-    train = CocoDataset(*split_files(data, "train"))
+    train = CocoDataset(*split_files(data, "train"), channels=model.config.channels)
     image_ids = choose_images(train, calibration_images)
     card = model_card(model, name=path.stem, files=(path.name,), variant="int8", metrics=metrics)
     with tempfile.TemporaryDirectory() as folder:

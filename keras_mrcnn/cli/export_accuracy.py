@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     import numpy as np
 
     from keras_mrcnn.base.records import Detections
+    from keras_mrcnn.config import ModelConfig
     from keras_mrcnn.data.coco import CocoDataset
 
 IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
-def open_validation(folder: Path, model_names: Iterable[str]) -> CocoDataset:
+def open_validation(folder: Path, config: ModelConfig) -> CocoDataset:
     """Opens the validation data of a data-set folder, with the classes that the model knows."""
-    return open_dataset(*split_files(folder, "val"), model_names)
+    return open_dataset(*split_files(folder, "val"), config)
 
 
 def choose_images(dataset: CocoDataset, count: int | None) -> list[int]:

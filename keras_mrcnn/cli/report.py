@@ -33,8 +33,8 @@ SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Images that go through the network at once. Scores depend on it a little, for images are padded to the "
-    "largest of their batch.  [default: data.eval_batch_size of the run]",
+    help="The most images of one size that go through the network at once; scores do not depend on it.  "
+    "[default: data.eval_batch_size of the run]",
 )
 def report(run: Path, data: Path | None, out: Path | None, images: int, batch_size: int | None) -> None:
     """Write one HTML file about a run: scores, pictures, mistakes, losses, data and settings.
@@ -75,7 +75,7 @@ def _datasets(run, folder, missing):
         annotations, images = _files(run.config.data, folder, split)
         if folder is not None:
             if annotations.is_file():
-                datasets[split] = open_dataset(annotations, images, run.config.model.class_names)
+                datasets[split] = open_dataset(annotations, images, run.config.model)
             elif split == "val":
                 raise UserError(f"{folder}: has no annotations/val.json; name a folder with validation data")
             else:
@@ -84,7 +84,7 @@ def _datasets(run, folder, missing):
             sentences.append(f"The settings of the run name no {title} data; name their folder with --data.")
         else:
             try:
-                datasets[split] = open_dataset(Path(annotations), Path(images), run.config.model.class_names)
+                datasets[split] = open_dataset(Path(annotations), Path(images), run.config.model)
             except UserError as error:
                 sentences.append(f"The {title} data cannot be read: {error}, or name their folder with --data.")
     if sentences:

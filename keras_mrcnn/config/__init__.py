@@ -1,6 +1,6 @@
 """Settings: frozen, validated records, one class per part, read from and written to YAML.
 
-Only `models.mask_rcnn`, the trainer and the command line read these; everything below takes keyword arguments.
+The model, the trainer and the command line read these; everything below takes keyword arguments.
 """
 
 from keras_mrcnn.config.files import PRESETS, ConfigError, load_config, make_config, save_config

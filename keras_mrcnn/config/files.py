@@ -1,10 +1,10 @@
-"""Settings out of presets and YAML files, overridden and checked, and back into YAML."""
+"""Reads settings from presets and YAML files, applies overrides, checks them, and writes them as YAML."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Union
@@ -47,17 +47,25 @@ def load_config(source: Union[str, os.PathLike], overrides: tuple[str, ...] = ()
 
 
 def make_config(tree: Any, source: str = "config") -> Config:
-    """Validates a nested dict. Raises `ConfigError` naming `source` and every wrong key."""
+    """Makes a `Config` of a nested dict.
+
+    Args:
+        tree: dict of settings, as YAML gives it.
+        source: name of the dict's origin, for messages.
+
+    Raises:
+        ConfigError: some settings cannot be used; the message names `source` and each of their keys.
+    """
     return _validated(tree, source)
 
 
 def save_config(config: Config, path: Union[str, os.PathLike]) -> None:
-    """Writes the resolved settings as YAML that `load_config` reads back to an equal `Config`."""
+    """Writes the settings as YAML, from which `load_config` reads an equal `Config`."""
     with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
-def _read_yaml(source) -> dict:
+def _read_yaml(source: Union[str, os.PathLike]) -> dict[str, Any]:
     if str(source) in PRESETS:
         text = resources.files("keras_mrcnn").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
     elif Path(source).is_file():
@@ -73,7 +81,7 @@ def _read_yaml(source) -> dict:
     return tree or {}
 
 
-def _read_text(source) -> str:
+def _read_text(source: Union[str, os.PathLike]) -> str:
     try:
         return Path(source).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -81,7 +89,7 @@ def _read_text(source) -> str:
 
 
 def _validated(tree: Any, source: str, set_keys: Sequence[str] = ()) -> Config:
-    """As `make_config`; what is wrong with `set_keys`, which overrides have set, is said of --set instead."""
+    """Does the work of `make_config`; messages about keys that overrides have set name --set instead of the source."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -89,16 +97,16 @@ def _validated(tree: Any, source: str, set_keys: Sequence[str] = ()) -> Config:
     sentences = {"--set": [], source: []}
     for problem in problems:
         sentences["--set" if _is_of(_key(problem), set_keys) else source].append(_describe(problem))
-    raise ConfigError("; ".join(f"{origin}: {'; '.join(said)}" for origin, said in sentences.items() if said))
+    raise ConfigError("; ".join(f"{origin}: {'; '.join(faults)}" for origin, faults in sentences.items() if faults))
 
 
 def _is_of(key: str, set_keys: Sequence[str]) -> bool:
-    """Whether a key, or something in its group, has been set, or is part of a value that has."""
+    """Returns whether a key has been set, or something in its group, or a value that it is part of."""
     return any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in set_keys)
 
 
-def _apply_override(tree: dict, override: str) -> str:
-    """Sets one value in the tree; returns its key."""
+def _apply_override(tree: dict[str, Any], override: str) -> str:
+    """Sets one value in the tree and returns its key."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: write it as key=value, for example train.rpn.epochs=3")
@@ -114,18 +122,18 @@ def _apply_override(tree: dict, override: str) -> str:
     return key.strip()
 
 
-def _key(problem: dict) -> str:
+def _key(problem: Mapping[str, Any]) -> str:
     return ".".join(location(problem)) or "settings"
 
 
-def _describe(problem: dict) -> str:
+def _describe(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown key {_key(problem)}{_suggestion(location(problem))}"
     return f"{_key(problem)}: {problem['msg']} (got {problem['input']!r})"
 
 
-def _suggestion(keys: tuple) -> str:
-    """The key of the same group that is spelled most like an unknown one, as a question."""
+def _suggestion(keys: tuple[str, ...]) -> str:
+    """Returns a question that suggests the key of the same group whose spelling is closest to an unknown one."""
     *parents, leaf = keys
     group = Config().model_dump()
     for parent in parents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import (
@@ -17,14 +18,14 @@ from pydantic import (
     model_validator,
 )
 
-# What torchvision calls the numbers of COCO that belong to no class; the one name that may occur several times.
+# torchvision's name for the numbers of COCO that belong to no class; the one name that may occur several times.
 NO_CLASS = "N/A"
 
 Norm = Literal["frozen_bn", "bn", "sync_bn", "group_norm"]
 
 FREEZE_STAGES = Field(2, ge=0, le=5, description="first stages kept frozen: 1 is the stem, 5 all of it")
 BATCH_NORM = Field("frozen_bn", description="frozen_bn keeps batch norms as they are and runs the network as in use")
-# Arguments of keras.applications that decide what the network takes and gives.
+# Arguments of keras.applications that decide on the network's input and output, which the detector sets itself.
 TAKEN_ARGUMENTS = {
     "include_top", "weights", "input_tensor", "input_shape", "pooling", "classes", "classifier_activation",
     "include_preprocessing", "name",
@@ -32,7 +33,7 @@ TAKEN_ARGUMENTS = {
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable; unknown keys and numbers that are not finite are refused by name."""
+    """Base of all settings: immutable; errors name unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,7 +55,7 @@ class ResNetConfig(Settings):
 
     @property
     def title(self) -> str:
-        """The network in words."""
+        """Returns the network in words."""
         return f"ResNet-{self.depth}" + (f" of width {self.width:g}" if self.width != 1 else "")
 
 
@@ -74,8 +75,8 @@ class ApplicationsConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _no_settings_of_the_resnet(cls, values: Any) -> Any:
-        """A name that is set on top of a preset meets the settings of the preset's ResNet."""
-        keys = values if isinstance(values, dict) else ()  # settings that are made already come here, too
+        """Refuses the settings of a ResNet, among which a name lands when it overrides a preset."""
+        keys = values if isinstance(values, dict) else ()  # validation also passes finished settings
         foreign = [key for key in ("depth", "width", "stride_in", "norm_epsilon") if key in keys]
         if foreign:
             raise ValueError(
@@ -86,7 +87,7 @@ class ApplicationsConfig(Settings):
 
     @field_validator("arguments")
     @classmethod
-    def _only_free_arguments(cls, value: dict) -> dict:
+    def _only_free_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
         taken = sorted(TAKEN_ARGUMENTS & value.keys())
         if taken:
             raise ValueError(f"{', '.join(taken)}: set by the detector itself; leave out of arguments")
@@ -94,13 +95,13 @@ class ApplicationsConfig(Settings):
 
     @property
     def title(self) -> str:
-        """The network in words."""
+        """Returns the network in words."""
         arguments = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
         return f"{self.name}{f'({arguments})' if arguments else ''} of keras.applications"
 
 
 class InstanceConfig(Settings):
-    """A functional Keras model that is passed as `MaskRCNN(config, backbone=...)`."""
+    """A functional Keras model of the user's own, passed as `MaskRCNN(config, backbone=...)`."""
 
     preprocessing: Literal["raw", "tf", "torch", "caffe"] = Field(
         description="input of the model: RGB of 0..255, RGB of -1..1, normalised RGB, or BGR less its mean"
@@ -110,12 +111,12 @@ class InstanceConfig(Settings):
 
     @property
     def title(self) -> str:
-        """The network in words."""
+        """Returns the network in words."""
         return "a Keras model of the user's own"
 
 
 def _kind_of_backbone(value: Any) -> str:
-    """Which settings a value is of: each kind but the ResNet has a key that it cannot do without."""
+    """Returns the class of a backbone's settings: each but the ResNet's has a required key."""
     if isinstance(value, Settings):
         return type(value).__name__
     keys = value.keys() if isinstance(value, dict) else ()
@@ -135,14 +136,14 @@ BackboneConfig = Annotated[
 ]
 
 
-def location(problem: dict) -> tuple[str, ...]:
+def location(problem: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the keys that lead to a problem, one of `ValidationError.errors()`."""
-    kinds = {kind.__name__ for kind in BACKBONES}  # which pydantic counts as a key
+    kinds = {kind.__name__ for kind in BACKBONES}  # pydantic counts them as keys
     return tuple(str(part) for part in problem["loc"] if part not in kinds)
 
 
 class NeckConfig(Settings):
-    """What turns backbone maps into the maps that RPN and heads look at."""
+    """Neck, which turns the maps of the backbone into those that the RPN and the heads read."""
 
     kind: Literal["fpn", "c4"] = "fpn"
     channels: PositiveInt = Field(256, description="of every FPN map; the C4 map keeps the backbone's")
@@ -169,14 +170,14 @@ class RPNConfig(Settings):
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
 
     @model_validator(mode="after")
-    def _thresholds_in_order(self):
+    def _thresholds_in_order(self) -> RPNConfig:
         if self.negative_iou > self.positive_iou:
             raise ValueError(f"negative_iou {self.negative_iou} must not exceed positive_iou {self.positive_iou}")
         return self
 
 
 class BoxHeadConfig(Settings):
-    """Fully connected layers, softmax over the classes, box regression for each class."""
+    """Box head: fully connected layers, a softmax over the classes, and box regression for each class."""
 
     channels: PositiveInt = 1024
     dense_layers: PositiveInt = 2
@@ -193,7 +194,7 @@ class BoxHeadConfig(Settings):
 
 
 class MaskHeadConfig(Settings):
-    """Four convolutions, one transposed convolution, a sigmoid mask for each class (He et al., Mask R-CNN, 2017)."""
+    """Mask head: convolutions, a transposed one, and a sigmoid mask for each class (He et al., Mask R-CNN, 2017)."""
 
     channels: PositiveInt = 256
     convolutions: int = Field(4, ge=0)
@@ -217,7 +218,7 @@ class ModelConfig(Settings):
     mask_head: MaskHeadConfig = MaskHeadConfig()
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> ModelConfig:
         if self.max_size < self.min_size:
             raise ValueError(f"max_size {self.max_size} must be at least min_size {self.min_size}")
         named = [name for name in self.class_names if name != NO_CLASS]
@@ -230,7 +231,7 @@ class ModelConfig(Settings):
             raise ValueError(
                 f"rpn.anchor_sizes has {len(self.rpn.anchor_sizes)} levels, neck {self.neck.kind} has {levels}"
             )
-        # One RPN head serves all levels, so that all have the same number of anchors a cell.
+        # One RPN head serves all levels, so all must have the same number of anchors per cell.
         counts = {len(sizes) for sizes in self.anchor_sizes}
         if len(counts) != 1 or 0 in counts:
             raise ValueError("rpn.anchor_sizes must have as many sizes on every level, at least one")
@@ -238,20 +239,20 @@ class ModelConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _number_classes(cls, values):
-        """Classes that no data set has named ids for are called 1..K in results."""
+    def _number_classes(cls, values: Any) -> Any:
+        """Numbers the classes 1..K where no data set has given them ids."""
         if isinstance(values, dict) and values.get("class_names") and not values.get("category_ids"):
             return {**values, "category_ids": tuple(range(1, len(values["class_names"]) + 1))}
         return values
 
     @property
     def norm_epsilon(self) -> float:
-        """The epsilon of the norms of neck and heads, and of those of our own ResNet."""
+        """Returns the epsilon of the norms in the neck, the heads and our own ResNet."""
         return getattr(self.backbone, "norm_epsilon", 1e-5)
 
     @property
     def anchor_sizes(self) -> tuple[tuple[float, ...], ...]:
-        """Anchor sizes in pixels, one tuple per level."""
+        """Returns the anchor sizes in pixels, one tuple per level."""
         if self.rpn.anchor_sizes is not None:
             return self.rpn.anchor_sizes
         return ((32,), (64,), (128,), (256,), (512,)) if self.neck.kind == "fpn" else ((128, 256, 512),)

@@ -1,8 +1,8 @@
-"""Settings of a run: its data, its stages, and everything together."""
+"""Settings of a run: its data, its stages, and the whole of them."""
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -10,7 +10,7 @@ from keras_mrcnn.config.model import ModelConfig, Settings
 
 
 class DataConfig(Settings):
-    """Where the images are and how they become batches."""
+    """Data of a run: where the images are and how they become batches."""
 
     train_annotations: Optional[str] = None
     train_images: Optional[str] = None
@@ -30,14 +30,14 @@ class DataConfig(Settings):
     skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
 
     @model_validator(mode="after")
-    def _jitter_in_order(self):
+    def _jitter_in_order(self) -> DataConfig:
         if self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(f"scale_jitter must be (low, high), got {self.scale_jitter}")
         return self
 
 
 class StageConfig(Settings):
-    """How one stage is optimised."""
+    """Optimisation of one stage."""
 
     epochs: int = Field(12, ge=0)
     steps_per_epoch: Optional[PositiveInt] = Field(None, description="by default one pass over the images")
@@ -64,13 +64,13 @@ class StageConfig(Settings):
     )
 
     @model_validator(mode="after")
-    def _milestones_are_shares(self):
+    def _milestones_are_shares(self) -> StageConfig:
         if any(not 0.0 < m < 1.0 for m in self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must be rising shares between 0 and 1, got {self.milestones}")
         return self
 
     @model_validator(mode="after")
-    def _settings_go_with_the_optimizer(self):
+    def _settings_go_with_the_optimizer(self) -> StageConfig:
         if self.optimizer_settings and self.optimizer in ("sgd", "adamw"):
             raise ValueError(f"optimizer_settings are for optimizers of tensorflow-addons, not for {self.optimizer}")
         if self.average is not None and self.optimizer in ("swa", "moving_average"):
@@ -79,13 +79,13 @@ class StageConfig(Settings):
 
 
 class JointStageConfig(StageConfig):
-    """How the optional fourth stage is optimised, which fine-tunes everything together."""
+    """Optimisation of the optional fourth stage, which fine-tunes everything together."""
 
     epochs: int = Field(0, ge=0, description="0 leaves the stage out")
 
 
 class TrainConfig(Settings):
-    """The three stages, and the optional fourth."""
+    """The three stages, the optional fourth, and the settings that they share."""
 
     rpn: StageConfig = StageConfig()
     box: StageConfig = StageConfig()
@@ -120,8 +120,8 @@ class TrainConfig(Settings):
 
     @field_validator("cache_features", mode="before")
     @classmethod
-    def _yaml_switch(cls, value):
-        """YAML reads a bare on or off as true or false."""
+    def _yaml_switch(cls, value: Any) -> Any:
+        """Turns true and false, as YAML reads a bare on or off, back into words."""
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 

@@ -1,7 +1,7 @@
-"""The augmentations of training: their settings, and what they draw for one image in one epoch.
+"""Augmentation of training images: its settings, and its random choices for one image in one epoch.
 
-`flip`, several sizes and `scale_jitter` need nothing but the box and its compact mask. `crop`, `rotation` and
-`copy_paste` go back to the annotated outlines (`augmentation_objects`), so that boxes and masks stay exact.
+`flip`, several sizes and `scale_jitter` need only boxes and compact masks. `crop`, `rotation` and `copy_paste` start
+from the annotated outlines (`augmentation_objects`), so that boxes and masks stay exact.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from keras_mrcnn.data.batching import PlannedSample, SampleDraws, draw_sample
 
 
 class DrawnAugmentation(NamedTuple):
-    """How one image is shown: all that is random about it, drawn.
+    """The random choices for one image in one epoch, as values to apply.
 
     Attributes:
         index: row of the image in the data set.
-        seeds: int32 [2], for stateless random functions further on.
+        seeds: int32 [2], seeds of later stateless random functions.
         min_size: short side after the resize, pixels.
-        flip: whether it is mirrored left to right.
+        flip: whether the image is mirrored left to right.
         jitter: factor on the size after the resize.
-        angle: degrees, counter-clockwise as seen.
-        place: (x, y) in [0, 1): where the crop lies, or a smaller image on a larger canvas.
+        angle: rotation in degrees, counter-clockwise as seen.
+        place: (x, y) in [0, 1), place of the crop, or of a smaller image on a larger canvas.
         colours: factors on brightness, contrast and saturation.
-        pasted: the image whose objects are pasted onto this one.
+        pasted: choices for the image whose objects are pasted onto this one, or None.
     """
 
     index: int
@@ -44,20 +44,21 @@ class DrawnAugmentation(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training does to its images at random.
+    """Settings of the random augmentation of training images.
 
     Args:
         flip: probability of mirroring an image left to right.
         scale_jitter: (lowest, highest) factor on the size of the image, drawn uniformly; (1, 1) for none.
-        crop: cuts an image that the jitter made larger back to the size without jitter, at a random place; with
-            scale_jitter (0.1, 2.0) this is large-scale jitter.
-        rotation: degrees; images are turned about their centre by an angle drawn uniformly from -rotation..rotation.
+        crop: whether to crop an image that the jitter enlarged back to the size without jitter, at a random place;
+            with scale_jitter (0.1, 2.0) this is large-scale jitter.
+        rotation: degrees; images are rotated about their centre by an angle drawn uniformly from
+            -rotation..rotation.
         colour_jitter: brightness, contrast and saturation are each multiplied by a factor drawn uniformly from
             1 - colour_jitter..1 + colour_jitter.
         copy_paste: probability of pasting some of the objects of another image onto this one.
 
     Raises:
-        ValueError: a setting is out of its range; it is named.
+        ValueError: a setting is out of range; the message names it.
 
     Example:
         >>> Augmentation(scale_jitter=(0.1, 2.0), crop=True).moves_outlines
@@ -76,6 +77,7 @@ class Augmentation:
     copy_paste: float = 0.0
 
     def __post_init__(self) -> None:
+        """Checks every setting."""
         for name in ("flip", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it is a probability, from 0 to 1")
@@ -88,17 +90,20 @@ class Augmentation:
 
     @property
     def moves_outlines(self) -> bool:
-        """Whether compact masks and boxes must be made anew from the annotated outlines."""
+        """Returns whether boxes and compact masks must be made again from the annotated outlines."""
         return bool(self.crop or self.rotation or self.copy_paste)
 
     def draw(self, seed: int, sample: PlannedSample, min_sizes: Sequence[int], num_images: int) -> DrawnAugmentation:
-        """What is drawn for one image in one epoch: a function of the arguments alone.
+        """Draws the augmentation of one image in one epoch; the result depends on the arguments alone.
 
         Args:
-            seed: of the run.
+            seed: seed of the run.
             sample: the image and the epoch.
             min_sizes: short sides to choose from, pixels.
-            num_images: images of the data set, for `copy_paste` to choose from.
+            num_images: number of images in the data set, from which `copy_paste` chooses.
+
+        Returns:
+            The choices for the image.
         """
         draws = draw_sample(seed, sample)
         drawn = self._draw(sample.index, draws, min_sizes)
@@ -108,6 +113,7 @@ class Augmentation:
         return drawn._replace(pasted=self._draw(int(draws.paste * num_images), draws, min_sizes))
 
     def _draw(self, index: int, draws: SampleDraws, min_sizes: Sequence[int]) -> DrawnAugmentation:
+        """Turns numbers in [0, 1) into choices within these settings; pastes nothing."""
         low, high = self.scale_jitter
         return DrawnAugmentation(
             index=index,
@@ -122,14 +128,14 @@ class Augmentation:
 
 
 def augmentation_settings(data: Any, model: Any) -> dict[str, Any]:
-    """What of a run's settings decides how training images look.
+    """Returns the settings of a run that decide how training images look.
 
     Args:
-        data: the `data` part of a `Config`.
-        model: its `model` part.
+        data: `data` part of a `Config`.
+        model: `model` part of the same `Config`.
 
     Returns:
-        dict to pass on, as in `training_dataset(..., **augmentation_settings(config.data, config.model))`.
+        Dict of keyword arguments, as in `training_dataset(..., **augmentation_settings(config.data, config.model))`.
     """
     sizes = {
         "min_size": data.min_sizes or model.min_size,

@@ -1,7 +1,7 @@
-"""Objects under an affine map: filled anew from their annotated outlines, covered by others, boxed and made compact.
+"""Maps annotated objects to a new image: fills their outlines there, and makes their boxes and compact masks.
 
-A silhouette is what can be seen of an object, in pixels of the canvas that its image is laid on. Those of small
-objects are split into factor x factor parts, so that boxes and compact masks keep the detail of the outline.
+A silhouette is the visible part of an object, in pixels of the canvas on which its image is placed. For small objects
+each pixel is split into factor x factor parts, so that boxes and compact masks keep the detail of the outline.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from keras_mrcnn.data.compact_masks import compact_mask
 
 # Corner points (x, y) of each polygon, float64 [n, 2], or a mask, bool or uint8 0/1 [H, W].
 Outline = Union[Sequence[np.ndarray], np.ndarray]
-# Pixels are split until the longer side of the object has this many parts, but into no more than 8 x 8.
+# Pixels are split until the longer side of the object has this many parts, but into at most 8 x 8.
 _FINE_SIDE = 128
 _LARGEST_FACTOR = 8
-# Below these, an object is degenerate: pixels of a box's side, and the share that pasted objects leave of it.
+# Objects are dropped below these: the side of the box in pixels, and the share that pasted objects leave visible.
 LEAST_SIDE = 1.0
 LEAST_VISIBLE = 0.05
 
 
 class Silhouette(NamedTuple):
-    """What can be seen of an object on a canvas.
+    """The visible part of an object on a canvas.
 
     Attributes:
-        box: float64 [4], xyxy pixels of the canvas, around all of the object that lies on it.
-        left, top: pixel of the canvas where `parts` begins.
-        factor: parts of a pixel on a side.
-        parts: bool [h * factor, w * factor].
+        box: float64 [4], xyxy pixels of the canvas, around the whole object as far as it lies on the canvas.
+        left, top: pixel of the canvas at which `parts` begins.
+        factor: parts along each side of a pixel.
+        parts: bool [h * factor, w * factor], the visible parts of h x w pixels.
     """
 
     box: np.ndarray
@@ -43,12 +43,12 @@ class Silhouette(NamedTuple):
 
     @property
     def area(self) -> float:
-        """What can be seen, in pixels of the canvas."""
+        """Returns the visible area in pixels of the canvas."""
         return np.count_nonzero(self.parts) / self.factor**2
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the canvas that `parts` stands for."""
+        """Returns the rows and columns of the canvas that `parts` covers."""
         height, width = (side // self.factor for side in self.parts.shape)
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
@@ -56,21 +56,21 @@ class Silhouette(NamedTuple):
 def fill_outline(
     outline: Outline, box: np.ndarray, matrix: np.ndarray, image_size: tuple[int, int], canvas_size: tuple[int, int]
 ) -> Silhouette:
-    """Maps an object's outline and fills it.
+    """Maps an object's outline to a canvas and fills it there.
 
     Args:
-        outline: polygons, or a mask of the size of the image.
+        outline: polygons, or a mask of the image's size.
         box: float [4], xyxy pixels of the image, as annotated.
-        matrix: float64 [2, 3], pixels of the image -> pixels of the canvas.
+        matrix: float64 [2, 3], from pixels of the image to pixels of the canvas.
         image_size, canvas_size: (h, w).
 
     Returns:
-        Silhouette; `parts` has no elements where the object lies beside the canvas.
+        Silhouette of the object; its `parts` are empty if the object lies outside the canvas.
     """
     limits = np.tile(canvas_size[::-1], 2)
     footprint = map_points(matrix, corners_of(np.array([0, 0, *image_size[::-1]])))
     around = extent(_mapped_outline(outline, matrix))
-    # A turned box is not the box of the turned object; where nothing turns, the annotated box is as good as it gets.
+    # Without rotation the annotated box is the most exact; a rotated box is not the box of the rotated object.
     whole = extent(map_points(matrix, corners_of(box))) if keeps_axes(matrix) else around
     longest = max(around[2] - around[0], around[3] - around[1], 1.0)
     factor = int(np.clip(np.ceil(_FINE_SIDE / longest), 1, _LARGEST_FACTOR))
@@ -89,7 +89,12 @@ def fill_outline(
 
 
 def cover(silhouette: Silhouette, covered: np.ndarray) -> Silhouette:
-    """What is left of a silhouette where the pixels `covered`, bool [h, w] of the canvas, show something else."""
+    """Returns a silhouette without the pixels that something else covers.
+
+    Args:
+        silhouette: the object.
+        covered: bool [h, w], covered pixels of the canvas.
+    """
     hidden = covered[silhouette.window]
     if not hidden.any():
         return silhouette
@@ -98,7 +103,7 @@ def cover(silhouette: Silhouette, covered: np.ndarray) -> Silhouette:
 
 
 def covered_pixels(silhouettes: Sequence[Silhouette], canvas_size: tuple[int, int]) -> np.ndarray:
-    """The pixels of the canvas of which silhouettes fill at least half: bool [h, w]."""
+    """Returns the pixels of the canvas that any silhouette fills to at least one half: bool [h, w]."""
     covered = np.zeros(canvas_size, bool)
     for silhouette in silhouettes:
         place, factor = covered[silhouette.window], silhouette.factor
@@ -107,14 +112,14 @@ def covered_pixels(silhouettes: Sequence[Silhouette], canvas_size: tuple[int, in
 
 
 def visible_box(silhouette: Silhouette) -> np.ndarray | None:
-    """The box of what can be seen.
+    """Returns the box of the visible part of an object.
 
-    A side where nothing was cut off keeps its exact place; where something was, the outermost part that can be seen
-    decides.
+    A side of the box keeps its exact place unless the object is cut off there; then it moves to the outermost visible
+    part.
 
     Returns:
-        float64 [4], xyxy pixels of the canvas; None for a degenerate object, of which less than a pixel can be seen or
-        whose box has a side below `LEAST_SIDE`.
+        float64 [4], xyxy pixels of the canvas; None if less than one pixel is visible or a side of the box is below
+        `LEAST_SIDE`.
     """
     if silhouette.area < 1:
         return None
@@ -126,18 +131,18 @@ def visible_box(silhouette: Silhouette) -> np.ndarray | None:
 
 
 def is_degenerate(boxes: np.ndarray) -> np.ndarray:
-    """Which boxes, float [..., 4] xyxy, have a side below `LEAST_SIDE`: bool [...]."""
+    """Returns whether boxes, float [..., 4] xyxy, have a side below `LEAST_SIDE`: bool [...]."""
     return (boxes[..., 2:] - boxes[..., :2] < LEAST_SIDE).any(axis=-1)
 
 
 def silhouette_mask(silhouette: Silhouette, box: np.ndarray, size: int) -> np.ndarray:
-    """The compact mask of a silhouette on its box: uint8 [size, size], coverage 0..255."""
+    """Returns the compact mask of a silhouette on its box: uint8 [size, size], coverage 0..255."""
     origin = np.tile([silhouette.left, silhouette.top], 2)
     return compact_mask(silhouette.parts, (box - origin) * silhouette.factor, size)
 
 
 def _mapped_outline(outline: Outline, matrix: np.ndarray) -> np.ndarray:
-    """Mapped points [n, 2] that have the extent of the outline."""
+    """Returns mapped points [n, 2] with the same extent as the mapped outline."""
     if not isinstance(outline, np.ndarray):
         return map_points(matrix, np.concatenate(outline))
     rows = np.flatnonzero(outline.any(axis=1))
@@ -151,17 +156,17 @@ def _mapped_outline(outline: Outline, matrix: np.ndarray) -> np.ndarray:
 
 
 def _fill_polygons(polygons: list[np.ndarray], edge: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels, bool [height, width], that have their centre in one of the polygons and within the image's edge."""
+    """Returns the pixels whose centres lie in a polygon and inside the image's edge: bool [height, width]."""
     codes = mask_api.frPyObjects([polygon.ravel().tolist() for polygon in polygons], height, width)
     image = mask_api.merge(mask_api.frPyObjects([edge.ravel().tolist()], height, width))
-    # Annotated outlines may reach beyond their image, where a canvas can have more to show.
+    # Annotated outlines may reach beyond their image, but the object cannot be visible there.
     return mask_api.decode(mask_api.merge([mask_api.merge(codes), image], intersect=True)).astype(bool)
 
 
 def _sample_mask(
     mask: np.ndarray, matrix: np.ndarray, left: int, top: int, width: int, height: int, factor: int
 ) -> np.ndarray:
-    """The value of a mask at the centre of every part of a pixel: bool [height * factor, width * factor]."""
+    """Returns a mask's value at the centre of every part of a pixel: bool [height * factor, width * factor]."""
     back = inverse_map(matrix)
     x = left + (np.arange(width * factor) + 0.5) / factor
     y = top + (np.arange(height * factor)[:, None] + 0.5) / factor

@@ -1,7 +1,7 @@
-"""The part of a sample that NumPy makes: what is read, where it goes, and the ground truth there.
+"""The part of a sample that NumPy makes: the decoded image, its place on the canvas, and the ground truth there.
 
-The pixels follow in TensorFlow (`pipeline`), which resizes, or warps by the map that was chosen here, then pastes and
-mirrors. So all here is before the mirroring.
+TensorFlow makes the pixels (`pipeline`): it resizes the image, or warps it by the map chosen here, then pastes and
+mirrors. So everything here precedes the mirroring.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from keras_mrcnn.data.augmentation_objects import (
 )
 from keras_mrcnn.data.coco import CocoDataset
 
-# What of a sample comes out of NumPy; None stands for a size that differs, "S" for that of the compact masks.
+# Fields that NumPy makes for a sample. None is a variable side, "C" the channels, "S" the side of compact masks.
 FIELDS: dict[str, tuple[tf.DType, list]] = {
     "image": (tf.uint8, [None, None, "C"]),
-    "size": (tf.int32, [2]),  # (h, w) that the image gets
-    "source_map": (tf.float64, [2, 3]),  # pixels of the sample -> pixels of the image
+    "size": (tf.int32, [2]),  # (h, w) of the image after the resize
+    "source_map": (tf.float64, [2, 3]),  # from pixels of the sample to pixels of the image
     "colours": (tf.float32, [3]),
     "boxes": (tf.float32, [None, 4]),
     "labels": (tf.int32, [None]),
@@ -42,16 +42,19 @@ FIELDS: dict[str, tuple[tf.DType, list]] = {
     "pasted_image": (tf.uint8, [None, None, "C"]),
     "pasted_map": (tf.float64, [2, 3]),
     "pasted_colours": (tf.float32, [3]),
-    "covered": (tf.bool, [None, None]),  # pixels of the sample that show the pasted image; [0, 0] for none
+    "covered": (tf.bool, [None, None]),  # pixels of the sample that show the pasted image; [0, 0] without one
 }
 _NO_MAP = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
 def sample_size(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, crop: bool = False) -> tuple[int, int]:
-    """(h, w) of the sample that a drawn of an image gives; nothing is read for it.
+    """Returns the size of a sample without reading its image.
 
     Args:
         dataset, drawn, max_size, crop: as for `resized_sample` and `mapped_sample`.
+
+    Returns:
+        (h, w) of the sample.
     """
     size = dataset.image_sizes[drawn.index].tolist()
     jittered = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
@@ -62,19 +65,19 @@ def sample_size(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, c
 
 
 def resized_sample(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int) -> dict[str, Any]:
-    """Makes a sample whose image is resized as a whole.
+    """Makes a sample whose image is only resized.
 
     Args:
         dataset: images and annotations.
-        drawn: how the image is shown.
+        drawn: random choices for the image.
         max_size: limit of the long side before the jitter, pixels.
         mask_size: side of the compact masks, S; 0 for none.
 
     Returns:
-        dict of arrays with the names and types of `FIELDS`; degenerate objects are left out and counted.
+        Dict of arrays with the names and types of `FIELDS`; degenerate objects are dropped and counted.
 
     Raises:
-        ValueError: a file or an annotation cannot be used; it is named.
+        ValueError: a file or an annotation cannot be used; the message names it.
     """
     image_id = dataset.image_ids[drawn.index]
     truth = dataset.ground_truth(image_id, mask_size)
@@ -90,17 +93,17 @@ def resized_sample(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int
 def mapped_sample(
     dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int, crop: bool
 ) -> dict[str, Any]:
-    """A sample whose image may be cut, turned, and have objects of another one pasted onto it.
+    """Makes a sample whose image may be cropped, rotated, and have objects of another image pasted onto it.
 
     Args:
         dataset, drawn, max_size, mask_size: as for `resized_sample`.
-        crop: whether what the jitter made larger is cut back to the size without jitter.
+        crop: whether an image that the jitter enlarged is cropped to the size without jitter.
 
     Returns:
-        dict of arrays with the names and types of `FIELDS`; degenerate objects are left out and counted.
+        Dict of arrays with the names and types of `FIELDS`; degenerate objects are dropped and counted.
 
     Raises:
-        ValueError: a file or an annotation cannot be used; it is named.
+        ValueError: a file or an annotation cannot be used; the message names it.
     """
     canvas = sample_size(dataset, drawn, max_size, crop)
     own = _place_on_canvas(dataset, drawn, max_size, canvas)
@@ -134,20 +137,21 @@ def mapped_sample(
 
 
 def field_shape(name: str, channels: int, mask_size: int) -> list[int | None]:
-    """Returns the shape of one of `FIELDS` for pictures with so many channels and masks of that side."""
+    """Returns the shape of one of `FIELDS` for pictures with `channels` channels and masks of side `mask_size`."""
     return [{"C": channels, "S": mask_size}.get(side, side) for side in FIELDS[name][1]]
 
 
 def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
-    """Makes the smallest thing with the types of `FIELDS`, for a pipeline that is being shut down."""
+    """Returns the smallest arrays with the types of `FIELDS`, for a pipeline that is shutting down."""
+    shapes = {name: field_shape(name, channels, mask_size) for name in FIELDS}
     return {
-        name: np.ones([1 if side is None else side for side in field_shape(name, channels, mask_size)], dtype.as_numpy_dtype)
+        name: np.ones([1 if side is None else side for side in shapes[name]], dtype.as_numpy_dtype)
         for name, (dtype, _) in FIELDS.items()
     }
 
 
 class _PlacedImage(NamedTuple):
-    """An image on a canvas, with its objects there."""
+    """An image, its map to a canvas, and its objects on that canvas."""
 
     image: np.ndarray
     matrix: np.ndarray
@@ -158,13 +162,13 @@ class _PlacedImage(NamedTuple):
 def _place_on_canvas(
     dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, canvas: tuple[int, int], pasted: bool = False
 ) -> _PlacedImage:
-    """Lays an image on a canvas; of one that is to be pasted only some objects count."""
+    """Reads an image and places it on a canvas; takes only some of its objects if they are to be pasted."""
     image_id = dataset.image_ids[drawn.index]
     truth = dataset.ground_truth(image_id, mask_size=0)
     image = dataset.load_image(image_id)
     size = image.shape[:2]
     new_size = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
-    # The sample as a whole is mirrored in the end.
+    # The sample is mirrored as a whole at the end, but a pasted image has a flip of its own.
     matrix = placed_map(size, new_size, canvas, drawn.place, drawn.angle, mirrored=pasted and drawn.flip)
     chosen = _choose(len(truth), drawn.seeds) if pasted else range(len(truth))
     annotations = dataset.annotations(image_id)
@@ -182,12 +186,13 @@ def _place_on_canvas(
 
 
 def _choose(count: int, seeds: np.ndarray) -> list[int]:
-    """Rows of a random number, at least one, of `count` objects."""
+    """Returns a random selection of the rows of `count` objects, at least one row."""
     random = np.random.default_rng(seeds)
     return random.permutation(count)[: random.integers(1, count + 1)].tolist() if count else []
 
 
 def _outline(dataset: CocoDataset, annotation: dict, image_size: tuple[int, int]) -> list[np.ndarray] | np.ndarray:
+    """Returns the outline of an annotation as polygons or as a mask of the image's size."""
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         return [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
@@ -198,12 +203,24 @@ def _outline(dataset: CocoDataset, annotation: dict, image_size: tuple[int, int]
 
 
 def _uncovered_part(silhouette: Silhouette, covered: np.ndarray) -> Silhouette | None:
-    """The silhouette without what is covered, or None where too little of it is left."""
+    """Returns a silhouette without its covered pixels, or None if less than `LEAST_VISIBLE` of it is left."""
     left_over = cover(silhouette, covered)
     return left_over if left_over.area >= LEAST_VISIBLE * silhouette.area else None
 
 
-def _sample(dataset, drawn, image, size, source_map, boxes, labels, masks, dropped, **pasted) -> dict[str, Any]:
+def _sample(
+    dataset: CocoDataset,
+    drawn: DrawnAugmentation,
+    image: np.ndarray,
+    size: tuple[int, int],
+    source_map: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    masks: np.ndarray,
+    dropped: int,
+    **pasted: np.ndarray,
+) -> dict[str, Any]:
+    """Returns the fields of a sample; `pasted` overrides those that mean "no pasted image"."""
     return {
         "image": image,
         "size": np.array(size, np.int32),

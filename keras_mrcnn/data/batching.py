@@ -1,7 +1,7 @@
-"""Which image goes into which batch: planned in NumPy, before anything is decoded.
+"""Plans which images go into which batch, in NumPy, before any image is decoded.
 
-Images of like aspect ratio share a batch, so that little of it is padding. The plan of a training run is an endless,
-seeded stream: it can be started at any batch, and gives from there on what it would have given anyway.
+Images of similar aspect ratios share a batch, so that little of it is padding. The plan of a training run is an
+endless, seeded stream. It can start at any batch, and then gives the same batches as a stream from the beginning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from keras_mrcnn.base.errors import UserError
 
-# Bounds, as width / height: upright and lying images apart, and the nearly square apart from the long.
+# Bounds of width / height, which separate portrait from landscape and nearly square from long images.
 _BUCKET_BOUNDS = (0.8, 1.0, 1.25)
 
 
 class PlannedSample(NamedTuple):
-    """One image in the stream: the epoch that it was drawn in, and its row in the data set."""
+    """One image in the stream of samples: its epoch, and its row in the data set."""
 
     epoch: int
     index: int
@@ -30,14 +30,14 @@ class PlannedSample(NamedTuple):
 class BatchPlan:
     """The endless stream of training batches.
 
-    Each epoch is a permutation of all images. They are dealt to the bucket of their aspect ratio; whenever a bucket
-    holds `batch_size` images, these are the next batch. What is left in a bucket when the epoch ends waits for the
-    next one. So every batch is full, and each epoch's images are all used, once, in the order of the permutation.
+    Each epoch is a permutation of all images. Each image goes to the bucket of its aspect ratio; when a bucket holds
+    `batch_size` images, they become the next batch. Images left in a bucket at the end of an epoch wait for the next
+    one. So every batch is full, and every image is used once for each epoch.
 
     Args:
         image_sizes: int [n, 2], (h, w) of each image, n >= 1.
         batch_size: images in a batch.
-        seed: of the permutations.
+        seed: seed of the permutations.
 
     Raises:
         ValueError: there are no images, or the batch size is not positive.
@@ -49,7 +49,7 @@ class BatchPlan:
         [0, 0, 1, 1, 2, 2]
     """
 
-    def __init__(self, image_sizes: np.ndarray, batch_size: int, seed: int):
+    def __init__(self, image_sizes: np.ndarray, batch_size: int, seed: int) -> None:
         image_sizes = np.asarray(image_sizes)
         if len(image_sizes) == 0:
             raise UserError("the data set has no images to train on; check the annotation file")
@@ -59,20 +59,20 @@ class BatchPlan:
         self.seed = seed
         self._buckets = np.digitize(image_sizes[:, 1] / image_sizes[:, 0], _BUCKET_BOUNDS).tolist()
         self._waiting: dict[int, list[tuple[int, int]]] = {}
-        self._chunks: list[np.ndarray] = []  # int32 [m, 2], (epoch, index): what became full while an epoch was dealt
-        self._starts = [0]  # place of each chunk's first sample, and of the next chunk's
+        self._chunks: list[np.ndarray] = []  # int32 [m, 2], (epoch, index): full batches of each planned epoch
+        self._starts = [0]  # position of each chunk's first sample, and of the next chunk's
         self._lock = threading.Lock()
 
     def batches(self, start_batch: int = 0) -> Iterator[list[PlannedSample]]:
-        """Gives the batches from number `start_batch` on, without end."""
+        """Gives the batches from number `start_batch` on, endlessly."""
         for first in itertools.count(start_batch * self.batch_size, self.batch_size):
             yield [self.sample(position) for position in range(first, first + self.batch_size)]
 
     def sample(self, position: int) -> PlannedSample:
-        """The image at a place of the stream; batch k is the places k * batch_size and on. Safe to call from threads.
+        """Returns the sample at a position of the stream; safe to call from several threads.
 
         Args:
-            position: place in the stream, from 0.
+            position: position in the stream, from 0. Batch k begins at k * batch_size.
         """
         with self._lock:
             while position >= self._starts[-1]:
@@ -82,7 +82,7 @@ class BatchPlan:
         return PlannedSample(int(epoch), int(index))
 
     def _plan_epoch(self) -> None:
-        """Deals one more epoch to the buckets and keeps the batches that become full."""
+        """Puts the images of one more epoch into the buckets, and keeps the batches that become full."""
         epoch = len(self._chunks)
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self._buckets))
         full: list[tuple[int, int]] = []
@@ -97,14 +97,17 @@ class BatchPlan:
 
 
 def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
-    """Puts every image into a batch with others of like aspect ratio; only the last batch may be partial.
+    """Groups images of similar aspect ratios into batches; only the last batch may be smaller.
 
     Args:
         image_sizes: int [n, 2], (h, w) of each image.
         batch_size: images in a batch.
 
     Returns:
-        rows of the data set, in batches.
+        List of batches, each a list of rows of the data set.
+
+    Raises:
+        ValueError: the batch size is not positive.
 
     Example:
         >>> aspect_ratio_batches(np.array([[10, 20], [20, 10], [10, 30]]), 2)
@@ -118,14 +121,17 @@ def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[
 
 
 def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
-    """Puts every image into a batch with others of exactly its size, so that none is padded for another.
+    """Groups images of exactly the same size into batches, so that no image needs padding.
 
     Args:
         image_sizes: int [n, 2], (h, w) of each image.
         batch_size: the most images in a batch.
 
     Returns:
-        rows of the data set, in batches, ordered by size.
+        List of batches, each a list of rows of the data set, ordered by image size.
+
+    Raises:
+        ValueError: the batch size is not positive.
 
     Example:
         >>> equal_size_batches(np.array([[10, 20], [20, 10], [10, 20], [10, 20]]), 2)
@@ -144,17 +150,18 @@ def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
 
 
 class SampleDraws(NamedTuple):
-    """The random choices for one image in one epoch; every number is in [0, 1).
+    """Random numbers for one image in one epoch; each is in [0, 1) except the seeds.
 
     Attributes:
-        flip: to compare with the probability of a flip.
-        jitter: place in the range of scales.
-        size: place in the list of sizes to choose from.
-        seeds: int32 [2], for stateless random functions further on.
-        angle: place in the range of angles.
+        flip: number to compare with the probability of a flip.
+        jitter: position in the range of scales.
+        size: position in the list of sizes.
+        seeds: int32 [2], seeds of later stateless random functions.
+        angle: position in the range of angles.
         place: (x, y), place of a crop.
-        colours: places in the ranges of brightness, contrast and saturation.
-        paste: to compare with the probability of pasting; of the pasted image, place in the list of images.
+        colours: positions in the ranges of brightness, contrast and saturation.
+        paste: number to compare with the probability of pasting; for a pasted image, its position in the list of
+            images.
     """
 
     flip: float
@@ -168,12 +175,12 @@ class SampleDraws(NamedTuple):
 
 
 def draw_sample(seed: int, sample: PlannedSample, pasted: bool = False) -> SampleDraws:
-    """Draws for one image in one epoch: a function of its arguments alone, whatever the batch or the worker.
+    """Draws the random numbers for one image in one epoch; they depend on the arguments alone.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         sample: the image and the epoch.
-        pasted: whether the draws are for the image that is pasted onto it.
+        pasted: whether the numbers are for the image that is pasted onto this one.
     """
     generator = np.random.default_rng([seed, sample.epoch, sample.index, *([1] if pasted else [])])
     flip, jitter, size = generator.random(3).tolist()

@@ -1,8 +1,8 @@
-"""Finds everything that is wrong with a COCO data set, and takes it out on request.
+"""Checks a COCO data set for problems, and removes the bad records on request.
 
-`check_dataset` only looks; `drop_bad` returns a cleaned copy of the annotations together with counts, so that nothing
-is left out silently. The files themselves are never changed. `records.py` has the rules for fields and
-boxes, `segmentations.py` those for masks.
+`check_dataset` only lists problems; `drop_bad` returns a cleaned copy of the annotations together with counts, so that
+nothing is dropped silently. Neither changes any file. `records.py` has the rules for fields and boxes,
+`segmentations.py` those for masks.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ ProgressCallback = Callable[[int, int], None]
 
 
 class DataError(UserError):
-    """A data set that cannot be used as it is; the message says why and what to do."""
+    """An error for a data set that cannot be used as it is; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a data set.
 
     Attributes:
         kind: "annotation file", "missing file", "unreadable file", "size mismatch", "malformed record",
             "duplicate id", "duplicate name", "unknown image", "unknown category", "box outside", "box without area",
             "bad segmentation" or "no annotations".
-        file_name: the image file, or the annotation file where no image is concerned.
+        file_name: the image file, or the annotation file if the problem concerns no image.
         annotation_id: id of the annotation, or None.
         message: what is wrong, and what to do.
-        record: list ("images", "annotations", "categories") and row of what `drop_bad` takes out; None where
-            nothing can be taken out.
+        record: list ("images", "annotations" or "categories") and row of the record that `drop_bad` removes; None if
+            it can remove none.
     """
 
     kind: str
@@ -66,16 +66,16 @@ class Problem:
 def check_dataset(
     annotation_file: str | Path, image_folder: str | Path, progress: ProgressCallback | None = None
 ) -> list[Problem]:
-    """Lists every problem of a data set. All images are decoded to their end, several at a time.
+    """Lists every problem of a data set; decodes every image completely, several at a time.
 
     Args:
         annotation_file: COCO JSON file.
         image_folder: folder that the file names in it are relative to.
-        progress: is called with (images done, images in all) after each image.
+        progress: function to call after each image with (images done, images in total).
 
     Returns:
-        the problems, those of the file and the categories first, then images, then annotations; empty if all is well.
-        A box may pass the image's border by `records.BOX_TOLERANCE` pixels.
+        List of the problems: first of the file and the categories, then of images, then of annotations; empty if there
+        are none. A box may reach beyond the image by `records.BOX_TOLERANCE` pixels.
     """
     try:
         content = load_annotations(annotation_file)
@@ -94,20 +94,19 @@ def check_dataset(
 def drop_bad(
     annotation_file: str | Path, image_folder: str | Path, problems: list[Problem]
 ) -> tuple[dict, dict[str, int]]:
-    """Takes out what `check_dataset` found.
+    """Removes the records with problems from the content of an annotation file.
 
     Args:
         annotation_file: COCO JSON file, unchanged since the check.
         image_folder: folder of the images; named in the error message.
-        problems: what `check_dataset` returned for these two.
+        problems: result of `check_dataset` for this file and folder.
 
     Returns:
-        the cleaned content of the annotation file, for `CocoDataset`; and for each kind of problem how many records
-        were taken out because of it. Good annotations of an image that was taken out count as
-        "annotation of a dropped image".
+        Cleaned content of the annotation file, for `CocoDataset`, and a dict with the number of records dropped for
+        each kind of problem. Good annotations of a dropped image count as "annotation of a dropped image".
 
     Raises:
-        DataError: a problem lies in the file as a whole, the file is not the one that was checked, or nothing is left.
+        DataError: a problem concerns the whole file, the file is not the one that was checked, or nothing is left.
     """
     fatal = [problem for problem in problems if problem.record is None]
     if fatal:
@@ -137,18 +136,19 @@ def drop_bad(
 
 
 class _Checker:
-    """The checks of one data set's content; each method yields problems."""
+    """The checks of one data set; each public method gives the problems of one kind of record."""
 
-    def __init__(self, content: dict, annotation_file: str, image_folder: Path):
+    def __init__(self, content: dict, annotation_file: str, image_folder: Path) -> None:
         self.content = content
         self.annotation_file = annotation_file
         self.image_folder = image_folder
         self.images: dict[int, dict] = {}  # well-formed image records, by id
         self.image_rows: dict[int, int] = {}
-        self.bad_images: dict[int, str] = {}  # file names of the others, by id where that much is known
+        self.bad_images: dict[int, str] = {}  # file names of the malformed ones whose ids are readable, by id
         self.category_ids: set[int] = set()
 
     def categories(self) -> Iterator[Problem]:
+        """Gives the problems of the categories."""
         names: set[str] = set()
         for row, record in enumerate(self.content["categories"]):
             where = (self.annotation_file, None)
@@ -160,13 +160,14 @@ class _Checker:
                 yield Problem("duplicate id", *where, message, ("categories", row))
             else:
                 if record["name"] in names:
-                    # Two ids under one name cannot be told apart by name; which of them to drop is not ours to choose.
+                    # Classes are chosen by name, so only the user can decide between two ids of one name.
                     message = f"two categories are called {record['name']!r}; rename one"
                     yield Problem("duplicate name", *where, message)
                 names.add(record["name"])
                 self.category_ids.add(record["id"])
 
     def image_records(self) -> Iterator[Problem]:
+        """Gives the problems of the entries of 'images'."""
         for row, record in enumerate(self.content["images"]):
             named = isinstance(record, dict) and is_name(record.get("file_name"))
             name = record["file_name"] if named else self.annotation_file
@@ -183,10 +184,11 @@ class _Checker:
                 self.image_rows[record["id"]] = row
 
     def image_files(self, progress: ProgressCallback | None) -> Iterator[Problem]:
+        """Gives the problems of the image files; needs `image_records` first."""
         # Pillow decodes without the interpreter's lock.
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            found = pool.map(self._image_file, self.images.values())
-            for done, (image_id, fault) in enumerate(zip(self.images, found), start=1):
+            faults = pool.map(self._image_file, self.images.values())
+            for done, (image_id, fault) in enumerate(zip(self.images, faults), start=1):
                 if fault:
                     kind, message = fault
                     name = self.images[image_id]["file_name"]
@@ -195,7 +197,7 @@ class _Checker:
                     progress(done, len(self.images))
 
     def _image_file(self, record: dict) -> tuple[str, str] | None:
-        """Kind and message of what is wrong with an image file, or None."""
+        """Returns kind and message of an image file's problem, or None."""
         path = self.image_folder / record["file_name"]
         if not os.path.isfile(path):  # unlike Path.is_file, without an error for a name that no file can have
             return "missing file", f"{path} does not exist; put it there or take the image out"
@@ -212,6 +214,7 @@ class _Checker:
         )
 
     def annotations(self) -> Iterator[Problem]:
+        """Gives the problems of the annotations; needs `categories` and `image_records` first."""
         seen: set[int] = set()
         for row, record in enumerate(self.content["annotations"]):
             fault = annotation_fault(record)
@@ -227,7 +230,7 @@ class _Checker:
                 yield Problem(kind, name, annotation_id, message, ("annotations", row))
 
     def _place(self, record: Any) -> tuple[str, Any]:
-        """File name and id to report for an annotation of any form."""
+        """Returns the file name and the id to report for an annotation, however malformed it is."""
         if not isinstance(record, dict):
             return self.annotation_file, None
         image_id, annotation_id = record.get("image_id"), record.get("id")
@@ -235,11 +238,11 @@ class _Checker:
             annotation_id = shortened(annotation_id)
         if not is_id(image_id):
             return self.annotation_file, annotation_id
-        known = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
-        return known, annotation_id
+        name = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
+        return name, annotation_id
 
     def _annotation_faults(self, record: dict) -> Iterator[tuple[str, str]]:
-        """Kinds and messages for an annotation whose fields are well-formed, up to its segmentation."""
+        """Gives kind and message of each problem of an annotation whose fields are well-formed."""
         if record["category_id"] not in self.category_ids:
             yield "unknown category", f"category_id {record['category_id']} is not in 'categories'"
         image = self.images.get(record["image_id"])

@@ -1,7 +1,7 @@
-"""COCO instance annotations, read with pycocotools.
+"""Reads COCO instance annotations with pycocotools.
 
-Crowd regions are left out of the ground truth (they stay in `CocoDataset.coco` for COCOeval). Category ids may be any
-integers; inside, the labels 1..K are the classes in the order of the category ids.
+Crowd regions are not part of the ground truth, but stay in `CocoDataset.coco` for COCOeval. Category ids may be any
+integers; the labels 1..K are the classes in the order of their category ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from keras_mrcnn.data.compact_masks import compact_mask
 from keras_mrcnn.data.records import FAULT_OF, clipped_box
 from keras_mrcnn.data.segmentations import malformed_segmentation
 
-# `compact_masks` has the figures behind it.
+# `compact_masks` has the measurements behind this choice.
 DEFAULT_MASK_SIZE = 56
 _ADVICE = "correct it; `keras-mrcnn data check` lists everything that is wrong, and --skip-bad leaves it out"
 
@@ -33,14 +33,13 @@ class CocoDataset:
     """A COCO instance data set: its annotation file and the folder with its images.
 
     Args:
-        annotation_file: COCO JSON file, or its content as a dict (as `data.check.drop_bad` returns it).
+        annotation_file: COCO JSON file, or its content as a dict, such as `data.check.drop_bad` returns.
         image_folder: folder that the `file_name` of the images is relative to.
         class_names: names of the classes to use, in any order; None uses all. Objects of other classes are left out.
-        channels: of the pictures: 1 reads them as grey, 3 as RGB, 4 as RGB with alpha.
+        channels: channels of the pictures: 1 reads them as grey, 3 as RGB, 4 as RGB with alpha.
 
     Raises:
-        ValueError: the file is not COCO JSON, a record of it is malformed, or a class name is not in it; one sentence
-            says which.
+        ValueError: the file is not COCO JSON, has a malformed record, or lacks a class name; the message says which.
 
     Example:
         >>> content = {
@@ -60,7 +59,7 @@ class CocoDataset:
         image_folder: str | Path,
         class_names: Sequence[str] | None = None,
         channels: int = 3,
-    ):
+    ) -> None:
         content = annotation_file if isinstance(annotation_file, dict) else load_annotations(annotation_file)
         _check_lists(content, "the content that was given")
         self.image_folder = Path(image_folder)
@@ -78,14 +77,15 @@ class CocoDataset:
         return len(self.image_ids)
 
     def image_path(self, image_id: int) -> Path:
-        """Where the image file is."""
+        """Returns the path of an image file."""
         return self.image_folder / self.coco.imgs[image_id]["file_name"]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """Reads an image: uint8 [H, W, C], upright.
+        """Returns the upright pixels of an image: uint8 [H, W, C].
 
         Raises:
-            ValueError: the file is missing or damaged, or has another size than the annotations say; it is named.
+            ValueError: the file is missing or damaged, or its size is not the one in the annotations; the message
+                names it.
         """
         image = read_image(self.image_path(image_id), channels=self.channels)
         record = self.coco.imgs[image_id]
@@ -98,7 +98,7 @@ class CocoDataset:
         return image
 
     def annotations(self, image_id: int) -> list[dict]:
-        """Annotations of the chosen classes in an image, as in the file, without crowd regions."""
+        """Returns the annotations of an image as in the file, without crowd regions and unused classes."""
         return [
             annotation
             for annotation in self.coco.imgToAnns.get(image_id, [])
@@ -106,18 +106,19 @@ class CocoDataset:
         ]
 
     def ground_truth(self, image_id: int, mask_size: int = DEFAULT_MASK_SIZE) -> GroundTruth:
-        """Boxes, labels and compact masks of an image.
+        """Returns boxes, labels and compact masks of an image.
 
         Args:
             image_id: id of the image.
-            mask_size: side S of the compact masks; 0 makes none, which saves the time.
+            mask_size: side S of the compact masks; 0 makes none, which is faster.
 
         Returns:
             GroundTruth with boxes float32 [G, 4] (xyxy pixels of the original image, clipped to it), labels int32 [G]
             in 1..K, masks uint8 [G, S, S]; G is 0 for an image without objects.
 
         Raises:
-            ValueError: a box has no area inside the image, or an object has no mask; names image and annotation.
+            ValueError: a box has no area inside the image, or an object has no mask; the message names image and
+                annotation.
         """
         record = self.coco.imgs[image_id]
         annotations = self.annotations(image_id)
@@ -142,7 +143,7 @@ class CocoDataset:
         )
 
     def _full_mask(self, annotation: dict, record: dict) -> np.ndarray:
-        """uint8 [H, W] of 0 and 1."""
+        """Returns the full-size mask of an annotation: uint8 [H, W], 0 or 1."""
         if not annotation.get("segmentation"):
             raise UserError(
                 f"annotation {annotation['id']} of image {record['file_name']} has no segmentation; add it, or leave "
@@ -152,10 +153,16 @@ class CocoDataset:
 
 
 def load_annotations(path: str | Path) -> dict:
-    """Reads a COCO JSON file and makes sure that it has the three lists that COCO instance files have.
+    """Reads a COCO JSON file, and checks that it has the lists 'images', 'annotations' and 'categories'.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        Content of the file; the entries of its lists are not checked.
 
     Raises:
-        ValueError: the file is missing, is not JSON, or lacks a list; one sentence names file and field.
+        ValueError: the file is missing, is not JSON, or lacks a list; the message names file and list.
     """
     path = Path(path)
     try:
@@ -171,7 +178,7 @@ def load_annotations(path: str | Path) -> dict:
 
 
 def _check_lists(content: Any, name: str) -> None:
-    """Raises ValueError, which calls the content by `name`, where it is not an object with the three lists."""
+    """Raises ValueError, which calls the content `name`, unless it is an object with the three lists."""
     if not isinstance(content, dict):
         raise UserError(
             f"{name} is not a COCO file; its top level must be an object with the lists 'images', 'annotations' and "
@@ -183,12 +190,16 @@ def _check_lists(content: Any, name: str) -> None:
 
 
 def index_annotations(content: dict) -> COCO:
-    """Makes a pycocotools COCO object from the content of a COCO file, without its prints.
+    """Makes a pycocotools COCO object from the content of a COCO file; prints nothing.
 
-    Each annotation gets what COCOeval needs: `iscrowd`, an id that is not 0, and `area`.
+    Annotations get the fields that COCOeval needs if they lack them: `iscrowd`, `area` and an id that is not 0.
+
+    Args:
+        content: content of a COCO file, such as `load_annotations` returns.
 
     Raises:
-        ValueError: a record is malformed, or has a segmentation that pycocotools cannot be given; names the record.
+        ValueError: a record is malformed, or has a segmentation that pycocotools cannot read; the message names the
+            record.
     """
     for name, fault_of in FAULT_OF.items():
         for row, record in enumerate(content[name], start=1):
@@ -202,7 +213,7 @@ def index_annotations(content: dict) -> COCO:
 
 
 def complete_index(content: dict) -> COCO:
-    """Makes a pycocotools COCO object as `index_annotations` does, of records that are known to be good."""
+    """Makes a pycocotools COCO object as `index_annotations` does, but without checking the records."""
     coco = COCO()
     coco.dataset = {**content, "annotations": _complete(content["annotations"])}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -214,9 +225,9 @@ def complete_index(content: dict) -> COCO:
 
 
 def _check_segmentation(annotation: dict, images: dict[int, dict]) -> None:
-    """Raises ValueError where there is a segmentation that pycocotools cannot be given."""
+    """Raises ValueError if an annotation has a segmentation that pycocotools cannot read."""
     image, segmentation = images.get(annotation["image_id"]), annotation.get("segmentation")
-    if segmentation is None or segmentation == [] or image is None:  # boxes alone; or never asked for
+    if segmentation is None or segmentation == [] or image is None:  # a box alone, or an image that is never read
         return
     fault = malformed_segmentation(segmentation, image["height"], image["width"])
     if fault:
@@ -227,33 +238,33 @@ def _check_segmentation(annotation: dict, images: dict[int, dict]) -> None:
 
 
 def _area(coco: COCO, annotation: dict) -> float:
-    """Pixels of the mask, or of the box of an annotation that has no mask."""
+    """Returns the area of an annotation's mask in pixels, or that of its box if it has no mask."""
     if annotation.get("segmentation") and annotation["image_id"] in coco.imgs:
         return float(mask_api.area(coco.annToRLE(annotation)))
     return float(annotation["bbox"][2] * annotation["bbox"][3])
 
 
 def _complete(annotations: list[dict]) -> list[dict]:
-    """Copies of the annotations that COCOeval can use: `iscrowd` is there, and no id is 0."""
+    """Returns copies of the annotations that COCOeval can use: with `iscrowd`, and without an id 0."""
     free_id = max((annotation["id"] for annotation in annotations), default=0) + 1
     completed = [{"iscrowd": 0, **annotation} for annotation in annotations]
     for annotation in completed:
         if annotation["id"] == 0:
-            # COCOeval marks "no match" by 0, and would count an object of that id as missed.
+            # COCOeval writes 0 for "no match", so it would count an object with the id 0 as missed.
             annotation["id"] = max(free_id, 1)
     return completed
 
 
 def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[dict]:
-    """The categories with the given names (all for None), in the order of their ids."""
+    """Returns the categories with the given names, or all for None, in the order of their ids."""
     categories = sorted(coco.cats.values(), key=lambda category: category["id"])
     if class_names is None:
         return categories
-    known = [category["name"] for category in categories]
-    missing = [name for name in class_names if name not in known]
+    names = [category["name"] for category in categories]
+    missing = [name for name in class_names if name not in names]
     if missing:
         raise UserError(
             f"class_names has {', '.join(map(repr, missing))}, which the annotation file does not; "
-            f"it has {', '.join(known)}"
+            f"it has {', '.join(names)}"
         )
     return [category for category in categories if category["name"] in set(class_names)]

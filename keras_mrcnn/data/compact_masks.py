@@ -1,12 +1,12 @@
-"""The compact form of ground-truth masks: S x S coverage inside the object's own box.
+"""Makes compact ground-truth masks: the S x S coverage inside the object's own box.
 
-A full-size mask of a 800 x 1333 image is 1 MB, and an image can have 300. Each mask is therefore cut on its (float)
-ground-truth box and resampled to S x S by exact area averaging: a value is the share of that cell, 0..255, which the
-object covers. Resizing an image moves the box and leaves these values as they are; flipping reverses the columns. So
-the compact form is made once, from the original annotation, whatever the augmentation.
+A full-size mask of an 800 x 1333 image takes 1 MB, and an image can have 300. So each mask is cropped to its (float)
+ground-truth box and resampled to S x S cells by exact area averaging: a value, 0..255, is the share of the cell that
+the object covers. Resizing the image moves the box and leaves these values alone; flipping reverses the columns. So
+the compact mask is made once, from the original annotation, and serves every such augmentation.
 
-What it costs in target accuracy, on the 740 objects of coco-mini's training images (80 classes), with RoIs jittered to
-an IoU of at least 0.5; targets are 28 x 28, in 0..1, and IoUs are of targets cut at 0.5:
+The cost in accuracy of the training targets, measured on the 740 objects of coco-mini's training images (80 classes)
+with RoIs jittered to an IoU of at least 0.5. Targets are 28 x 28, in 0..1; IoUs are of targets thresholded at 0.5:
 
     image    S  bytes an object  difference to exact  IoU  difference to torchvision  IoU  pasted back  torchvision's
     800 px   28        784         0.0139           0.985         0.0212            0.967     0.937         0.934
@@ -17,9 +17,9 @@ an IoU of at least 0.5; targets are 28 x 28, in 0..1, and IoUs are of targets cu
     256 px  112     12,544         0.0011           0.999         0.0380            0.933     0.938         0.912
 
 "Exact" is the share of a bin that the original mask covers; torchvision's targets come from the full-size mask, which
-it resizes by nearest neighbour. "Pasted back" is the mean IoU of the original mask with the target of its own box,
-pasted into the image: the best that a mask head could score. So with S = 56, the default, what is left of the
-difference to torchvision is its own rounding, and the compact targets hold the objects better. By
+it resizes by nearest neighbour. "Pasted back" is the mean IoU of the original mask with the target of its own box
+pasted into the image, the best that a mask head could score. So with S = 56, the default, the remaining difference to
+torchvision is torchvision's own rounding, and the compact targets keep the objects better. To measure again:
 
     python scripts/measure_masks.py coco-mini/annotations/instances_train.json coco-mini/images/train
 """
@@ -30,15 +30,15 @@ import numpy as np
 
 
 def area_average(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Share of each cell of a size x size grid over a box that a mask covers; exact, also for fractions of pixels.
+    """Returns the share of each cell of a size x size grid over a box that a mask covers, computed exactly.
 
     Args:
-        mask: bool or uint8 0/1 [H, W]; pixel (y, x) covers [y, y + 1] x [x, x + 1], and beyond the mask is nothing.
-        box: float [4], xyxy pixels, with an area; it may reach beyond the mask.
-        size: cells on a side.
+        mask: bool or uint8 0/1 [H, W]; pixel (y, x) covers [y, y + 1] x [x, x + 1].
+        box: float [4], xyxy pixels, with an area; it may reach beyond the mask, where nothing is covered.
+        size: cells along each side.
 
     Returns:
-        float64 [size, size] in 0..1.
+        float64 [size, size], 0..1.
 
     Example:
         >>> area_average(np.array([[0, 1]]), np.array([0.5, 0, 2, 1]), 1).round(3)
@@ -46,7 +46,7 @@ def area_average(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     left, top = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
-    # Only the pixels that the box touches take part.
+    # Only the pixels that the box touches matter.
     patch = mask[top : max(int(np.ceil(y2)), top), left : max(int(np.ceil(x2)), left)]
     if not patch.size:
         return np.zeros((size, size))
@@ -55,12 +55,12 @@ def area_average(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
 
 
 def compact_mask(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Cuts one mask on its box and averages it over size x size cells.
+    """Returns the compact mask of an object: its mask inside the box, averaged over size x size cells.
 
     Args:
         mask: bool or uint8 0/1 [H, W], the full-size mask.
         box: float [4], xyxy pixels, with an area.
-        size: cells on a side, S.
+        size: cells along each side, S.
 
     Returns:
         uint8 [S, S], coverage of each cell, 0..255.
@@ -74,9 +74,9 @@ def compact_mask(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
 
 
 def _average_rows(values: np.ndarray, start: float, stop: float, num_cells: int) -> np.ndarray:
-    """Averages the rows [n, m] over equal cells of [start, stop]: float64 [num_cells, m]; rows outside count as 0."""
-    # Differences of running sums. A product with a matrix of weights would be shorter, but BLAS starts its own threads
-    # for it, which fight with those of the pipeline.
+    """Averages rows [n, m] over equal cells of [start, stop]: float64 [num_cells, m]. Rows outside count as 0."""
+    # Differences of cumulative sums. A product with a matrix of weights would be shorter, but BLAS starts its own
+    # threads for it, and they slow down those of the pipeline.
     sums = np.zeros((len(values) + 1, values.shape[1]))
     np.cumsum(values, axis=0, out=sums[1:])
     edges = np.linspace(start, stop, num_cells + 1).clip(0, len(values))

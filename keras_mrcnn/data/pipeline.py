@@ -1,16 +1,16 @@
-"""The tf.data pipelines for training, validation and evaluation.
+"""Makes the tf.data pipelines for training, validation and evaluation.
 
-An element of the first two is one batch, a dict:
+A batch for training or validation is a dict:
 
-    images          float32 [B, H, W, 3]  normalised; zero-padded right and bottom, H and W multiples of 32
-    image_sizes     int32 [B, 2]          (h, w) of the image in it, after the resize
+    images          float32 [B, H, W, C]  normalised; zero-padded right and bottom, H and W multiples of 32
+    image_sizes     int32 [B, 2]          (h, w) of each image without padding, after the resize
     image_ids       int64 [B]             COCO ids
     original_sizes  int32 [B, 2]          (h, w) of the image file
     gt_boxes        float32 [B, G, 4]     xyxy pixels of the padded input, zero-padded
     gt_labels       int32 [B, G]          1..K, -1 for padding; G >= 1 always
     gt_masks        uint8 [B, G, S, S]    coverage inside the ground-truth box, 0..255, zero-padded
-    seeds           int32 [B, 2]          for stateless random choices; depend on seed, epoch and image alone
-    dropped         int32 [B]             objects left out because the augmentation made them degenerate
+    seeds           int32 [B, 2]          for stateless random functions; depend only on seed, epoch and image
+    dropped         int32 [B]             number of objects that the augmentation made degenerate, and so dropped
 """
 
 from __future__ import annotations
@@ -47,40 +47,41 @@ def training_dataset(
     share: Share = WHOLE,
     **augmentation: Any,
 ) -> tf.data.Dataset:
-    """The endless stream of augmented, full batches.
+    """Makes the endless stream of augmented, full batches for training.
 
     Args:
         dataset: images and annotations.
         batch_size: images in a batch, B; static in the element's spec.
         min_size: short side after the resize, pixels; of several, one is drawn for each image.
-        max_size: limit of the long side, pixels (before the jitter).
+        max_size: limit of the long side before the jitter, pixels.
         mask_size: side of the compact masks, S; 0 for none.
-        seed: decides order and augmentation.
-        start_batch: number of the first batch to give. The stream from there on is, bit for bit, what it would be
-            had it been read from the beginning; the skipped images are not decoded.
-        share: what of each batch to give. Its pieces come one after the other, padded as the whole batch would be, so
-            that together they train as it does; images of other shares are not decoded.
+        seed: seed of the order and the augmentation.
+        start_batch: number of the first batch. The stream is identical, bit for bit, to one from the beginning that
+            skips the earlier batches, but their images are not decoded.
+        share: the share of each batch that this process reads. Its pieces follow one another, each padded to the size
+            of the whole batch, so that all shares together train like whole batches. Images of other shares are not
+            decoded.
         **augmentation: settings of `Augmentation`: flip, scale_jitter, crop, rotation, colour_jitter, copy_paste.
 
     Returns:
-        tf.data.Dataset of batches as this module's docstring describes them.
+        tf.data.Dataset of batches, as described at the top of this module.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: a setting is out of range.
     """
     plan, piece = batching.BatchPlan(dataset.image_sizes, batch_size, seed), share.piece_size(batch_size)
     if start_batch < 0:
         raise UserError(f"start_batch is {start_batch}; it must not be negative")
-    shown = {"min_size": min_size, "max_size": max_size, "seed": seed, **augmentation}
+    settings = {"min_size": min_size, "max_size": max_size, "seed": seed, **augmentation}
     load, make = _augmented(
-        dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **shown
+        dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **settings
     )
     positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
     samples = _samples(positions, load, make, dataset.channels, mask_size)
     batches = padded_batches(samples, piece, drop_remainder=True)
     if piece == batch_size:
         return batches
-    sizes = padded_sizes(dataset, plan.sample, batch_size, **shown)
+    sizes = padded_sizes(dataset, plan.sample, batch_size, **settings)
     return pad_pieces(batches, sizes, share, start_batch, {"images": 1})
 
 
@@ -94,31 +95,34 @@ def single_samples(
     seed: int = 0,
     **augmentation: Any,
 ) -> tf.data.Dataset:
-    """Gives chosen images as `training_dataset` shows them in chosen epochs, not yet in batches.
+    """Makes a dataset of single samples, with the augmentation that `training_dataset` gives them in the same epochs.
 
     Args:
         dataset: images and annotations.
-        samples: which images, and the epochs in which they are shown.
+        samples: epoch and row in the data set of each sample.
         min_size, max_size, mask_size, seed, **augmentation: as in `training_dataset`.
 
     Returns:
-        finite tf.data.Dataset in the order of `samples`, of elements without the batch axis.
+        Finite tf.data.Dataset in the order of `samples`; its elements are those of a batch without the batch axis.
+
+    Raises:
+        ValueError: a setting is out of range.
     """
     load, make = _augmented(dataset, samples.__getitem__, min_size, max_size, mask_size, seed, **augmentation)
     return _samples(tf.data.Dataset.range(len(samples)), load, make, dataset.channels, mask_size)
 
 
 def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Share = WHOLE) -> tf.data.Dataset:
-    """Gives every picture once, as it is, for scoring a model.
+    """Makes a dataset that gives every picture once and unchanged, for scoring a model.
 
     Args:
         dataset: images and annotations.
-        batch_size: the most pictures in a batch; all pictures of a batch have one size, so that none is padded for
-            another and no score depends on the batches.
-        share: whose batches to give; processes take whole batches in turn.
+        batch_size: the most pictures in a batch. All pictures of a batch have the same size, so that none is padded
+            and scores do not depend on the batches.
+        share: the share of the batches that this process reads; processes take whole batches in turn.
 
     Returns:
-        finite tf.data.Dataset of known cardinality, of dicts:
+        Finite tf.data.Dataset of known cardinality, of dicts:
             images     uint8 [B, H, W, C]
             image_ids  int64 [B]           COCO ids
             gt_boxes   float32 [B, G, 4]   xyxy pixels of the image, zero-padded
@@ -159,13 +163,13 @@ def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Shar
 
 
 def reading_error(error: Exception) -> str | None:
-    """Returns the sentence about a file that broke a pipeline, out of the long message of TensorFlow's exception.
+    """Extracts the sentence that names an unusable file or annotation from TensorFlow's long error message.
 
     Args:
-        error: what iterating over the dataset, or `fit`, raised.
+        error: exception that iterating over a dataset, or `fit`, raised.
 
     Returns:
-        the sentence, or None where the error came from somewhere else.
+        The sentence, or None if the error has another cause.
     """
     subjects = "image file|the box of|the segmentation of|annotation"
     sentence = re.search(rf"(?:ImageError|UserError): ((?:{subjects}) [^\n]*)", str(error))
@@ -181,7 +185,7 @@ def _augmented(
     seed: int,
     **augmentation: Any,
 ) -> tuple[Callable, Callable]:
-    """The two parts of `_batched` for images that are augmented: what NumPy loads, and what TensorFlow makes of it."""
+    """Returns the functions `load` and `make` of `_samples` for augmented images."""
     min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
     _check_sizes(min_sizes, max_size)
     settings = Augmentation(**augmentation)
@@ -196,6 +200,7 @@ def _augmented(
 
 
 def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
+    """Raises ValueError if the limits of the resize are out of range."""
     if not min_sizes or min(min_sizes) < 1:
         raise UserError(f"min_size is {min_sizes}; it must be one positive number of pixels, or several")
     if max_size < max(min_sizes):
@@ -209,7 +214,15 @@ def _samples(
     channels: int,
     mask_size: int,
 ) -> tf.data.Dataset:
-    """Places in the stream -> decoded and transformed samples, in parallel but in order."""
+    """Makes a dataset of samples, in parallel but in order.
+
+    Args:
+        positions: positions in the stream of samples.
+        load: function that loads the fields of a sample in NumPy (`augmentation_samples.FIELDS`).
+        make: function that makes an element of the dataset of them in TensorFlow.
+        channels: channels of the pictures.
+        mask_size: side of the compact masks, S.
+    """
     guarded = LoadingGuard(
         lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(channels, mask_size).values())
     )
@@ -227,27 +240,27 @@ def _samples(
 def padded_batches(
     samples: tf.data.Dataset, batch_size: int, drop_remainder: bool, prefetched: int = PREFETCHED_BATCHES
 ) -> tf.data.Dataset:
-    """Batches of samples, padded with zeros to the largest, labels with -1.
+    """Batches samples; pads each field with zeros to the largest of the batch, and labels with -1.
 
     Args:
-        samples: dicts as this module's docstring describes them, without the batch axis; further fields may be there.
+        samples: dicts as described at the top of this module, without the batch axis; they may have further fields.
         batch_size: samples in a batch.
-        drop_remainder: whether a last batch with fewer is left out.
-        prefetched: how many batches are kept ready.
+        drop_remainder: whether to drop a last batch with fewer samples.
+        prefetched: number of batches to prefetch.
     """
     padding = {name: tf.zeros([], spec.dtype) for name, spec in samples.element_spec.items()}
     padding["gt_labels"] = tf.constant(-1, tf.int32)
     batches = samples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
     options = tf.data.Options()
-    # For a strategy that is left to cut up whole batches itself: there are no files to share out.
+    # For strategies that split whole batches themselves; there are no files to distribute.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(prefetched).with_options(options)
 
 
 def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> dict[str, tf.Tensor]:
-    """What NumPy has loaded (`augmentation_samples.FIELDS`) -> an element of the dataset, without the batch axis."""
+    """Turns the fields that NumPy loads (`augmentation_samples.FIELDS`) into an element without the batch axis."""
 
-    def shown(image: tf.Tensor, source_map: tf.Tensor, colours: tf.Tensor) -> tf.Tensor:
+    def transform(image: tf.Tensor, source_map: tf.Tensor, colours: tf.Tensor) -> tf.Tensor:
         if augmentation.colour_jitter:
             image = transforms.change_colours(image, colours)
         image = images.normalise(image)
@@ -256,10 +269,10 @@ def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> di
         return images.resize_to(image, loaded["size"])
 
     def paste() -> tf.Tensor:
-        pasted = shown(loaded["pasted_image"], loaded["pasted_map"], loaded["pasted_colours"])
+        pasted = transform(loaded["pasted_image"], loaded["pasted_map"], loaded["pasted_colours"])
         return tf.where(loaded["covered"][..., None], pasted, image)
 
-    image = shown(loaded["image"], loaded["source_map"], loaded["colours"])
+    image = transform(loaded["image"], loaded["source_map"], loaded["colours"])
     if augmentation.copy_paste:
         image = tf.cond(tf.size(loaded["covered"]) > 0, paste, lambda: image)
     image, boxes, masks = tf.cond(
@@ -267,7 +280,7 @@ def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> di
         lambda: transforms.flip(image, loaded["boxes"], loaded["masks"]),
         lambda: (image, loaded["boxes"], loaded["masks"]),
     )
-    # An image without objects has one row of padding, so that no tensor further on is empty.
+    # An image without objects gets one row of padding, so that no later tensor is empty.
     missing = tf.cast(tf.equal(tf.shape(boxes)[0], 0), tf.int32)
     return {
         "images": images.pad_to_multiple(image),

@@ -1,7 +1,7 @@
-"""Whether a COCO segmentation can be used: polygons, run-length codes, compressed run-length codes.
+"""Checks COCO segmentations: polygons, run-length codes and compressed run-length codes.
 
-pycocotools hands these to C code that trusts them and reads and writes beyond its memory where they are malformed. So
-nothing reaches it that `malformed_segmentation` does not let through.
+pycocotools passes them to C code that does not check them, and reads and writes out of bounds if they are malformed.
+So only segmentations that `malformed_segmentation` accepts may reach it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pycocotools import mask as mask_api
 
 from keras_mrcnn.data.records import shortened
 
-FARTHEST = 10  # image sides; pycocotools walks along each edge of a polygon, and crashes where that is very long
-LONGEST_OUTLINE = 2**24  # pixels, for the same reason: it takes 40 bytes for each
-MOST_GROUPS = 7  # of 5 bits, in a compressed count; pycocotools writes counts of 32 bits
+FARTHEST = 10  # image sides; pycocotools steps along each edge of a polygon, and crashes if an edge is very long
+LONGEST_OUTLINE = 2**24  # pixels, for the same reason: pycocotools takes 40 bytes for each
+MOST_GROUPS = 7  # of 5 bits in a compressed count; pycocotools writes 32-bit counts
 
 
 def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None:
-    """Says what is wrong with a segmentation.
+    """Returns what is wrong with a segmentation.
 
     Args:
-        segmentation: the value of the field in an annotation.
+        segmentation: value of the field in an annotation, of any type.
         height, width: size of the image, pixels.
 
     Returns:
-        what is wrong, or None.
+        The fault, or None if there is none.
 
     Example:
         >>> segmentation_fault([[0, 0, 2, 0]], 4, 4)
@@ -43,9 +43,13 @@ def segmentation_fault(segmentation: Any, height: int, width: int) -> str | None
 
 
 def malformed_segmentation(segmentation: Any, height: int, width: int) -> str | None:
-    """Says why pycocotools cannot be given a segmentation, or returns None; quicker than `segmentation_fault`.
+    """Returns why pycocotools cannot read a segmentation; faster than `segmentation_fault`.
 
-    Arguments are those of `segmentation_fault`.
+    Args:
+        segmentation, height, width: as for `segmentation_fault`.
+
+    Returns:
+        The fault, or None if pycocotools can read it, even if it covers no pixel.
     """
     if isinstance(segmentation, list):
         return _polygons_fault(segmentation, FARTHEST * max(height, width))
@@ -55,6 +59,7 @@ def malformed_segmentation(segmentation: Any, height: int, width: int) -> str | 
 
 
 def _polygons_fault(polygons: list, limit: float) -> str | None:
+    """Returns what is wrong with a list of polygons whose coordinates may be at most `limit`, or None."""
     if not polygons:
         return "the list of polygons is empty"
     for number, polygon in enumerate(polygons, start=1):
@@ -62,7 +67,7 @@ def _polygons_fault(polygons: list, limit: float) -> str | None:
             return f"polygon {number} is not a list of numbers"
         if len(polygon) < 6 or len(polygon) % 2:
             return f"polygon {number} has {len(polygon)} numbers; it needs x and y of at least 3 points"
-        # min and max pass over a NaN that is not first; the sum does not.
+        # min and max miss a NaN that is not first; the sum does not.
         if not (-limit <= min(polygon) and max(polygon) <= limit and isfinite(sum(polygon))):
             return _coordinate_fault(number, polygon)
         if _is_long(polygon):
@@ -71,20 +76,22 @@ def _polygons_fault(polygons: list, limit: float) -> str | None:
 
 
 def _coordinate_fault(number: int, polygon: list) -> str:
+    """Returns what is wrong with a polygon that has a bad coordinate."""
     finite = all(isinstance(value, int) or isfinite(value) for value in polygon)
     return f"polygon {number} has a coordinate {'far outside the image' if finite else 'that is not a finite number'}"
 
 
 def _is_long(polygon: list) -> bool:
-    """Whether an outline is longer than `LONGEST_OUTLINE`, by the longer of its steps in x and y."""
+    """Returns whether an outline is longer than `LONGEST_OUTLINE`; an edge counts its larger step, in x or in y."""
     if len(polygon) * (max(polygon) - min(polygon)) <= LONGEST_OUTLINE:
-        return False  # as almost always, without a look at each edge
+        return False  # almost always, and without visiting each edge
     xs, ys = polygon[::2], polygon[1::2]
     edges = zip(xs, ys, chain(xs[1:], xs), chain(ys[1:], ys))
     return sum(max(abs(x1 - x0), abs(y1 - y0)) for x0, y0, x1, y1 in edges) > LONGEST_OUTLINE
 
 
 def _run_length_fault(code: dict, height: int, width: int) -> str | None:
+    """Returns what is wrong with a run-length code, or None."""
     size = code.get("size")
     if size != [height, width] or set(map(type, size)) != {int}:
         return f"the run-length code has size {shortened(size)}, the image [{height}, {width}]"
@@ -100,7 +107,7 @@ def _run_length_fault(code: dict, height: int, width: int) -> str | None:
 
 
 def _counts(code: dict) -> list[int] | None:
-    """Returns the counts of a run-length code of either form, or None where they are malformed."""
+    """Returns the counts of a run-length code, compressed or not, or None if they are malformed."""
     counts = code.get("counts")
     if isinstance(counts, bytes):  # as pycocotools returns them
         counts = counts.decode("latin-1")
@@ -110,7 +117,7 @@ def _counts(code: dict) -> list[int] | None:
 
 
 def _uncompress(text: str) -> list[int] | None:
-    """Decodes COCO's compressed counts (5 bits a character, differences to the count before last); None if it fails."""
+    """Decodes COCO's compressed counts (5 bits a character, differences to the count before last), or returns None."""
     counts: list[int] = []
     value = shift = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""Who reads what of a batch, where several processes train on it together."""
+"""Divides batches among several processes that train together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 
 class Share(NamedTuple):
-    """What one of several processes reads of every batch: a range of its images, cut into a piece for each device.
+    """The share of every batch that one of several processes reads: a range of its images, in a piece for each device.
 
     Attributes:
-        index: number of the process.
-        count: of the processes.
-        devices: of each process.
+        index: number of this process, from 0.
+        count: number of processes.
+        devices: number of devices of each process.
 
     Example:
         >>> share = Share(index=1, count=2)
@@ -37,10 +37,13 @@ class Share(NamedTuple):
     devices: int = 1
 
     def piece_size(self, batch_size: int) -> int:
-        """Images of a batch that one device gets.
+        """Returns the number of images of a batch for one device.
+
+        Args:
+            batch_size: images in a batch, of all processes together.
 
         Raises:
-            ValueError: the batch cannot be shared evenly.
+            ValueError: the batch cannot be divided evenly.
         """
         pieces = self.count * self.devices
         if batch_size % pieces:
@@ -51,7 +54,12 @@ class Share(NamedTuple):
         return batch_size // pieces
 
     def place(self, number: int, batch_size: int) -> int:
-        """Place in the stream of batches of what this process reads as its image number `number`, from 0."""
+        """Returns the position in the stream of all samples of an image that this process reads.
+
+        Args:
+            number: number of the image among those that this process reads, from 0.
+            batch_size: images in a batch, of all processes together.
+        """
         own = batch_size // self.count
         return number // own * batch_size + self.index * own + number % own
 
@@ -69,24 +77,24 @@ def padded_sizes(
     seed: int,
     **augmentation: Any,
 ) -> Callable[[int], np.ndarray]:
-    """What the images of a batch are padded to, known before any of them is decoded.
+    """Returns a function that gives the padded size of a batch before its images are decoded.
 
-    A process that reads a part of the batch must pad it as the whole would be: where anchors lie, and what
-    normalisations see, depends on it.
+    A process that reads only a part of a batch must pad it to the size of the whole batch, because the places of
+    anchors and the statistics of normalisation layers depend on that size.
 
     Args:
         dataset: images and annotations.
-        sample_at: the image at a place of the stream; batch k is the places k * batch_size and on.
+        sample_at: function that returns the sample at a position of the stream; batch k begins at k * batch_size.
         batch_size: images in a batch, of all processes together.
         min_size, max_size, seed, **augmentation: as for `training_dataset`.
 
     Returns:
-        function of the number of a batch: int32 [2], (h, w), multiples of 32.
+        Function that takes the number of a batch and returns int32 [2], (h, w), multiples of 32.
     """
     settings = Augmentation(**augmentation)
     min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
 
-    # The images of a batch are loaded at about the same time, and all ask.
+    # Cached, because each piece of a batch needs its size, and all at about the same time.
     @lru_cache(maxsize=64)
     def size_of(batch: int) -> np.ndarray:
         places = range(batch * batch_size, (batch + 1) * batch_size)
@@ -104,14 +112,17 @@ def pad_pieces(
     start_batch: int,
     strides: Mapping[str, int],
 ) -> tf.data.Dataset:
-    """Pads the pieces of batches as the whole batches would be.
+    """Pads the pieces of batches to the sizes of the whole batches.
 
     Args:
         pieces: tf.data.Dataset of dicts.
-        size_of: gives the padded size of batch k, see `padded_sizes`.
-        share: whose pieces they are.
-        start_batch: number of the batch that the first is a piece of.
-        strides: for each entry to pad, [B, H, W, C], how many pixels of the image one of its cells stands for.
+        size_of: function that returns the padded size of batch k, see `padded_sizes`.
+        share: share of the process that reads these pieces.
+        start_batch: number of the batch of the first piece.
+        strides: for each entry to pad, [B, H, W, C], the pixels of the image for each of its cells along a side.
+
+    Returns:
+        tf.data.Dataset of the padded pieces.
     """
     guarded = LoadingGuard(lambda number: size_of(int(number) // share.devices), lambda: np.zeros(2, np.int32))
 

@@ -1,12 +1,13 @@
-"""Batches to train on out of any tf.data.Dataset of single images with boxes, labels and full-size masks.
+"""Makes training batches from any tf.data.Dataset of single images with boxes, labels and full-size masks.
 
-Everything is made by TensorFlow operations, so the pipeline runs at their speed and holds no Python.
+The pipeline consists of TensorFlow operations alone, so Python does not slow it down.
 
-Shapes: H W of the image, G ground truths, S side of a compact mask, K classes.
+Shapes: H and W height and width of the image, C channels, G ground truths, S side of a compact mask, K classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +20,7 @@ from keras_mrcnn.data.pipeline import padded_batches
 from keras_mrcnn.ops import images as image_ops
 
 MAX_SEED = 2**31 - 1
-# Rank, last side ("C" for the channels of the pictures), and which kinds of numbers a field may hold.
+# For each field: rank, last side ("C" for the channels of the pictures), name of the allowed dtypes, and their test.
 _FIELDS = {
     "image": (3, "C", "uint8", lambda dtype: dtype == tf.uint8),
     "boxes": (2, 4, "floating-point or whole numbers", lambda dtype: dtype.is_floating or dtype.is_integer),
@@ -38,32 +39,32 @@ def batches_from(
     seed: int = 0,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Turns single images with their objects into the batches that the stages train on.
+    """Makes the batches on which the stages train from single images with their objects.
 
-    Images are normalised and resized as `config` says, and masks cut on their boxes. Nothing is shuffled, repeated or
-    augmented: do that with `samples`, before.
+    Images are normalised and resized as `config` says, and masks become compact masks. This function does not shuffle,
+    repeat or augment; do that with `samples` first.
 
     Args:
-        samples: elements are dicts, one image each, of
-            image (or images): uint8 [H, W, C], C being `config.channels`, RGB for 3;
+        samples: tf.data.Dataset of dicts, one for each image, of
+            image (or images): uint8 [H, W, C], where C is `config.channels`; RGB for 3;
             boxes: [G, 4], xyxy in pixels of the image, with an area inside it; G may be 0;
             labels: integer [G], 1..K in the order of `config.class_names`;
-            masks: bool or uint8 [G, H, W], full-size, not 0 where the object is. RPN and box stage do without.
-            Other fields are left out.
+            masks: bool or uint8 [G, H, W], full-size, not 0 where the object is. RPN and box stage need none.
+            Other fields are ignored.
         config: `ModelConfig` of the model, `model.config`.
         batch_size: images in a batch, B.
         mask_size: side of the compact masks, S.
-        seed: with the place of an image in `samples` it decides which anchors and RoIs are sampled. An endless stream,
-            `samples.repeat()`, has other places in each epoch.
-        drop_remainder: whether a last batch with fewer images is left out; several devices need that.
+        seed: seed of the choice of anchors and RoIs, together with the position of an image in `samples`. In an endless
+            stream, `samples.repeat()`, the positions differ in each epoch.
+        drop_remainder: whether to drop a last batch with fewer images; training on several devices needs this.
 
     Returns:
-        tf.data.Dataset of batches as `training_dataset` yields them; `image_ids` are the places in `samples`. Objects
-        that the resize leaves with a side below one pixel are dropped, and counted in `dropped`. Reading it
-        raises tf.errors.InvalidArgumentError where the fields of a sample do not fit each other.
+        tf.data.Dataset of batches as `training_dataset` gives them; `image_ids` are the positions in `samples`. Objects
+        with a side below one pixel after the resize are dropped, and counted in `dropped`. Iterating raises
+        tf.errors.InvalidArgumentError if the fields of a sample do not fit each other.
 
     Raises:
-        ValueError: a field is missing, or its type or shape is another.
+        ValueError: a field is missing, or has the wrong type or shape.
 
     Example:
         >>> sample = {"image": tf.zeros([48, 64, 3], tf.uint8), "boxes": [[8.0, 8.0, 40.0, 32.0]], "labels": [1],
@@ -89,14 +90,14 @@ def batches_from(
 
 
 def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Cuts full-size masks on their boxes and averages each over size x size cells, exactly.
+    """Returns compact masks: full-size masks inside their boxes, averaged exactly over size x size cells.
 
-    The same as `compact_mask` of `data.compact_masks`, in TensorFlow.
+    This is `data.compact_masks.compact_mask` in TensorFlow.
 
     Args:
         masks: bool or uint8 [G, H, W], not 0 where the object is.
         boxes: float32 [G, 4], xyxy pixels, inside the mask and with an area.
-        size: cells on a side, S.
+        size: cells along each side, S.
 
     Returns:
         uint8 [G, S, S], coverage of each cell, 0..255.
@@ -108,7 +109,7 @@ def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
 
     def one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         mask, (x1, y1, x2, y2) = inputs[0], tf.unstack(tf.cast(inputs[1], tf.float64))
-        # Only the pixels that the box touches take part.
+        # Only the pixels that the box touches matter.
         left, top = tf.cast(tf.floor(x1), tf.int32), tf.cast(tf.floor(y1), tf.int32)
         patch = mask[top : tf.cast(tf.math.ceil(y2), tf.int32), left : tf.cast(tf.math.ceil(x2), tf.int32)]
         rows = _cell_weights(y1 - tf.floor(y1), y2 - tf.floor(y1), size, tf.shape(patch)[0])
@@ -120,7 +121,7 @@ def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _cell_weights(start: tf.Tensor, stop: tf.Tensor, size: int, pixels: tf.Tensor) -> tf.Tensor:
-    """Which share of each of `size` cells of [start, stop] each pixel covers: float64 [size, pixels]."""
+    """Returns the share of each of `size` cells of [start, stop] that each pixel covers: float64 [size, pixels]."""
     side = (stop - start) / size
     lower = (start + side * tf.range(size, dtype=tf.float64))[:, None]
     pixel = tf.cast(tf.range(pixels), tf.float64)
@@ -131,7 +132,7 @@ def _cell_weights(start: tf.Tensor, stop: tf.Tensor, size: int, pixels: tf.Tenso
 def _make_sample(
     index: tf.Tensor, fields: dict[str, tf.Tensor], config: ModelConfig, mask_size: int, seed: int
 ) -> dict[str, tf.Tensor]:
-    """The checked fields of one image -> an element of a batch."""
+    """Turns the fields of one image into an element without the batch axis, and asserts that they fit each other."""
     image, labels = fields["image"], tf.cast(fields["labels"], tf.int32)
     old_size = tf.shape(image)[:2]
     height, width = tf.unstack(tf.cast(old_size, tf.float32))
@@ -145,7 +146,7 @@ def _make_sample(
     size = image_ops.resized_size(old_size[0], old_size[1], config.min_size, config.max_size)
     boxes = image_ops.scale_boxes(boxes, old_size, size)
     kept = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE, axis=1)
-    # An image without objects has one row of padding, so that no tensor further on is empty.
+    # An image without objects gets one row of padding, so that no later tensor is empty.
     missing = tf.cast(~tf.reduce_any(kept), tf.int32)
     return {
         "images": image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise(image), size)),
@@ -160,8 +161,10 @@ def _make_sample(
     }
 
 
-def _assertions(index, fields, boxes, labels, num_classes) -> list[tf.Operation]:
-    """What only the numbers of a sample can show to be wrong."""
+def _assertions(
+    index: tf.Tensor, fields: dict[str, tf.Tensor], boxes: tf.Tensor, labels: tf.Tensor, num_classes: int
+) -> list[tf.Operation]:
+    """Returns assertions about a sample that need its values, not only its types and static shapes."""
     count = tf.shape(labels)[0]
     known = tf.reduce_all((labels >= 1) & (labels <= num_classes))
     checks = [
@@ -177,7 +180,7 @@ def _assertions(index, fields, boxes, labels, num_classes) -> list[tf.Operation]
 
 
 def _field_names(spec: Any, channels: int) -> dict[str, str]:
-    """Field to the name that it has in the samples. Raises `ValueError` where the samples cannot be used."""
+    """Returns a dict from each field to its name in the samples; raises `ValueError` if the samples cannot be used."""
     if not isinstance(spec, dict):
         raise UserError(
             f"samples must be dicts with image, boxes, labels and masks, not {type(spec).__name__}; use "
@@ -196,7 +199,10 @@ def _field_names(spec: Any, channels: int) -> dict[str, str]:
     return names
 
 
-def _check_field(name, spec, rank, last, kind, fits, shape) -> None:
+def _check_field(
+    name: str, spec: Any, rank: int, last: int | None, kind: str, fits: Callable[[tf.DType], bool], shape: str
+) -> None:
+    """Raises `ValueError` unless a field of the samples has the expected type and shape."""
     if not isinstance(spec, tf.TensorSpec):
         raise UserError(f"{name} must be a dense tensor {shape}, not {type(spec).__name__}")
     if not fits(spec.dtype):
@@ -209,5 +215,6 @@ def _check_field(name, spec, rank, last, kind, fits, shape) -> None:
 
 
 def _static_shape(field: str, channels: int) -> list[int | None]:
+    """Returns the shape of a field, with None for variable sides."""
     rank, last = _FIELDS[field][:2]
     return [None] * (rank - 1) + [channels if last == "C" else last]

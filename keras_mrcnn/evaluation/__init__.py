@@ -1,4 +1,4 @@
-"""Scores: COCO metrics of detections, metrics of the region proposal network, tables and JSON of both."""
+"""Scores of a model: COCO metrics of its detections, metrics of its proposals, and both as tables or JSON."""
 
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
 from keras_mrcnn.evaluation.rpn_metrics import RPNMetrics

@@ -1,7 +1,7 @@
 """COCO average precision and recall of detections, exactly as pycocotools computes them.
 
-Around `COCOeval` this adds names for its numbers, the AP of each class, empty lists of results and clear errors. It
-prints nothing, and it leaves the annotations as they were, which COCOeval rewrites.
+On top of `COCOeval`, this module names the numbers, adds the AP of each class, accepts empty lists of results and
+raises clear errors. It prints nothing and leaves the annotations unchanged, although COCOeval itself writes into them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pycocotools.cocoeval import COCOeval
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.coco import complete_index
 
-# The order of COCOeval.stats for boxes and masks.
+# In the order of COCOeval.stats, for boxes and masks alike.
 SUMMARY_NAMES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 RESULT_FIELDS = {"bbox": "bbox", "segm": "segmentation"}
-# Of COCO's plain AP: objects of all sizes, the best 100 detections of each class in each image.
+# For COCO's plain AP: objects of all sizes, and the best 100 detections of each class in each image.
 AP_PARAMS = {"maxDets": [100], "areaRng": [[0, 1e10]], "areaRngLbl": ["all"]}
 
 
@@ -34,25 +34,25 @@ def evaluate_detections(
     image_ids: Iterable[int] | None = None,
     category_ids: Iterable[int] | None = None,
 ) -> dict:
-    """Scores COCO results against COCO annotations.
+    """Returns COCO's average precision and recall of detections.
 
-    Masks count as small, medium or large by their own area, as in detectron2 and torchvision: the boxes of mask results
-    are left out, since pycocotools would take the area of those.
+    Masks count as small, medium or large by their own area, as in detectron2 and torchvision. The boxes of mask results
+    are left out, because pycocotools would otherwise go by the area of the boxes.
 
     Args:
-        coco_gt: the annotations, crowds included; not changed.
-        results: COCO result dicts as `Detections.to_coco` makes them; not changed. May be empty.
+        coco_gt: the annotations, crowds included. They are not changed.
+        results: COCO result dicts, as `Detections.to_coco` returns them. They are not changed and may be empty.
         iou_type: "bbox" or "segm".
-        image_ids: score these images only; by default all in the annotations.
-        category_ids: score these categories only; by default all in the annotations.
+        image_ids: the images to score; by default all in the annotations.
+        category_ids: the categories to score; by default all in the annotations.
 
     Returns:
-        dict of float or None, all 0 to 1: AP, AP50, AP75, AP_small, AP_medium, AP_large (objects below
-        32**2, up to 96**2, above, px), AR1, AR10, AR100, AR_small, AR_medium, AR_large, and "per_class", a
-        dict of class name to AP. None means that there is no such object.
+        dict of float or None, all 0 to 1: AP, AP50, AP75, AP_small, AP_medium, AP_large (objects of less than 32**2,
+        32**2 to 96**2, and more than 96**2 square pixels), AR1, AR10, AR100, AR_small, AR_medium, AR_large, and
+        "per_class", a dict of class name to AP. None means that there are no objects to score.
 
     Raises:
-        ValueError: a result names an unknown image or category, or lacks what `iou_type` needs.
+        ValueError: a result names an unknown image or category, or lacks a field that `iou_type` needs.
 
     Example:
         >>> evaluate_detections(dataset.coco, results, "bbox")["AP50"]  # doctest: +SKIP
@@ -76,7 +76,16 @@ def evaluate_detections(
 def known_ids(
     coco_gt: COCO, image_ids: Iterable[int] | None, category_ids: Iterable[int] | None
 ) -> tuple[list[int], list[int]]:
-    """Returns both lists sorted, filled with all ids where None, or raises ValueError for an unknown id."""
+    """Returns the sorted ids of the images and of the categories to score.
+
+    Args:
+        coco_gt: the annotations.
+        image_ids: ids of images, or None for all of them.
+        category_ids: ids of categories, or None for all of them.
+
+    Raises:
+        ValueError: an id is not in the annotations.
+    """
     images = sorted({int(value) for value in (coco_gt.imgs if image_ids is None else image_ids)})
     categories = sorted({int(value) for value in (coco_gt.cats if category_ids is None else category_ids)})
     for value in images:
@@ -89,9 +98,10 @@ def known_ids(
 
 
 def copy_ground_truth(coco_gt: COCO, image_ids: list[int]) -> COCO:
-    """Returns the annotations of these images as a COCO object of its own, for COCOeval to write into.
+    """Returns a copy of the annotations of these images, which COCOeval may write into.
 
-    Ids are given anew from 1, because COCOeval takes a match with annotation 0 for no match, and mixes up equal ids.
+    The copies are numbered from 1, because COCOeval takes a match with annotation 0 for no match and mixes up
+    annotations with equal ids.
     """
     annotations = [item for image_id in image_ids for item in coco_gt.imgToAnns.get(image_id, [])]
     return _index(coco_gt, image_ids, [{**item, "id": number} for number, item in enumerate(annotations, start=1)])
@@ -100,25 +110,27 @@ def copy_ground_truth(coco_gt: COCO, image_ids: list[int]) -> COCO:
 def run_coco_eval(
     coco_gt: COCO, results: list[dict], iou_type: str, image_ids: list[int], category_ids: list[int], **params: object
 ) -> COCOeval:
-    """Runs COCOeval without its prints and returns it with `eval` and, under the usual parameters, `stats`.
+    """Runs COCOeval without its printed output and returns it.
+
+    The returned evaluator has `eval` and, unless `params` are given, `stats`.
 
     Args:
-        coco_gt: from `copy_ground_truth`; COCOeval writes into it.
-        results: COCO result dicts; those of other images or categories are not counted.
+        coco_gt: a copy from `copy_ground_truth`; COCOeval writes into it.
+        results: COCO result dicts; those of other images or categories do not count.
         iou_type: "bbox" or "segm".
         image_ids: sorted ids of the images to score.
         category_ids: sorted ids of the categories to score.
-        **params: attributes of `COCOeval.params` to set, such as maxDets; with any of them, nothing is summarised.
+        **params: attributes of `COCOeval.params` to set, such as maxDets; if there are any, nothing is summarised.
     """
     field = RESULT_FIELDS[iou_type]
-    wanted = set(image_ids)
+    scored_ids = set(image_ids)
     kept = [
         {key: result[key] for key in ("image_id", "category_id", "score", field)}
         for result in results
-        if result["image_id"] in wanted
+        if result["image_id"] in scored_ids
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        # loadRes asks the first result what kind it is, so it cannot take an empty list.
+        # loadRes tells the kind of all results by the first one, so it cannot take an empty list.
         coco_results = coco_gt.loadRes(kept) if kept else _index(coco_gt, image_ids, [])
         evaluator = COCOeval(coco_gt, coco_results, iou_type)
         evaluator.params.imgIds = image_ids
@@ -133,7 +145,12 @@ def run_coco_eval(
 
 
 def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
-    """Raises ValueError for an unknown `iou_type`, annotations without masks to score, or the first bad result."""
+    """Checks that the results can be scored against the annotations.
+
+    Raises:
+        ValueError: `iou_type` is unknown, an annotation lacks the mask that "segm" needs, or a result lacks a field or
+            names an image or a category that is not in the annotations.
+    """
     if iou_type not in RESULT_FIELDS:
         raise UserError(f"iou_type is {iou_type!r}, expected 'bbox' or 'segm'.")
     for annotation in coco_gt.anns.values() if iou_type == "segm" else ():
@@ -157,18 +174,18 @@ def check_results(coco_gt: COCO, results: list[dict], iou_type: str) -> None:
 
 
 def mean_score(values: np.ndarray) -> float | None:
-    """Returns the mean of the entries that COCOeval filled (it leaves -1 elsewhere), or None without any."""
+    """Returns the mean of the entries that COCOeval filled in, or None if there are none; the others are -1."""
     filled = values[values > -1]
     return float(filled.mean()) if filled.size else None
 
 
 def _score(value: float) -> float | None:
-    """Returns a summarised number, or None where COCOeval has -1, which means no object."""
+    """Returns a number of the summary, or None where COCOeval has -1, which means that there are no objects."""
     return None if value < 0 else float(value)
 
 
 def _index(coco_gt: COCO, image_ids: list[int], annotations: list[dict]) -> COCO:
-    """Returns a COCO object with the categories of `coco_gt`, these images and these annotations."""
+    """Returns a COCO object with these images and annotations and all categories of `coco_gt`."""
     images = [coco_gt.imgs[image_id] for image_id in image_ids]
     categories = list(coco_gt.cats.values())
     return complete_index({"info": {}, "images": images, "categories": categories, "annotations": annotations})

@@ -1,4 +1,4 @@
-"""Precision-recall curves of the classes, and the confusion matrix.
+"""Precision-recall curves of each class, and the confusion matrix.
 
 Shapes: K classes, in the order of their category ids.
 """
@@ -25,15 +25,17 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """The precision of each class at each recall, NaN throughout where there is no object of the class.
+    """The precision of each class at each recall.
+
+    The precision of a class without objects is NaN throughout.
 
     Args:
-        class_names: K strings.
+        class_names: names of the K classes.
         recall: float64 [101], 0 to 1.
-        precision50: float64 [K, 101], where a match needs IoU 0.5; 0 beyond the highest recall that is reached. The
-            mean of a row is the AP50 of the class.
-        precision75: likewise at IoU 0.75.
-        precision: likewise, the mean over IoU 0.5, 0.55 ... 0.95. The mean of a row is the AP of the class.
+        precision50: float64 [K, 101], the precision at IoU 0.5; 0 beyond the highest recall that is reached. The mean
+            of a row is the AP50 of the class.
+        precision75: float64 [K, 101], the same at IoU 0.75.
+        precision: float64 [K, 101], the mean over IoU 0.5, 0.55 ... 0.95. The mean of a row is the AP of the class.
     """
 
     class_names: tuple[str, ...]
@@ -48,9 +50,9 @@ class ConfusionMatrix:
     """How often objects of one class are detected as another.
 
     Args:
-        class_names: K + 1 strings, "background" last.
-        counts: int [K + 1, K + 1]. Row: class of the object; column: class of the detection. The last column has the
-            objects that nothing detects, the last row the detections where there is no object.
+        class_names: K + 1 names, "background" last.
+        counts: int [K + 1, K + 1]. Rows are the classes of the objects, columns those of the detections. The last
+            column counts the missed objects, the last row the detections that match no object.
         score_threshold: detections with lower scores are not counted.
     """
 
@@ -66,10 +68,10 @@ def precision_recall_curves(
     image_ids: Iterable[int] | None = None,
     category_ids: Iterable[int] | None = None,
 ) -> PrecisionRecall:
-    """Returns COCOeval's precision at 101 recalls for every class, for objects of all sizes.
+    """Returns the precision of every class at the 101 recalls of COCOeval, for objects of all sizes.
 
     Args:
-        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`.
 
     Raises:
         ValueError: as for `evaluate_detections`.
@@ -82,7 +84,7 @@ def precision_recall_curves(
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     ground_truth = copy_ground_truth(coco_gt, image_ids)
     evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **AP_PARAMS)
-    # [IoU, recall, class, area, detections] -> [IoU, class, recall]; -1 for a class without objects.
+    # [IoU, recall, class, area, detections] -> [IoU, class, recall]; a class without objects has -1.
     precision = evaluator.eval["precision"][:, :, :, 0, 0].transpose(0, 2, 1)
     precision = np.where(precision < 0, np.nan, precision)
     ious = evaluator.params.iouThrs
@@ -105,12 +107,13 @@ def confusion_matrix(
 ) -> ConfusionMatrix:
     """Counts how often objects of one class are detected as another, missed, or detected where there are none.
 
-    In each image the detections, best score first, each take the free object that they overlap most at IoU 0.5 or more,
-    whatever its class. Those that match none are not counted where they lie in a crowd of their class.
+    In each image, the detections take turns by descending score. Each takes the free object that it overlaps most, of
+    any class, at an IoU of 0.5 or more. A detection that matches no object but lies in a crowd of its class does not
+    count.
 
     Args:
-        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
-        score_threshold: lowest score of a detection that counts, 0 to 1.
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`.
+        score_threshold: lowest score of the detections that count, 0 to 1.
 
     Raises:
         ValueError: as for `evaluate_detections`.
@@ -133,7 +136,7 @@ def confusion_matrix(
     for image_id in image_ids:
         objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in labels]
         matches = match_image(ground_truth, detections[image_id], objects, iou_type, same_class=False)
-        rows = [labels[item["category_id"]] for item in objects] + [background]  # -1: no object
+        rows = [labels[item["category_id"]] for item in objects] + [background]  # target -1 is the background
         for result, target, in_crowd in zip(matches.results, matches.targets, matches.in_crowd):
             if not in_crowd:
                 counts[rows[target], labels[result["category_id"]]] += 1
@@ -143,4 +146,5 @@ def confusion_matrix(
 
 
 def _class_names(coco_gt: COCO, category_ids: list[int]) -> tuple[str, ...]:
+    """Returns the names of these categories."""
     return tuple(coco_gt.cats[category_id]["name"] for category_id in category_ids)

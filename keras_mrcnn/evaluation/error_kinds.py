@@ -1,8 +1,8 @@
-"""The kind of mistake that each detection is, and whether each ground truth is detected or missed.
+"""Sorts detections by their kind of mistake, and ground truths into detected and missed.
 
-A detection is right where COCOeval matches it at IoU 0.5, and ignored where COCOeval matches it with a crowd.
+A detection is right if COCOeval matches it with an object at IoU 0.5, and ignored if COCOeval matches it with a crowd.
 
-Shapes: D detections, G ground truths, crowds not among them.
+Shapes: D detections, G ground truths without the crowds.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from keras_mrcnn.evaluation.coco_metrics import (
 )
 from keras_mrcnn.evaluation.matching import pairwise_ious
 
-FOREGROUND_IOU = 0.5  # from here on a detection has the right location
-BACKGROUND_IOU = 0.1  # below, it does not belong to the object
+FOREGROUND_IOU = 0.5  # from this IoU on, a detection has the right location
+BACKGROUND_IOU = 0.1  # below this IoU, a detection does not belong to the object
 
 
 @dataclass(frozen=True, eq=False)
 class SortedDetections:
-    """Every detection with its kind, and whether every ground truth is detected; by class, then by image.
+    """All detections with their kinds, and all ground truths, detected or missed; sorted by class, then by image.
 
-    Detections beyond the best 100 of a class in an image are left out, as they are from COCO's AP.
+    Only the best 100 detections of a class in an image are included, as in COCO's AP.
 
     Args:
-        positions: int [D], position of each in the list of results.
-        kinds: str [D]: right, ignored, class, location, both, duplicate or background.
+        positions: int [D], the position of each detection in the list of results.
+        kinds: str [D], one of right, ignored, class, location, both, duplicate or background.
         scores: float64 [D], 0 to 1.
         category_ids: int [D].
-        targets: int [D], position of the target in the [G] arrays: the matched object where right, the one with the
-            highest IoU where class or location is wrong; -1 for the other kinds.
+        targets: int [D], the position of each detection's target in the [G] arrays: the matched object of a right
+            detection, the object with the highest IoU if the class or location is wrong, and -1 for the other kinds.
         gt_ids: int [G], annotation ids.
         gt_category_ids: int [G].
-        gt_detected: bool [G], a right detection matches it.
-        gt_missed: bool [G], not detected, nor the target of a detection of wrong class or location.
+        gt_detected: bool [G], whether a right detection matches the object.
+        gt_missed: bool [G], whether the object is neither detected nor the target of a detection with the wrong class
+            or location.
     """
 
     positions: np.ndarray
@@ -59,18 +60,18 @@ class SortedDetections:
 
 
 class _Matches(NamedTuple):
-    """The matches of COCOeval at its only IoU: by class, then by image, the best detection first."""
+    """The matches of a COCOeval with a single IoU, sorted by class, by image, and by descending score."""
 
     results: list[dict]  # D
     objects: list[dict]  # G
-    targets: np.ndarray  # int [D], position of the object that is matched, or -1
-    ignored: np.ndarray  # bool [D], matches a crowd
+    targets: np.ndarray  # int [D], position of the matched object, or -1
+    ignored: np.ndarray  # bool [D], whether the detection matches a crowd
 
 
 class _Overlaps(NamedTuple):
-    """The object of the same class, and of the others, that each detection overlaps most; int and float64 [D].
+    """The objects of the same class and of the other classes that each detection overlaps most; int and float64 [D].
 
-    Without any such object the IoU is 0, and the position means nothing.
+    If there is no such object, the IoU is 0 and the position has no meaning.
     """
 
     same_iou: np.ndarray
@@ -88,20 +89,20 @@ def sort_detections(
 ) -> SortedDetections:
     """Returns the kind of every detection, and which ground truths are detected or missed.
 
-    A detection that fits several kinds is of the first of these: right, ignored, location (IoU 0.1 to 0.5 with an
-    object of its class, and with none a higher one), class (IoU 0.5 or more with an object of another class), duplicate
-    (IoU 0.5 or more with an object that a better detection has matched), both (IoU 0.1 to 0.5 with an object of another
-    class), background.
+    If a detection fits several kinds, the first of these counts: right, ignored, location (its highest IoU with an
+    object of its class is 0.1 to 0.5), class (IoU 0.5 or more with an object of another class), duplicate (IoU 0.5 or
+    more with an object of its class that a better detection has matched), both (IoU 0.1 to 0.5 with an object of
+    another class), background.
 
     Args:
-        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`.
 
     Raises:
         ValueError: as for `evaluate_detections`.
 
     Reference:
-        Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors" (2020), section 2.2; the order
-        is that of the authors' program.
+        Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors" (2020), section 2.2, in the
+        order of the authors' program.
     """
     check_results(coco_gt, results, iou_type)
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
@@ -110,9 +111,9 @@ def sort_detections(
     evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **params)
     matches = _read_matches(evaluator)
     kinds, targets = _kinds_and_targets(matches, _overlaps(ground_truth, matches, iou_type))
-    # The evaluator has copies of results and annotations, numbered from 1 in the order of these two lists.
-    wanted = set(image_ids)
-    positions = [position for position, result in enumerate(results) if result["image_id"] in wanted]
+    # The evaluator holds copies of the results and annotations, numbered from 1 in the order of these two lists.
+    scored_ids = set(image_ids)
+    positions = [position for position, result in enumerate(results) if result["image_id"] in scored_ids]
     gt_ids = [item["id"] for image_id in image_ids for item in coco_gt.imgToAnns.get(image_id, [])]
     everything = np.arange(len(matches.objects))
     return SortedDetections(
@@ -129,8 +130,8 @@ def sort_detections(
 
 
 def _read_matches(evaluator: COCOeval) -> _Matches:
-    """Reads the matches off a COCOeval that has evaluated one IoU and one range of areas."""
-    matches = [match for match in evaluator.evalImgs if match is not None]  # None: the image has nothing of the class
+    """Returns the matches of a COCOeval that has evaluated one IoU and one range of areas."""
+    matches = [match for match in evaluator.evalImgs if match is not None]  # None: nothing of the class in the image
     objects = [
         evaluator.cocoGt.anns[number]
         for match in matches
@@ -147,7 +148,7 @@ def _read_matches(evaluator: COCOeval) -> _Matches:
 
 
 def _overlaps(coco_gt: COCO, matches: _Matches, iou_type: str) -> _Overlaps:
-    """Compares the detections of each image with all its objects, whatever their classes."""
+    """Compares the detections of each image with all objects in it, of any class."""
     same_iou, other_iou = np.zeros((2, len(matches.results)))
     same_target, other_target = np.zeros((2, len(matches.results)), int)
     rows, columns = _by_image(matches.results), _by_image(matches.objects)
@@ -171,7 +172,7 @@ def _kinds_and_targets(matches: _Matches, overlaps: _Overlaps) -> tuple[np.ndarr
         "ignored": matches.ignored,
         "location": (same_iou >= BACKGROUND_IOU) & (same_iou < FOREGROUND_IOU),
         "class": other_iou >= FOREGROUND_IOU,
-        # COCOeval would have matched these, had no better detection come first.
+        # COCOeval would have matched these if no better detection had come first.
         "duplicate": same_iou >= FOREGROUND_IOU,
         "both": other_iou >= BACKGROUND_IOU,
     }
@@ -181,7 +182,7 @@ def _kinds_and_targets(matches: _Matches, overlaps: _Overlaps) -> tuple[np.ndarr
 
 
 def _by_image(items: list[dict]) -> dict[int, np.ndarray]:
-    """Returns, for each image id, the positions of its items."""
+    """Returns the positions of the items of each image, by image id."""
     positions: dict[int, list[int]] = {}
     for position, item in enumerate(items):
         positions.setdefault(item["image_id"], []).append(position)
@@ -189,4 +190,5 @@ def _by_image(items: list[dict]) -> dict[int, np.ndarray]:
 
 
 def _ints(values: Iterable[int]) -> np.ndarray:
+    """Returns the values as an int array."""
     return np.array(list(values), int)

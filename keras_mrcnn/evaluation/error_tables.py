@@ -1,4 +1,4 @@
-"""The error analysis as a plain-text table; `write_json` takes the analysis as it is."""
+"""Plain-text tables of the error analysis. `write_json` writes the same analysis as JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TOTALS = {"ground_truths": "objects", "detections": "detections", "right": "  ri
 
 
 def format_errors(errors: Mapping[str, Mapping]) -> str:
-    """Returns the results of `analyse_errors` as a plain-text table: a row for each kind, stages side by side.
+    """Returns the results of `analyse_errors` as a plain-text table, with a row for each kind and stages side by side.
 
-    "-" stands for AP50 and costs where there is no object to find.
+    AP50 and costs are "-" if there are no objects.
 
     Args:
-        errors: dict of stage name ("box", "mask") to what `analyse_errors` returned.
+        errors: dict of stage name ("box", "mask") to the result of `analyse_errors`.
 
     Returns:
         str of several lines, without a final newline.
@@ -55,4 +55,4 @@ def format_errors(errors: Mapping[str, Mapping]) -> str:
     return text_table(rows, min_width=7)
 
 
-_flat = itertools.chain.from_iterable  # the two cells of each stage -> the cells of a row
+_flat = itertools.chain.from_iterable  # joins the two cells of each stage into one row

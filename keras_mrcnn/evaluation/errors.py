@@ -1,7 +1,7 @@
-"""How much AP50 each kind of mistake costs.
+"""Computes how much AP50 each kind of mistake costs.
 
-The cost of a kind is how much AP50 rises once an oracle corrects that kind and nothing else, so the costs of all kinds
-do not add up to what is missing from 1.
+The cost of a kind is the gain in AP50 when an oracle corrects that kind and nothing else. The costs of all kinds
+therefore do not add up to 1 - AP50.
 
 Shapes: D detections, G ground truths.
 """
@@ -15,10 +15,10 @@ from pycocotools.coco import COCO
 
 from keras_mrcnn.evaluation.error_kinds import SortedDetections, sort_detections
 
-# The paper's kinds in its order: five of detections, one of ground truths.
+# The kinds of the paper, in its order: five of detections, one of ground truths.
 KINDS = ("class", "location", "both", "duplicate", "background", "missed")
-CORRECTED_KINDS = ("class", "location")  # oracles correct the best of these and remove all others
-RECALLS = np.linspace(0, 1, 101)  # where COCOeval reads the precision
+CORRECTED_KINDS = ("class", "location")  # the oracles correct the best of these and remove the others
+RECALLS = np.linspace(0, 1, 101)  # at which COCOeval reads the precision
 _NOTHING = np.zeros(0, int)  # no positions
 
 
@@ -32,19 +32,20 @@ def analyse_errors(
     """Counts the mistakes of each kind and computes how much AP50 each kind costs.
 
     Args:
-        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`; not changed.
+        coco_gt, results, iou_type, image_ids, category_ids: as for `evaluate_detections`.
 
     Returns:
-        dict of
-        "AP50": float, that of `evaluate_detections`, or None where there are no objects;
-        "ground_truths", "detections", "right", "ignored": int; detections that match a crowd are ignored;
-        "kinds": dict of each of `KINDS` to {"count": int, "AP50_cost": float, or None where AP50 is}: of detections,
-        "class" (place of an object, another class), "location" (class of an object, IoU 0.1 to 0.5), "both" (another
-        class and IoU 0.1 to 0.5), "duplicate" (of an object that a better detection matches), "background" (IoU below
-        0.1 with every object); of ground truths, "missed" (not detected, nor the target of a wrong class or location);
-        "special": dict likewise of "false_positives" (all wrong detections) and "false_negatives" (all objects that are
-        not detected).
-        The detections are the right, the ignored and those of the first five kinds.
+        dict with these keys:
+        "AP50": float, the same as in `evaluate_detections`, or None if there are no objects;
+        "ground_truths", "detections", "right", "ignored": int, counts; detections that match a crowd are ignored;
+        "kinds": dict of each of `KINDS` to {"count": int, "AP50_cost": float, or None if AP50 is None}. Of detections:
+        "class" (in the place of an object of another class), "location" (IoU 0.1 to 0.5 with an object of its class),
+        "both" (IoU 0.1 to 0.5 with an object of another class), "duplicate" (of an object that a better detection
+        matches) and "background" (IoU below 0.1 with every object). Of ground truths: "missed" (neither detected nor
+        the target of a detection with the wrong class or location);
+        "special": a dict of the same form, of "false_positives" (all wrong detections) and "false_negatives" (all
+        objects that are not detected).
+        Every detection is either right, ignored or of one of the first five kinds.
 
     Raises:
         ValueError: as for `evaluate_detections`.
@@ -60,6 +61,7 @@ def analyse_errors(
     base = _corrected_ap50(detections)
 
     def entry(count: int, **correction: np.ndarray) -> dict:
+        """Returns the count of a kind and how much AP50 rises by its correction."""
         cost = None if base is None else _corrected_ap50(detections, **correction) - base
         return {"count": int(count), "AP50_cost": cost}
 
@@ -85,12 +87,15 @@ def analyse_errors(
 
 
 def average_precision(scores: np.ndarray, right: np.ndarray, num_objects: int) -> float:
-    """Returns the AP of one class as COCOeval has it: the mean of the precision at 101 recalls.
+    """Returns the AP of one class as COCOeval computes it: the mean precision at 101 recalls.
 
     Args:
         scores: float64 [D].
-        right: bool [D], whether the detection matches an object.
-        num_objects: of the class, at least 1.
+        right: bool [D], whether each detection matches an object.
+        num_objects: number of objects of the class, at least 1.
+
+    Returns:
+        float, 0 to 1.
 
     Example:
         >>> average_precision(np.array([0.9, 0.8]), np.array([False, True]), num_objects=1)
@@ -100,18 +105,21 @@ def average_precision(scores: np.ndarray, right: np.ndarray, num_objects: int) -
     recall = np.cumsum(right) / num_objects
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    # The precision at a recall that is never reached is 0.
+    # At recalls that are never reached the precision is 0.
     return float(np.append(best_from_here, 0.0)[np.searchsorted(recall, RECALLS, side="left")].mean())
 
 
 def best_for_each_object(detections: SortedDetections, chosen: np.ndarray) -> np.ndarray:
-    """Returns the positions of the chosen detections that can be corrected: the best for each object not yet detected.
+    """Returns the positions of the best chosen detection for each object that is not detected.
 
-    Any other would be a duplicate once its class or location is correct.
+    Only these can be corrected. Any other detection would be a duplicate once its class or location were correct.
 
     Args:
-        detections: from `sort_detections`.
-        chosen: bool [D], detections of wrong class or location.
+        detections: the result of `sort_detections`.
+        chosen: bool [D], detections with the wrong class or location.
+
+    Returns:
+        int [C], positions of the C detections to correct.
     """
     rows = np.flatnonzero(chosen)
     rows = rows[~detections.gt_detected[detections.targets[rows]]]
@@ -126,11 +134,11 @@ def _corrected_ap50(
     corrected: np.ndarray = _NOTHING,
     not_counted: np.ndarray = _NOTHING,
 ) -> float | None:
-    """Returns the mean AP50 of the classes that have objects, after the corrections of an oracle; None without any.
+    """Returns the mean AP50 of all classes with objects after the corrections of an oracle, or None without objects.
 
     Args:
-        detections: from `sort_detections`.
-        removed: positions, or bool [D], of detections to take away.
+        detections: the result of `sort_detections`.
+        removed: positions, or bool [D], of detections to remove.
         corrected: positions of detections that stay and match their targets.
         not_counted: positions, or bool [G], of objects to leave out.
     """
@@ -149,5 +157,5 @@ def _corrected_ap50(
             scores.append(0.0)  # no objects are left, but detections are
     if not len(detections.gt_ids):
         return None
-    # A class without objects and detections does not count; if none counts, nothing is wrong.
+    # A class with neither objects nor detections does not count. If no class counts, nothing is wrong.
     return float(np.mean(scores)) if scores else 1.0

@@ -1,4 +1,4 @@
-"""Runs a model over a data set and scores what each stage does.
+"""Runs a model over a data set and scores each stage.
 
 Shapes: B batch, N anchors, R proposals, D detections.
 """
@@ -38,26 +38,27 @@ def evaluate_model(
     progress: bool = True,
     workers: Any = None,
 ) -> tuple[dict[str, dict], list[dict]]:
-    """Scores the stages of a model on a data set. Devices and workers take whole batches in turn.
+    """Scores the stages of a model on a data set.
 
-    Pictures go the way that `MaskRCNN.predict` takes, so the scores are those of its detections, whoever asks.
+    Images take the same steps as in `MaskRCNN.predict`, so the scores are those of its detections. Devices and workers
+    process whole batches in turn.
 
     Args:
-        model: `MaskRCNN`.
-        dataset: `CocoDataset`, whose classes the model knows by name. The model may know others: its detections of
-            these are left out.
+        model: the `MaskRCNN` to score.
+        dataset: the `CocoDataset` to score it on. The model must know its classes by name. Detections of classes that
+            only the model knows are left out.
         stages: which of "rpn", "box" and "mask" to score.
-        batch_size: the most pictures of one size that go through the network at once.
+        batch_size: the largest number of images, all of one size, that go through the network at once.
         progress: whether to show a progress bar.
         workers: `Workers` that evaluate together; by default this process alone, on the current strategy's devices.
 
     Returns:
-        metrics, a dict of each stage's scores ("rpn": `RPNMetrics.result`; "box" and "mask":
-        `evaluate_detections`), and results, the detections in COCO's format, in original pixels, with the category ids
-        of the data set. They do not depend on how many devices and workers there are.
+        metrics, a dict of stage name to scores (those of `RPNMetrics.result` for "rpn" and of `evaluate_detections` for
+        "box" and "mask"), and results, a list of the detections in COCO's format, in pixels of the original images,
+        with the category ids of the data set. Neither depends on the number of devices and workers.
 
     Raises:
-        ValueError: an unknown stage, or the data set has classes that the model does not.
+        ValueError: a stage is unknown, or the data set has classes that the model does not know.
     """
     _check(model, dataset, stages)
     strategy = tf.distribute.get_strategy() if workers is None else workers.strategy
@@ -92,7 +93,7 @@ def _run(
     strategy: tf.distribute.Strategy,
     devices: int,
 ) -> Iterator[tuple[Batch, Batch]]:
-    """Yields each batch and the outputs of `_run_step` for it, in NumPy; the devices take one batch each at a time."""
+    """Yields each batch and the outputs of `_run_step` for it in NumPy. Each device takes one batch at a time."""
 
     @functools.partial(tf.function, input_signature=[[batches.element_spec] * devices])
     def step(group):
@@ -108,7 +109,7 @@ def _run(
 
     stream = iter(batches)
     for group in iter(lambda: list(itertools.islice(stream, devices)), []):
-        spare = devices - len(group)  # devices that have nothing to do at the end do the last batch again
+        spare = devices - len(group)  # devices without a batch at the end repeat the last one
         for batch, outputs in zip(group, step(group + group[-1:] * spare)):
             yield tf.nest.map_structure(lambda x: x.numpy(), (batch, outputs))
 
@@ -116,7 +117,7 @@ def _run(
 def _collect(
     outputs: Iterable[tuple[Batch, Batch]], stages: Sequence[str], model: MaskRCNN, data_ids: dict[str, int]
 ) -> tuple[RPNMetrics, list[list[dict]]]:
-    """What `_run` gives -> `RPNMetrics`, and for each batch a list of its detections in COCO's format."""
+    """Returns the `RPNMetrics` of the outputs of `_run`, and the detections of each batch in COCO's format."""
     rpn, results = RPNMetrics(), []
     class_names = dict(zip(model.config.category_ids, model.config.class_names))
     for batch, output in outputs:
@@ -137,14 +138,19 @@ def _collect(
 
 
 def with_ids_of(data_ids: dict[str, int], detections: Detections) -> Detections:
-    """Returns the detections of the classes in `data_ids`, a dict of name to category id, with those category ids."""
+    """Returns the detections of the classes of a data set, with its category ids.
+
+    Args:
+        data_ids: dict of class name to category id of the data set.
+        detections: detections of any classes; those of other classes are dropped.
+    """
     known = detections[np.array([name in data_ids for name in detections.class_names], bool)]
     ids = np.array([data_ids[name] for name in known.class_names], np.int32)
     return dataclasses.replace(known, category_ids=ids)
 
 
 def _run_step(model: MaskRCNN, batch: dict[str, tf.Tensor], stages: Sequence[str]) -> dict[str, tf.Tensor]:
-    """The model's steps one after the other, none computed twice; boxes in pixels of the pictures."""
+    """Runs the steps of the model one after another, each only once; boxes are in pixels of the original images."""
     inputs, settings = model.preprocess(batch["images"]), model.config.rpn
     images, image_sizes, picture_size = inputs["images"], inputs["image_sizes"], tf.shape(batch["images"])[1:3]
     features = model.extract_features(images)
@@ -176,6 +182,7 @@ def _run_step(model: MaskRCNN, batch: dict[str, tf.Tensor], stages: Sequence[str
 
 
 def _check(model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str]) -> None:
+    """Raises ValueError if a stage is unknown, or if the classes of the data set are not those of the model."""
     unknown = set(stages) - set(SCORED_PARTS)
     if unknown:
         raise UserError(f"stages: unknown {', '.join(sorted(unknown))}; known are {', '.join(SCORED_PARTS)}")

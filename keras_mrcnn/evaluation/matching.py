@@ -1,4 +1,4 @@
-"""Which objects the detections of an image match, by COCO's IoU of boxes or masks and its rule for crowds.
+"""Matches the detections of an image with its objects, by COCO's IoU of boxes or masks and its rule for crowds.
 
 Shape letters: D detections, G annotations.
 """
@@ -15,17 +15,17 @@ from keras_mrcnn.base.iou import match_pairs
 from keras_mrcnn.evaluation.coco_metrics import RESULT_FIELDS
 
 MATCH_IOU = 0.5
-TIE = 1e-9  # IoUs that differ by less are equal
+TIE = 1e-9  # IoUs that differ by less count as equal
 
 
 class ImageMatches(NamedTuple):
     """The matches of the detections of one image.
 
     Args:
-        results: D COCO result dicts, best score first.
+        results: D COCO result dicts, by descending score.
         targets: int [D], position of the matched object in the annotations, or -1.
-        ious: float64 [D], IoU with that object; 0 without one.
-        in_crowd: bool [D], matches no object, but a crowd of its class.
+        ious: float64 [D], IoU with the matched object, or 0 without one.
+        in_crowd: bool [D], whether the detection matches no object, but a crowd of its class.
         missed: int [M], positions of the objects that no detection matches.
     """
 
@@ -41,13 +41,13 @@ def match_image(
 ) -> ImageMatches:
     """Matches the detections of one image with its objects at IoU 0.5.
 
-    Detections, best score first, each take the object that they overlap most and that is still free. Of objects with
-    equal IoU they take one of their class.
+    The detections take turns by descending score. Each takes the free object that it overlaps most, and among objects
+    with equal IoU one of its own class.
 
     Args:
         coco_gt: the COCO object of the annotations, which knows the sizes of the images.
-        results: COCO result dicts of one image, in any order.
-        annotations: G annotations of the same image, crowds among them.
+        results: D COCO result dicts of one image, in any order.
+        annotations: G annotations of the same image, crowds included.
         iou_type: "bbox" or "segm".
         same_class: whether a detection matches objects of its own class only.
     """
@@ -67,15 +67,15 @@ def match_image(
 
 
 def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], iou_type: str) -> np.ndarray:
-    """Returns the IoU of every result with every annotation of one image, whatever their classes.
+    """Returns the IoU of every result with every annotation of one image, of any class.
 
-    The numbers are exactly those that COCOeval compares.
+    These are exactly the numbers that COCOeval compares.
 
     Args:
         coco_gt: the COCO object of the annotations, which knows the sizes of the images.
         results: D COCO result dicts of one image.
-        annotations: G annotations of the same image. For a crowd, the share of the result that it covers takes the
-            place of the IoU, as in COCOeval.
+        annotations: G annotations of the same image. With a crowd, the IoU is replaced by the share of the result that
+            the crowd covers, as in COCOeval.
         iou_type: "bbox" or "segm".
 
     Returns:
@@ -89,4 +89,5 @@ def pairwise_ious(coco_gt: COCO, results: list[dict], annotations: list[dict], i
 
 
 def _class_ids(items: list[dict]) -> np.ndarray:
+    """Returns the category ids of results or annotations, int [N]."""
     return np.array([item["category_id"] for item in items], int)

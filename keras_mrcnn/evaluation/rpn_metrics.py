@@ -1,7 +1,7 @@
-"""How good a region proposal network is, before any head is trained.
+"""Scores of a region proposal network, before any head is trained.
 
-Two views: does objectness classify the labelled anchors rightly (point-wise accuracy), and do the proposals
-cover the objects (average recall, whatever the class).
+Two questions are answered: does objectness classify the labelled anchors correctly (point-wise accuracy), and do the
+proposals cover the objects, of any class (average recall)?
 
 Shape letters: B images in a batch, N anchors of an image, R proposals, P proposals of one image, G objects.
 """
@@ -21,7 +21,7 @@ LOWEST_IOU = 0.5 - 1e-6  # just below the first of COCO's IoU thresholds
 
 
 class RPNMetrics:
-    """Collects anchors and proposals batch by batch and scores them at the end.
+    """Metric that collects anchors and proposals batch by batch and scores them at the end.
 
     Example:
         >>> metrics = RPNMetrics()
@@ -40,14 +40,14 @@ class RPNMetrics:
         self._proposals: dict[int, np.ndarray] = {}
 
     def update_anchors(self, labels: np.ndarray, logits: np.ndarray) -> None:
-        """Counts the anchors of a batch.
+        """Adds the labelled anchors of a batch to the counts.
 
         Args:
             labels: int [B, N], 1 positive, 0 negative, -1 ignored.
             logits: float [B, N], objectness before the sigmoid; above 0 means object.
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: the shapes of labels and logits differ.
         """
         labels, logits = np.asarray(labels), np.asarray(logits)
         if labels.shape != logits.shape:
@@ -61,16 +61,16 @@ class RPNMetrics:
     def update_proposals(
         self, image_ids: np.ndarray, proposals: np.ndarray, scores: np.ndarray, valid: np.ndarray
     ) -> None:
-        """Keeps the best 1000 proposals of each image; an image given again replaces what it had.
+        """Keeps the best 1000 proposals of each image. A later call for the same image replaces its proposals.
 
         Args:
             image_ids: int [B].
             proposals: float [B, R, 4], xyxy pixels of the ORIGINAL image, zero-padded.
             scores: float [B, R], logits or probabilities; only their order counts.
-            valid: int [B], how many of the R are proposals and not padding.
+            valid: int [B], how many of the R rows are proposals rather than padding.
 
         Raises:
-            ValueError: the shapes do not belong together.
+            ValueError: the shapes do not fit each other.
         """
         image_ids, proposals, scores = np.asarray(image_ids), np.asarray(proposals), np.asarray(scores)
         valid = np.asarray(valid)
@@ -86,7 +86,11 @@ class RPNMetrics:
             self._proposals[image_id] = boxes[order].astype(np.float32)
 
     def merge(self, other: RPNMetrics) -> None:
-        """Adds what another one has collected, on other images."""
+        """Adds the anchors and proposals that another metric has collected on other images.
+
+        Args:
+            other: the metric to add; it is not changed.
+        """
         self._positives += other._positives
         self._right_positives += other._right_positives
         self._negatives += other._negatives
@@ -95,34 +99,34 @@ class RPNMetrics:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the labelled anchors that objectness classifies rightly; None before any."""
+        """Returns the share of the labelled anchors that objectness classifies correctly, or None without any."""
         return _share(self._right_positives + self._right_negatives, self._positives + self._negatives)
 
     @property
     def positive_accuracy(self) -> float | None:
-        """Share of the positive anchors whose objectness is above one half; None before any."""
+        """Returns the share of the positive anchors whose objectness is above one half, or None without any."""
         return _share(self._right_positives, self._positives)
 
     @property
     def negative_accuracy(self) -> float | None:
-        """Share of the negative anchors whose objectness is not above one half; None before any."""
+        """Returns the share of the negative anchors whose objectness is at most one half, or None without any."""
         return _share(self._right_negatives, self._negatives)
 
     def result(self, coco_gt: COCO, category_ids: Iterable[int] | None = None) -> dict:
-        """Scores everything that was collected, on the images that proposals were given for.
+        """Returns the scores of all collected anchors and proposals.
 
         Args:
-            coco_gt: the annotations; crowds neither count as objects nor against a proposal.
+            coco_gt: the annotations; crowds count neither as objects nor against a proposal.
             category_ids: the categories whose objects count; by default all.
 
         Returns:
-            dict of float or None (nothing to score): accuracy, positive_accuracy, negative_accuracy,
-            AR100, AR1000: recall of the objects by the best 100 or 1000 proposals of each image (or as many as
-            the model keeps, `rpn.post_nms_test`), averaged over the IoU thresholds 0.5, 0.55 ... 0.95, without
-            regard to class.
+            dict of float, or None if there is nothing to score: accuracy, positive_accuracy, negative_accuracy, AR100
+            and AR1000. The last two are the recall of the objects, of any class, by the best 100 or 1000 proposals of
+            each image (or as many as the model keeps, `rpn.post_nms_test`), averaged over the IoU thresholds 0.5,
+            0.55 ... 0.95. Only images with collected proposals count.
 
         Raises:
-            ValueError: proposals were given for an image that is not in the annotations.
+            ValueError: an image with collected proposals is not in the annotations.
         """
         image_ids, category_ids = known_ids(coco_gt, self._proposals, category_ids)
         return {
@@ -135,12 +139,12 @@ class RPNMetrics:
         }
 
     def _average_recall(self, coco_gt: COCO, image_ids: list[int], category_ids: list[int], count: int) -> float | None:
-        """Returns COCOeval's recall at `count` proposals an image, useCats off, objects of all sizes."""
+        """Returns COCOeval's recall with `count` proposals per image, for objects of all sizes and any class."""
         ground_truth = copy_ground_truth(coco_gt, image_ids)
-        wanted = set(category_ids)
+        chosen = set(category_ids)
         results = []
         for image_id in image_ids:
-            objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in wanted]
+            objects = [item for item in ground_truth.imgToAnns[image_id] if item["category_id"] in chosen]
             results += _covering_results(image_id, self._proposals[image_id][:count], objects, category_ids)
         evaluator = run_coco_eval(
             ground_truth, results, "bbox", image_ids, category_ids,
@@ -150,10 +154,11 @@ class RPNMetrics:
 
 
 def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict], category_ids: list[int]) -> list[dict]:
-    """Returns COCO results for those of the [P, 4] proposals, best first, that can match an object at all.
+    """Returns COCO results for the proposals [P, 4], best first, that can match an object at all.
 
-    COCOeval compares every proposal with every object in Python. A proposal whose IoU with every object is
-    below the lowest threshold changes no recall, so it is left out here: same numbers, several times faster.
+    COCOeval compares every proposal with every object in Python. A proposal whose IoU with every object is below the
+    lowest threshold does not change the recall. Without such proposals the numbers stay the same and COCOeval is
+    several times faster.
     """
     boxes_xywh = proposals.astype(np.float64)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
@@ -163,7 +168,7 @@ def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict],
     return [
         {
             "image_id": image_id,
-            "category_id": category_ids[0],  # COCOeval skips unknown categories even where it ignores them
+            "category_id": category_ids[0],  # COCOeval skips unknown categories even if useCats is off
             "bbox": boxes_xywh[rank].tolist(),
             "score": -float(rank),
         }
@@ -172,5 +177,5 @@ def _covering_results(image_id: int, proposals: np.ndarray, objects: list[dict],
 
 
 def _share(part: int, whole: int) -> float | None:
-    """Returns part / whole, or None where there is nothing to divide by."""
+    """Returns part / whole, or None if whole is 0."""
     return part / whole if whole else None

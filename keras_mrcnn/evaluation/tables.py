@@ -1,6 +1,6 @@
-"""Metrics for people (a plain-text table) and for programs (a JSON file).
+"""Metrics as a plain-text table, for people, and as a JSON file, for programs.
 
-Metrics are the dicts that this package's evaluations return, either of one stage or of several by name:
+Metrics are the dicts that the evaluations of this package return, either of one stage or of several by name:
 `{"rpn": {...}, "box": {...}, "mask": {...}}`.
 """
 
@@ -20,14 +20,14 @@ from keras_mrcnn.base.tables import text_table
 
 PER_CLASS = "per_class"
 STAGE_TITLES = {"rpn": "RPN"}
-COLUMN_WIDTH = 7  # characters, so that the columns of several tables stand below each other
+COLUMN_WIDTH = 7  # characters, so that the columns of several tables line up
 
 
 def format_table(metrics: Mapping) -> str:
     """Returns metrics as a plain-text table.
 
-    Stages with the same metrics (box and mask) stand side by side; the others get a table of their own.
-    The AP of each class follows below. "-" stands for a metric with nothing to score.
+    Stages with the same metrics (box and mask) stand side by side; each of the others gets its own table. The AP of
+    each class follows below. A metric with nothing to score is "-".
 
     Args:
         metrics: the metrics of one stage, or a dict of stage name to metrics.
@@ -52,14 +52,16 @@ def format_table(metrics: Mapping) -> str:
 
 
 def write_json(path: str | os.PathLike, metrics: Mapping) -> None:
-    """Writes metrics as JSON that every reader takes; whoever reads meanwhile sees the old file or the new one.
+    """Writes metrics to a standard JSON file.
+
+    The new file replaces the old one in one step, so other programs never read half a file.
 
     Args:
-        path: the file; its folder is made if need be.
-        metrics: may hold NumPy numbers and arrays; NaN and infinities become null.
+        path: the file to write; its folder is made if it does not exist.
+        metrics: a dict that may hold NumPy numbers and arrays; NaN and infinities become null.
 
     Raises:
-        TypeError: a value has no JSON form.
+        TypeError: a value cannot be written as JSON.
     """
     path = Path(path)
     text = json.dumps(_plain(metrics), indent=2, allow_nan=False, ensure_ascii=False)
@@ -69,10 +71,16 @@ def write_json(path: str | os.PathLike, metrics: Mapping) -> None:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Returns what `write_json` wrote.
+    """Reads a JSON file that `write_json` has written.
+
+    Args:
+        path: the file to read.
+
+    Returns:
+        dict of the metrics.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         UserError: the file is not JSON; the message names it.
     """
     try:
@@ -82,7 +90,7 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 def _format_group(columns: Mapping[str, Mapping]) -> str:
-    """Returns one table: a row for each metric, then one for each class; a column for each stage."""
+    """Returns one table, with a row for each metric and then for each class, and a column for each stage."""
     rows: list[tuple] = [("", *columns)] if any(columns) else []
     names = _union(columns.values())
     rows += [
@@ -104,7 +112,7 @@ def _union(mappings: Iterable[Mapping]) -> list[str]:
 
 
 def _plain(value: object) -> object:
-    """Returns a value in plain Python types, NaN and infinities as None; what it does not know stays."""
+    """Returns a value as plain Python types, with None for NaN and infinities; unknown types are returned unchanged."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):

@@ -32,6 +32,7 @@ VARIANTS = {
     "bfloat16": "computes in bfloat16, boxes and scores in float32, and stores its weights in bfloat16",
     "int8": "has convolutions quantised to int8 after training, so scores and boxes differ a little from float32",
 }
+COLOURS = {1: "grey", 3: "RGB", 4: "RGB and one channel more"}
 SAVED_MODEL_INPUTS = """\
 | signature | input |
 |---|---|
@@ -91,6 +92,8 @@ def model_card(
         raise UserError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
     onnx = any(str(file).endswith(".onnx") for file in files)
     inputs = ONNX_INPUTS.format(dtype=input_dtype) if onnx else SAVED_MODEL_INPUTS
+    channels = model.config.channels
+    inputs = inputs.replace("3], RGB", f"{channels}], {COLOURS[channels]}")
     sections = {
         "": _summary(model.config, name, variant),
         "Classes": _classes(model.config),

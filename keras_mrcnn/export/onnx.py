@@ -110,7 +110,7 @@ def _convert(detect):
             output_names=outputs,
             tensors_to_rename=names,
         )
-        proto = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False).make_model("keras_mrcnn")
+        proto = tf2onnx.optimizer.optimize_graph(converted).make_model("keras_mrcnn")
     insert_weights(proto.graph, weights)
     return proto
 

@@ -35,6 +35,12 @@ def separate_weights(
         if inside.op.type == "Placeholder":  # TensorFlow has turned small tensors into constants
             values[inside.name] = variables.get(id(outside), outside).numpy()
     graph = function.graph.as_graph_def()
+    # Keras 2 lets XLA compile convolutions with groups, as functions that TensorFlow would not take apart.
+    for inner in graph.library.function:
+        inner.attr.pop("_noinline", None)
+        inner.attr.pop("_XlaMustCompile", None)
+    for node in graph.node:
+        node.attr.pop("_XlaMustCompile", None)
     for node in graph.node:
         value = values.get(f"{node.name}:0")
         if value is not None:

@@ -38,7 +38,7 @@ def export_saved_model(
             ignored: turn such images first.
         serving_compact: the same images. Instead of masks it gives masks_png_bytes, string [B]: a grey PNG
             [D * M, M] for each image, with its masks one below the other.
-        detect: images, uint8 [B, H, W, 3], RGB.
+        detect: images, uint8 [B, H, W, C], where C is `config.channels`; RGB for 3.
         detect_padded: the same, and sizes, int32 [B, 2], (h, w) of each image in a larger array. The padding is
             cut off first and changes nothing.
     Assets: class_names.txt, one name a line; config.json, see `Detector.describe`; model_card.md. Warm-up requests
@@ -105,7 +105,8 @@ def _save(model, path, precision, card):
 
 def _padded_function(detector):
     """Returns `Detector.detect` for images of several sizes in one array."""
-    spec = [tf.TensorSpec([None, None, None, 3], tf.uint8, "images"), tf.TensorSpec([None, 2], tf.int32, "sizes")]
+    images = tf.TensorSpec([None, None, None, detector.channels], tf.uint8, "images")
+    spec = [images, tf.TensorSpec([None, 2], tf.int32, "sizes")]
 
     def cut(item):
         image, size = item
@@ -122,9 +123,12 @@ def _encoded_function(detector):
     """Returns `Detector.detect` for encoded images."""
 
     def decode(encoded):
-        # It reads PNG too. The dct_method is that of Pillow and others; TensorFlow's default is less exact.
-        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-        image.set_shape([None, None, 3])
+        if detector.channels == 4:  # which JPEG does not have
+            image = tf.io.decode_png(encoded, channels=4)
+        else:
+            # It reads PNG too. The dct_method is that of Pillow and others; TensorFlow's default is less exact.
+            image = tf.io.decode_jpeg(encoded, channels=detector.channels, dct_method="INTEGER_ACCURATE")
+        image.set_shape([None, None, detector.channels])
         return image
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])

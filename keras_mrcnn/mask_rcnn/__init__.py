@@ -1,1 +1,1 @@
-"""The model: `MaskRCNN` with its preprocessing and postprocessing, and the graph of both, `Detector`."""
+"""The model: `MaskRCNN` with its preprocessing and postprocessing, and `Detector`, the graph of them all."""

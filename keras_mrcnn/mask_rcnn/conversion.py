@@ -1,4 +1,4 @@
-"""Weight files from one format into another."""
+"""Converts weight files from one format to another."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def convert_weights(
         source: weight file, or the name of published weights.
         target: *.safetensors, *.pth or *.pt.
         class_names, norm_epsilon: see `MaskRCNN.from_preset`.
-        half: whether kernels are written as float16, which is half the size and keeps three digits. Biases and norms
-            stay as they are.
+        half: whether to write kernels as float16, which halves the file and keeps three digits. Biases and norms stay
+            as they are.
 
     Returns:
         The `ModelConfig` that belongs to the weights.
 
     Raises:
-        WeightsError: the file cannot be read, is of no whole model, or cannot be written in half precision.
+        WeightsError: the source cannot be read, does not hold a whole model, or does not fit into half precision; or
+            the target has another suffix.
     """
     content = read_model_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
     assign_entries(named_weights(build(MaskRCNN, content.config, content.path)), content.tensors, source)

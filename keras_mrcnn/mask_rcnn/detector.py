@@ -1,4 +1,4 @@
-"""The whole way from pictures to final detections, in one TensorFlow graph.
+"""One TensorFlow graph for the whole way from pictures to final detections.
 
 Shapes: B batch, H W C of the pictures, D detections, M mask side.
 """
@@ -26,20 +26,20 @@ MASK_SIDE = 2 * MASK_POOL
 
 
 class ExportError(UserError):
-    """A model that could not be exported; the message says what is in the way."""
+    """A model that could not be exported; the message says why."""
 
 
 class Detector(tf.Module):
-    """A `MaskRCNN` with all that belongs before and after the network, as one graph.
+    """Graph of a `MaskRCNN` together with its preprocessing and postprocessing.
 
-    `MaskRCNN.predict` runs this graph and every export is made of it, so all of them give the same detections.
+    `MaskRCNN.predict` runs this graph and every export contains it, so all of them give the same detections.
 
     Args:
-        model: `MaskRCNN`. Weights that change later change the detections.
+        model: `MaskRCNN`. The graph follows later changes of its weights.
 
     Attributes:
         detect: `tf.function` that finds the objects in a batch of pictures of one size, images uint8 [B, H, W, C],
-            0..255, H and W at least 1; returns a dict of tensors as `MaskRCNN.postprocess` makes it.
+            0..255, H and W at least 1; it returns a dict of tensors as `MaskRCNN.postprocess` does.
         detect_float: the same for float32 pictures, 0..255.
 
     Example:
@@ -56,7 +56,7 @@ class Detector(tf.Module):
         self.detect, self.detect_float = map(self._graph, (tf.uint8, tf.float32))
 
     def __call__(self, pictures: Iterable[Picture]) -> list[Detections]:
-        """Returns the `Detections` in each of the pictures; arguments and errors as in `MaskRCNN.predict`."""
+        """Returns the `Detections` in each picture; arguments and errors as in `MaskRCNN.predict`."""
         return list(self.stream(pictures))
 
     def stream(self, pictures: Iterable[Picture], batch_size: int = 1) -> Iterator[Detections]:
@@ -66,7 +66,7 @@ class Detector(tf.Module):
             pictures, batch_size: as in `MaskRCNN.predict`; any iterable.
 
         Yields:
-            the `Detections` in each picture, in their order.
+            The `Detections` of each picture, in the order of the pictures.
 
         Raises:
             ImageError: a picture cannot be read or has another dtype or shape.
@@ -91,12 +91,12 @@ class Detector(tf.Module):
     def _detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = self.model.preprocess(images)
         outputs = self.model(inputs)
-        # Not every layer tells its shape to the graph; the files' readers want to know it.
+        # Some layers lose the static shape, which programs that read an exported graph rely on.
         outputs["masks"].set_shape([None, outputs["scores"].shape[1], MASK_SIDE, MASK_SIDE])
         return self.model.postprocess(outputs, inputs["image_sizes"][0], tf.shape(images)[1:3])
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a client must know: a dict with class_names, category_ids, config and version, for JSON."""
+        """Returns a description for clients: a dict for JSON with class_names, category_ids, config and version."""
         return {
             "class_names": list(self.class_names),
             "category_ids": list(self.category_ids),
@@ -106,7 +106,7 @@ class Detector(tf.Module):
 
 
 def _batches(pictures: Iterable[Picture], batch_size: int, channels: int) -> Iterator[np.ndarray]:
-    """Yields uint8 [B, H, W, channels] of pictures that follow each other and have one size, at most `batch_size`."""
+    """Yields uint8 [B, H, W, channels] of at most `batch_size` successive pictures of one size."""
     batch: list[np.ndarray] = []
     for number, picture in enumerate(pictures):
         image = read_image(picture, f"pictures[{number}]", channels)

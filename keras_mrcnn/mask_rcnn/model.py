@@ -1,4 +1,4 @@
-"""Mask R-CNN: the wiring, in the order of the paper, with all that lies between pictures and detections.
+"""Mask R-CNN: its parts in the order of the paper, with preprocessing and postprocessing.
 
 Shapes: B batch, H W of the padded input, R proposals, D detections, M mask side, K classes.
 """
@@ -37,15 +37,15 @@ from keras_mrcnn.weights.native import named_values
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
 class MaskRCNN(keras.Model):
-    """Boxes, classes and masks of the objects in pictures.
+    """Model that finds the boxes, classes and masks of objects in pictures.
 
-    `predict` takes pictures and gives `Detections`. Calling the model runs the network alone, on what `preprocess`
-    makes of pictures; `postprocess` brings its outputs back to their pixels.
+    `predict` takes pictures and returns `Detections`. Calling the model runs the network alone, on inputs from
+    `preprocess`; `postprocess` converts its outputs back to pixels of the pictures.
 
     Args:
-        config: `ModelConfig`, or a dict of its settings; its `class_names` say what the model can find.
+        config: `ModelConfig`, or a dict of its settings; `class_names` are the classes that the model can find.
         dtype: Keras dtype policy of the networks, for example "mixed_bfloat16" (weights stay in float32); by default
-            the global policy. What comes in and goes out, and all box arithmetic, is float32.
+            the global policy. Inputs, outputs and all box arithmetic are float32.
         backbone: functional `keras.Model` where `config.backbone` is an `InstanceConfig`; the model gets a copy.
 
     Call arguments:
@@ -53,15 +53,16 @@ class MaskRCNN(keras.Model):
             images: float32 [B, H, W, C], C being `config.channels`, normalised, zero-padded right and bottom, H and W
                 multiples of 32;
             image_sizes: int32 [B, 2], height and width of each image before padding, in pixels.
-        training: makes `propose` keep as many boxes as in training; nothing else, and no loss is made here.
+        training: makes `propose` keep as many boxes as in training. It has no other effect; the training stages compute
+            the losses.
 
     Returns:
         dict with boxes float32 [B, D, 4], xyxy pixels of the padded input, best first; scores float32 [B, D];
-        labels int32 [B, D], 1..K in the order of `class_names`, 0 for padding; valid int32 [B], how many
-        detections there are; masks float32 [B, D, M, M], probabilities inside the box. No gradient.
+        labels int32 [B, D], 1..K in the order of `class_names`, 0 for padding; valid int32 [B], the number of
+        detections; masks float32 [B, D, M, M], probabilities inside the box. No gradient.
 
     Raises:
-        ValueError: if the config names no classes, or the backbone lacks the maps.
+        ValueError: the config names no classes, or the backbone lacks maps.
 
     Example:
         >>> model = MaskRCNN(ModelConfig(class_names=("cat", "dog"), backbone=ResNetConfig(depth=18)))
@@ -76,9 +77,9 @@ class MaskRCNN(keras.Model):
         config: Union[ModelConfig, Mapping[str, Any]],
         dtype: Any = None,
         backbone: Optional[keras.Model] = None,
-        **kwargs,
+        **kwargs: Any,
     ):
-        # Boxes and pictures must not be rounded, whatever the policy of the networks.
+        # Boxes and pictures must not be rounded, whatever the dtype policy of the networks.
         super().__init__(dtype=dtype, autocast=False, **kwargs)
         config = ModelConfig.model_validate(config)
         if not config.class_names:
@@ -86,7 +87,7 @@ class MaskRCNN(keras.Model):
         self.config = config
         with dtype_policy(self.dtype_policy):
             self._make_parts(config, backbone)
-            # Weights exist from the start, so that they can be read, loaded and counted before any image is seen.
+            # One call makes the weights, so that they can be read, loaded and counted before the first image.
             self.built = True  # its layers build themselves
             self({"images": tf.zeros([1, 64, 64, config.channels]), "image_sizes": tf.constant([[64, 64]])})
 
@@ -145,13 +146,13 @@ class MaskRCNN(keras.Model):
                   prints them), which are downloaded once;
                 - a weight file: *.safetensors of `save_pretrained`, a state dict of torchvision as *.pth, *.pt or
                   *.safetensors, or a *.keras file of `save`;
-                - the folder of a run, whose finished model is taken;
-                - the name or file of training settings, such as "coco-r50-fpn", which make a new model with the
-                  backbone's weights;
-                - the name or file of an ImageNet backbone, around which a new model is made.
-            class_names: what the model is to find; by default what the preset finds. Where they differ, the layers that
-                depend on the classes begin at random. A state dict has no names, and as many as it has classes name
-                these.
+                - the folder of a finished run;
+                - the name or file of training settings, such as "coco-r50-fpn", for a new model with the backbone's
+                  weights;
+                - the name or file of an ImageNet backbone, for a new model with that backbone.
+            class_names: the classes to find; by default those of the preset. Where they differ, the layers that depend
+                on the classes start from random weights. A state dict has no names; if there are as many names as it
+                has classes, they are taken to be the names of these classes.
             dtype: Keras dtype policy, as in `MaskRCNN`.
             norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else
                 1e-5.
@@ -162,7 +163,7 @@ class MaskRCNN(keras.Model):
         Raises:
             WeightsError: the preset is no name, file or folder, cannot be downloaded, or holds no weights of a model.
             ConfigError: the training settings cannot be used.
-            ValueError: the preset has no classes, and `class_names` are missing.
+            ValueError: the preset has no classes, and `class_names` is missing.
 
         Example:
             >>> model = MaskRCNN.from_preset("maskrcnn_resnet50_fpn_v2_coco")  # doctest: +SKIP
@@ -180,19 +181,19 @@ class MaskRCNN(keras.Model):
     ) -> None:
         """Fills this model from a weight file.
 
-        Where the file has other classes than the model, its class-dependent layers (scores, box deltas and mask logits)
-        are left as they are in the model, and a warning lists them.
+        Where the classes of the file differ from the model's, the layers that depend on them (scores, box deltas and
+        mask logits) keep the weights of the model, and a warning lists them.
 
         Args:
             file: *.safetensors of `save_pretrained`, a state dict of torchvision as *.pth, *.pt or *.safetensors (its
                 content decides, not its name), or the name of published weights.
-            strict: whether other classes are refused.
+            strict: whether other classes are an error.
             class_names: of a state dict, which has no names; by default COCO's for 91 outputs.
             norm_epsilon: see `from_preset`.
 
         Raises:
-            WeightsError: the file is missing, cannot be downloaded, is torn, no weights, or does not fit the model,
-                which then is as it was.
+            WeightsError: the file is missing or torn, cannot be downloaded, holds no weights, or does not fit the
+                model, which then stays as it was.
         """
         options = {"class_names": class_names, "norm_epsilon": norm_epsilon, "anchors": self.config.rpn}
         weights.fill_model(self, weights.read_model_weights(file, **options), strict=strict)
@@ -201,7 +202,7 @@ class MaskRCNN(keras.Model):
         """Writes every weight under torchvision's names, in torchvision's layouts.
 
         Args:
-            path: *.safetensors, which holds the config too, and which `safetensors.torch.load_file` reads as a state
+            path: *.safetensors, which also holds the config and which `safetensors.torch.load_file` reads as a state
                 dict; or *.pth or *.pt, a state dict alone. The file appears whole or not at all.
 
         Raises:
@@ -210,7 +211,7 @@ class MaskRCNN(keras.Model):
         weights.write_weights(path, named_values(self), self.config)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs to make this model anew, without its weights."""
+        """Returns the settings from which `from_config` makes this model anew, without its weights."""
         config = {"config": self.config.model_dump(mode="json"), "dtype": self.dtype_policy.name, "name": self.name}
         if isinstance(self.config.backbone, InstanceConfig):
             config["backbone"] = keras.saving.serialize_keras_object(self.backbone.body)
@@ -218,28 +219,28 @@ class MaskRCNN(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskRCNN:
-        """Makes a model, with new weights, of what `get_config` has returned."""
+        """Makes a model with new weights from the settings that `get_config` returns."""
         if isinstance(config.get("backbone"), dict):
             config = {**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
         return cls(**config)
 
     def get_build_config(self) -> None:
-        """Returns None: the weights exist once the model does."""
+        """Returns None, because the constructor makes the weights already."""
 
     def predict(
         self, pictures: Union[np.ndarray, Sequence[Picture]], batch_size: int = 1, verbose: Any = 0
     ) -> list[Detections]:
-        """Finds the objects in pictures, by the same graph as every export.
+        """Finds the objects in pictures, with the same graph as every export.
 
         Args:
             pictures: uint8 array [B, H, W, C] (RGB), or a sequence of pictures of any sizes: arrays uint8 [H, W, C],
                 paths of image files or Pillow images.
-            batch_size: how many pictures go through the network at once; only pictures of one size that follow each
-                other do, so that no picture is padded for another. More than 1 helps GPUs.
+            batch_size: how many pictures go through the network at once. A batch holds successive pictures of one size
+                only, so that no picture is padded for another. More than 1 helps on GPUs.
             verbose: 1 shows a progress bar.
 
         Returns:
-            list of `Detections` in pixels of the pictures, in their order.
+            A list of `Detections` in pixels of the pictures, in the order of the pictures.
 
         Raises:
             ImageError: a picture cannot be read or has another dtype or shape.
@@ -255,17 +256,17 @@ class MaskRCNN(keras.Model):
 
     @functools.cached_property
     def detector(self) -> Detector:
-        """The `Detector` of this model: the graph from pictures to detections, which sees weights that change."""
+        """Returns the `Detector` of this model, the graph from pictures to detections, which follows its weights."""
         return Detector(self)
 
     def preprocess(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Makes the network's inputs of pictures of one size: normalised, resized, zero-padded.
+        """Normalises, resizes and zero-pads pictures of one size for the network.
 
         Args:
             pictures: uint8 or float [B, H, W, C], 0..255.
 
         Returns:
-            dict with images and image_sizes, as `call` takes them.
+            dict with images and image_sizes, the inputs of `call`.
 
         Reference: torchvision `models/detection/transform.py`, `GeneralizedRCNNTransform`.
         """
@@ -277,17 +278,17 @@ class MaskRCNN(keras.Model):
     def postprocess(
         self, outputs: dict[str, tf.Tensor], image_size: tf.Tensor, picture_size: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Brings the network's outputs to pixels of the pictures and to the categories of the data set.
+        """Converts the network's outputs to pixels of the pictures and to the categories of the data set.
 
         Args:
             outputs: as `call` returns them; masks may be missing.
-            image_size: int32 [2], (h, w) in the network's input.
+            image_size: int32 [2], (h, w) of the images in the network's input, without padding.
             picture_size: int32 [2], (h, w) of the pictures.
 
         Returns:
             dict with boxes float32 [B, D, 4], xyxy pixels of the pictures, best first, zero-padded; scores float32
             [B, D]; category_ids int32 [B, D], 0 for padding; valid int32 [B]; masks uint8 [B, D, M, M], probability
-            inside the box * 255, rounded. `Detections.from_outputs` takes one row of it.
+            inside the box * 255, rounded. `Detections.from_outputs` takes the arrays of one picture.
         """
         final = {
             "boxes": image_ops.scale_boxes(outputs["boxes"], image_size, picture_size),
@@ -300,6 +301,7 @@ class MaskRCNN(keras.Model):
         return final
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        """Returns the detections in a batch of preprocessed images."""
         images, image_sizes = inputs["images"], inputs["image_sizes"]
         features = self.extract_features(images)
         proposals = self.propose(features, images, image_sizes, training=training)
@@ -308,43 +310,47 @@ class MaskRCNN(keras.Model):
         return {**detections._asdict(), "masks": masks}
 
     def extract_features(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """Computes the maps of every level, a list of float [B, h, w, C], finest first.
+        """Computes the maps of every level.
 
         Args:
             images: as in `call`.
-            training: whether batch norms that are not frozen use and move batch statistics.
+            training: whether batch norms that are not frozen use and update batch statistics.
+
+        Returns:
+            A list of float [B, h, w, C], finest first.
         """
         return self.neck(self.backbone(images, training=training), training=training)
 
     def score_anchors(
         self, features: list[tf.Tensor], images: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-        """Computes the RPN's objectness logits, deltas and anchors: three lists with one entry a level."""
+        """Computes the RPN's objectness logits, deltas and anchors: three lists with an entry per level."""
         objectness, deltas = self.rpn(features)
         return objectness, deltas, self.anchors(features, tf.shape(images)[1:3])
 
     def propose(
         self, features: list[tf.Tensor], images: tf.Tensor, image_sizes: tf.Tensor, training: bool = False
     ) -> Proposals:
-        """Computes the RPN's `Proposals` from the maps of `extract_features`; `images` give the padded size."""
+        """Computes the RPN's `Proposals` from the maps of `extract_features`; only the size of `images` matters."""
         objectness, deltas, anchors = self.score_anchors(features, images)
         return self.proposals(objectness, deltas, anchors, image_sizes, training=training)
 
     def predict_boxes(self, features: list[tf.Tensor], proposals: Proposals, image_sizes: tf.Tensor) -> BoxDetections:
-        """Computes the `BoxDetections` of the box head on `Proposals`."""
+        """Computes the `BoxDetections` that the box head makes of `Proposals`."""
         class_logits, deltas = self.box_head(self.box_pool(self.roi_features(features), proposals.boxes))
         return self.detections(class_logits, deltas, proposals, image_sizes)
 
     def predict_masks(self, features: list[tf.Tensor], detections: BoxDetections) -> tf.Tensor:
-        """Computes mask probabilities float32 [B, D, M, M] of `BoxDetections`, zero for padding."""
-        # At most as many as the fullest image has, but never none: convolutions of nothing are where runtimes fail.
+        """Computes the mask probabilities float32 [B, D, M, M] of `BoxDetections`, zero for padding."""
+        # As many as the image with the most detections has, but at least one, for convolutions of nothing fail in
+        # some runtimes.
         most = tf.maximum(tf.reduce_max(detections.valid), 1)
         boxes, labels = detections.boxes[:, :most], detections.labels[:, :most]
         logits = self.mask_head(self.mask_pool(self.roi_features(features), boxes), labels)
         masks = tf.sigmoid(logits) * tf.cast(labels > 0, tf.float32)[:, :, None, None]
-        room = tf.shape(detections.labels)[1] - most
-        return tf.pad(masks, [[0, 0], [0, room], [0, 0], [0, 0]])
+        padding = tf.shape(detections.labels)[1] - most
+        return tf.pad(masks, [[0, 0], [0, padding], [0, 0], [0, 0]])
 
     def roi_features(self, features: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the levels that RoIs are pooled from: all but a pyramid's coarsest, which serves the RPN alone."""
+        """Returns the levels that RoIs are pooled from: all but a pyramid's coarsest, which only the RPN reads."""
         return features[: len(self.box_pool.strides)]

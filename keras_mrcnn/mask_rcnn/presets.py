@@ -1,4 +1,4 @@
-"""Models from presets: published weights, weight files, run folders, and settings for new models."""
+"""Makes models from presets: published weights, weight files, run folders, and settings for new models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS_SUFFIXES = (".yaml", ".yml")
 def make_from_preset(
     cls: type, preset: str | os.PathLike, class_names: Sequence[str] | None, dtype: Any, **options: Any
 ) -> keras.Model:
-    """Makes a `MaskRCNN` from a preset; arguments and errors are those of `MaskRCNN.from_preset`."""
+    """Makes a `MaskRCNN`, or its subclass `cls`, from a preset; see `MaskRCNN.from_preset`."""
     if isinstance(class_names, str):
         raise UserError(f"class_names is {class_names!r}, expected a sequence of names")
     path = Path(preset)
@@ -38,7 +38,7 @@ def make_from_preset(
 
 
 def finished_model(path: Path) -> Path:
-    """Returns the weight file that is meant: the one named, or the finished model of a run folder.
+    """Returns the weight file at a path: the file itself, or the finished model of a run folder.
 
     Raises:
         WeightsError: the run folder has no finished model.
@@ -82,7 +82,7 @@ def _from_model_weights(cls: type, content: WeightFile, class_names: Sequence[st
     if class_names is not None and tuple(class_names) != config.class_names:
         config = _with_classes(config, class_names)
         if content.kind == "torchvision" and len(class_names) == len(content.config.class_names):
-            content = content._replace(config=config)  # a state dict has no names, so these are its classes'
+            content = content._replace(config=config)  # a state dict has no class names, so it gets these
     model = build(cls, config, content.path, dtype=dtype)
     fill_model(model, content, new_classes=class_names is not None)
     return model
@@ -94,8 +94,18 @@ def _with_classes(config: ModelConfig, class_names: Sequence[str]) -> ModelConfi
 
 
 def build(cls: type, config: ModelConfig, path: str | os.PathLike, **options: Any) -> keras.Model:
-    """Returns a new model for the weights of a file. Raises `WeightsError` where its config makes none."""
+    """Makes a new model for the weights of a file.
+
+    Args:
+        cls: `MaskRCNN` or a subclass.
+        config: of the model.
+        path: of the file, for the message.
+        **options: further arguments of `cls`.
+
+    Raises:
+        WeightsError: the config makes no model.
+    """
     try:
         return cls(config, **options)
-    except Exception as error:  # a config may be valid and yet ask for no classes, or for more than memory holds
+    except Exception as error:  # a valid config may name no classes, or ask for more than memory holds
         raise WeightsError(f"{path}: no model can be made from its config: {as_one_line(error)[:200]}") from None

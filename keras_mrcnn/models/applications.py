@@ -1,4 +1,4 @@
-"""Any functional Keras model as a backbone, above all those of `keras.applications`.
+"""Makes backbones of functional Keras models, above all those of `keras.applications`.
 
 Shapes: B batch, H W of the input, C channels of the pictures.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import keras
 import numpy as np
@@ -17,39 +17,39 @@ import tensorflow as tf
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD, pixel_statistics
 
-# A size on which the stride of a map can be read off; no map has it by chance.
+# On an input of this size the size of a map tells its stride.
 PROBE_SIZE = (256, 320)
 STRIDES = (1, 2, 4, 8, 16, 32)
 
 
 class FunctionalBackbone(keras.Model):
-    """The maps of strides 4, 8, 16 and 32 of a functional Keras model, found by itself.
+    """Backbone that finds the maps of strides 4, 8, 16 and 32 in a functional Keras model.
 
-    Of each stride it takes the last map that everything after it is computed from, so that nothing of the network gets
-    lost: the sum at the end of a residual stage, not a convolution on one of its branches. A model with several outputs
-    has named its maps already, and these are taken.
+    For each stride it picks the last map on which everything after it depends, so that no part of the network is lost:
+    the sum at the end of a residual stage, for example, not a convolution on one of its branches. A model with several
+    outputs has chosen its maps already, so the backbone picks among these.
 
     Args:
-        network: functional `keras.Model` that takes RGB pictures of any size; becomes part of the backbone.
-        preprocess: function from pictures (float32 array [..., 3], RGB, 0..255) to what the network expects, the same
-            for every pixel, such as `keras.applications.resnet.preprocess_input`.
-        maps: how many to give: 4, or 3 to end with stride 16.
+        network: functional `keras.Model` that takes RGB pictures of any size; it becomes part of the backbone.
+        preprocess: function from pictures (float32 array [..., 3], RGB, 0..255) to the input that the network expects,
+            the same for every pixel, such as `keras.applications.resnet.preprocess_input`.
+        maps: number of maps to return: 4, or 3 to end with stride 16.
         channels: C of the pictures: 3; 1 for grey, which the network sees as RGB; or 4, where each colour gets a
-            trainable share of the fourth channel, at first zero, so that the network begins as on RGB.
-        make_trained: function of `weights`, "imagenet" or a file, that gives such a network with these weights; None
-            where there is no such function.
+            trainable share of the fourth channel. The shares begin at zero, so that the network begins as on RGB.
+        make_trained: function that takes `weights`, "imagenet" or a file, and returns the network with these weights;
+            None where there is no such function.
         train_norms: whether batch norms learn, and dropout and stochastic depth act, in training. By default the
             network runs in training as it does in use, and batch norms stay as they are.
 
     Call arguments:
         images: float [B, H, W, C], normalised by `pixel_statistics`; H and W are multiples of 32.
-        training: does nothing unless `train_norms`.
+        training: has no effect unless `train_norms` is set.
 
     Returns:
         A list of maps [B, H / 4, W / 4, ...], ..., finest first.
 
     Raises:
-        ValueError: the network lacks such maps, or takes no RGB pictures of any size.
+        ValueError: the network lacks such maps, or does not take RGB pictures of any size.
 
     Example:
         >>> network = keras.applications.ResNet50V2(include_top=False, weights=None)
@@ -67,9 +67,9 @@ class FunctionalBackbone(keras.Model):
         channels: int = 3,
         make_trained: Optional[Callable[[str], keras.Model]] = None,
         train_norms: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
-        # Pictures stay in float32 until they are what the network expects; its layers compute in the global policy.
+        # The input transform computes in float32, the network's layers in the global policy.
         super().__init__(dtype="float32", **kwargs)
         graph = _read_graph(network)
         chosen = _choose_maps(network, graph, STRIDES[2 : 2 + maps])
@@ -83,7 +83,8 @@ class FunctionalBackbone(keras.Model):
             self.fourth = keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer="zeros", name="fourth")
         self.freeze(0)
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Returns the maps of the images, finest first."""
         rgb = images[..., :3]
         if self.fourth is not None:
             rgb += tf.cast(self.fourth(images[..., 3:]), rgb.dtype)
@@ -93,9 +94,9 @@ class FunctionalBackbone(keras.Model):
         return list(self.body(rgb * self.gain + self.offset, training=self.train_norms and training))
 
     def freeze(self, count: int) -> None:
-        """Freezes the first `count` stages and makes the others trainable, less batch norms that are to stay.
+        """Freezes the first `count` stages and makes the others trainable, except for batch norms that do not train.
 
-        Stage 1 is what comes before the maps of stride 4; stages 2, 3, ... end with the maps of stride 4, 8, ...
+        Stage 1 comes before the layers of stride 4; stages 2, 3, ... end with the maps of stride 4, 8, ...
         """
         if self.fourth is not None:
             self.fourth.trainable = count < 1
@@ -107,7 +108,7 @@ class FunctionalBackbone(keras.Model):
 
 
 def leaf_layers(layer: keras.layers.Layer, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields (name, layer) of a layer, or of all layers in a model, in order; names of nested ones joined by "."."""
+    """Yields (name, layer) for a layer, or for all layers of a model in order; a dot joins the names of nested ones."""
     if not isinstance(layer, keras.Model):
         yield f"{prefix}{layer.name}", layer
         return
@@ -116,12 +117,12 @@ def leaf_layers(layer: keras.layers.Layer, prefix: str = "") -> Iterator[tuple[s
         yield from leaf_layers(inner, nested)
 
 
-def make_application(name: str, arguments: dict, weights: Optional[str] = None) -> keras.Model:
-    """Returns a network of `keras.applications` for pictures of any size, without its classifier.
+def make_application(name: str, arguments: dict[str, Any], weights: Optional[str] = None) -> keras.Model:
+    """Makes a network of `keras.applications` for pictures of any size, without its classifier.
 
     Args:
         name: of the constructor, such as "ConvNeXtTiny".
-        arguments: further keyword arguments of it.
+        arguments: further keyword arguments of the constructor.
         weights: None, "imagenet", or a file.
 
     Raises:
@@ -139,14 +140,14 @@ def preprocessing_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def preprocessing_by_mode(mode: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a preprocessing by the name that `keras.applications` has for it, or "raw" for none."""
+    """Returns the preprocessing that `keras.applications` calls `mode`; for "raw", one that changes nothing."""
     if mode == "raw":
         return lambda pictures: pictures
     return lambda pictures: keras.applications.imagenet_utils.preprocess_input(pictures, "channels_last", mode)
 
 
 def copy_network(network: keras.Model) -> keras.Model:
-    """Returns a functional model with weights of its own, which computes in the global dtype policy."""
+    """Returns a copy of a functional model, with weights of its own, that computes in the global dtype policy."""
     config = network.get_config()
     _set_policy(config, keras.mixed_precision.global_policy().name)
     copy = network.__class__.from_config(config)
@@ -154,8 +155,8 @@ def copy_network(network: keras.Model) -> keras.Model:
     return copy
 
 
-def _set_policy(tree, policy):
-    """Gives every layer in a model's config, nested ones too, a dtype policy; inputs and tensors stay."""
+def _set_policy(tree: Any, policy: str) -> None:
+    """Sets the dtype policy of every layer in a model's config, nested ones too; inputs and tensors keep theirs."""
     if isinstance(tree, (list, tuple)):
         for item in tree:
             _set_policy(item, policy)
@@ -167,7 +168,7 @@ def _set_policy(tree, policy):
             _set_policy(value, policy)
 
 
-def _constructor(name):
+def _constructor(name: str) -> Callable[..., keras.Model]:
     constructor = getattr(keras.applications, name, None)
     if constructor is None or not name[:1].isupper():
         names = [each for each in dir(keras.applications) if each[:1].isupper()]
@@ -178,20 +179,20 @@ def _constructor(name):
 
 
 class _Step(NamedTuple):
-    """One node of a functional graph; its stride is None where its output is no map of a whole number of cells."""
+    """Node of a functional graph; its stride is None where its output is not a map of one of `STRIDES`."""
 
     tensor: object
     layer_name: str
     parents: list[int]
     stride: Optional[int]
     is_output: bool
-    is_cut: bool  # whether everything after it is computed from it alone
+    is_cut: bool  # whether everything after it depends on it alone
 
 
-def _read_graph(network):
-    """The steps of a functional model, each after its parents."""
+def _read_graph(network: keras.Model) -> list[_Step]:
+    """Returns the steps of a functional model, each after its parents."""
     _check_inputs(network)
-    # Neither Keras has a public name for the nodes.
+    # Neither version of Keras has a public name for the nodes.
     by_depth = network._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     index = {id(node): i for i, node in enumerate(nodes)}
@@ -204,7 +205,7 @@ def _read_graph(network):
     return [_Step(*fields) for fields in zip(tensors, names, parents, strides, is_output, cuts)]
 
 
-def _check_inputs(network):
+def _check_inputs(network: keras.Model) -> None:
     inputs = getattr(network, "inputs", None)
     if not inputs or not hasattr(network, "_nodes_by_depth"):
         raise UserError(f"backbone {network!r}: only functional Keras models show their maps; pass one of these")
@@ -215,7 +216,7 @@ def _check_inputs(network):
             "input_shape=(None, None, 3)"
         )
     for name, layer in leaf_layers(network):
-        # What it does is computed when its weights are loaded by Keras, and by nobody else.
+        # Only Keras' own loading of weights updates the constants that this layer computes from them.
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
             raise UserError(
                 f"backbone {network.name}: layer {name} has preprocessing in its weights, which weight files of ours "
@@ -223,7 +224,7 @@ def _check_inputs(network):
             )
 
 
-def _strides(network, tensors):
+def _strides(network: keras.Model, tensors: list[Any]) -> list[Optional[int]]:
     probe = keras.Model(network.inputs, tensors)
     try:
         traced = tf.function(probe, autograph=False).get_concrete_function(tf.TensorSpec([1, *PROBE_SIZE, 3]))
@@ -234,13 +235,13 @@ def _strides(network, tensors):
     return [_stride_of(tuple(output.shape)) for output in outputs]
 
 
-def _stride_of(shape):
+def _stride_of(shape: tuple[Optional[int], ...]) -> Optional[int]:
     cells = [tuple(side // stride for side in PROBE_SIZE) for stride in STRIDES]
     return dict(zip(cells, STRIDES)).get(shape[1:3]) if len(shape) == 4 else None
 
 
-def _cuts(parents):
-    """For each step whether no other before it has a child after it."""
+def _cuts(parents: list[list[int]]) -> list[bool]:
+    """Returns for each step whether no earlier one has a child after it."""
     last_child = list(range(len(parents)))
     for index, own in enumerate(parents):
         for parent in own:
@@ -249,7 +250,8 @@ def _cuts(parents):
     return [bool(furthest[index] <= index) for index in range(len(parents))]
 
 
-def _choose_maps(network, graph, strides):
+def _choose_maps(network: keras.Model, graph: list[_Step], strides: tuple[int, ...]) -> list[int]:
+    """Returns the index of the step that gives the map of each stride."""
     outputs = [index for index, step in enumerate(graph) if step.is_output]
     candidates = outputs if len(outputs) > 1 else [index for index, step in enumerate(graph) if step.is_cut]
     last = {graph[index].stride: index for index in candidates}
@@ -262,8 +264,8 @@ def _choose_maps(network, graph, strides):
     return [last[stride] for stride in strides]
 
 
-def _stages(graph, chosen):
-    """Names of the layers of each stage; each ends with a map, the first with the last cut before stride 4."""
+def _stages(graph: list[_Step], chosen: list[int]) -> tuple[tuple[str, ...], ...]:
+    """Returns the layer names of each stage; stages end with a map, the first with the last cut before stride 4."""
     stem = [i for i, step in enumerate(graph) if step.is_cut and step.stride in STRIDES[:2] and i < chosen[0]]
     stages, seen = [], set()
     for end in (stem[-1], *chosen):
@@ -278,10 +280,13 @@ def _stages(graph, chosen):
     return tuple(stages)
 
 
-def _input_transform(preprocess, channels):
-    """Order, gain and offset that make the network's input of our normalised pictures.
+def _input_transform(
+    preprocess: Callable[[np.ndarray], np.ndarray], channels: int
+) -> tuple[Optional[np.ndarray], np.ndarray, np.ndarray]:
+    """Returns the channel order, gain and offset that turn our normalised pictures into the network's input.
 
-    The preprocessing is tried on black and on the three colours, which says all of what it does to a pixel.
+    A preprocessing only scales, shifts and reorders the channels, so its values for black, red, green and blue
+    determine it.
     """
     black, *colours = np.float64(preprocess(np.vstack([np.zeros([1, 3]), 255 * np.eye(3)])[None].astype(np.float32)))[0]
     scale = (np.array(colours) - black) / 255  # [from, to]

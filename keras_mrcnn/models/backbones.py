@@ -1,4 +1,4 @@
-"""Backbones by their settings."""
+"""Makes backbones from their settings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from keras_mrcnn.models.resnet import ResNet
 def make_backbone(
     config: ModelConfig, instance: Optional[keras.Model] = None, name: str = "backbone"
 ) -> Union[ResNet, FunctionalBackbone]:
-    """Returns the backbone of a model, with random weights or those of the instance.
+    """Makes the backbone of a model, with random weights or those of the instance.
 
     Args:
-        config: its `backbone`, `channels` and the kind of neck count. A pyramid takes maps up to stride 32, the C4 neck
-            up to 16.
-        instance: functional `keras.Model`, where `config.backbone` is an `InstanceConfig`. It is copied.
+        config: of the model. `backbone`, `channels` and the kind of neck matter here: a pyramid takes maps up to stride
+            32, the C4 neck up to 16.
+        instance: functional `keras.Model`, where `config.backbone` is an `InstanceConfig`; the backbone gets a copy.
         name: of the layer.
 
     Raises:
-        ValueError: the settings need an instance or have no use for one, or the network is no backbone.
+        ValueError: the settings need an instance and there is none, or have no use for one; or the network cannot
+            serve as a backbone.
     """
     settings, maps = config.backbone, 4 if config.neck.kind == "fpn" else 3
     if (instance is not None) != isinstance(settings, InstanceConfig):

@@ -1,7 +1,11 @@
-"""Box head: what an RoI shows, and where its box should be.
+"""Box head: the class of each RoI, and the correction of its box.
 
 Shapes: B batch, R RoIs, S side of the pooled map, C channels, K classes.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,19 +14,19 @@ from keras_mrcnn.layers.conv_norm import ConvNorm
 
 
 class BoxHead(keras.Model):
-    """Convolutions (none in the paper) and fully connected layers, then class logits and class-specific box deltas.
+    """Head of convolutions (none in the paper) and fully connected layers, with a classifier and a box regressor.
 
     Args:
         num_classes: K, without the background.
-        channels: of the fully connected layers.
-        dense_layers: how many of them there are.
-        convolutions: how many 3x3 convolutions come before them.
-        conv_channels: of each convolution.
-        norm, epsilon: of the convolutions, see `make_norm`; by default biases instead.
+        channels: output channels of each fully connected layer.
+        dense_layers: number of fully connected layers.
+        convolutions: number of 3x3 convolutions before them.
+        conv_channels: output channels of each convolution.
+        norm, epsilon: of the convolutions, see `make_norm`; without a norm they have biases.
 
     Call arguments:
         pooled: float [B, R, S, S, C] from RoIAlign.
-        training: whether batch statistics are used and moved, where `norm` has any and the head is not frozen.
+        training: whether norms with batch statistics use and update them, unless the head is frozen.
 
     Returns:
         class logits float32 [B, R, K + 1], background first, and deltas float32 [B, R, K + 1, 4].
@@ -33,14 +37,14 @@ class BoxHead(keras.Model):
 
     def __init__(
         self,
-        num_classes,
-        channels=1024,
-        dense_layers=2,
-        convolutions=0,
-        conv_channels=256,
-        norm=None,
-        epsilon=1e-5,
-        **kwargs,
+        num_classes: int,
+        channels: int = 1024,
+        dense_layers: int = 2,
+        convolutions: int = 0,
+        conv_channels: int = 256,
+        norm: str | None = None,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_outputs = num_classes + 1
@@ -59,7 +63,8 @@ class BoxHead(keras.Model):
         )
         self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
-    def call(self, pooled, training=False):
+    def call(self, pooled: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the class logits and box deltas of the RoIs."""
         shape = tf.shape(pooled)
         x = tf.reshape(pooled, [-1, *pooled.shape[2:]])
         for conv in self.convs:

@@ -1,7 +1,11 @@
-"""Necks: what turns backbone maps into those that RPN and heads look at.
+"""Necks: they turn the maps of the backbone into those that the RPN and the heads read.
 
 Shapes: B batch, H W of a map, C channels.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,13 +17,13 @@ class FPN(keras.Model):
     """Feature pyramid P2..P6 from C2..C5.
 
     Args:
-        channels: of every map.
-        levels: how many maps come in.
-        norm, epsilon: of every convolution, see `make_norm`; by default biases instead.
+        channels: of every output map.
+        levels: number of input maps.
+        norm, epsilon: of every convolution, see `make_norm`; without a norm they have biases.
 
     Call arguments:
         features: a list of maps [B, H, W, C], C2 first.
-        training: whether batch statistics are used and moved, where `norm` has any and the part is not frozen.
+        training: whether norms with batch statistics use and update them, unless the pyramid is frozen.
 
     Returns:
         A list of maps [B, H, W, channels], one more than `features`: the last is the one before it at every other
@@ -28,7 +32,14 @@ class FPN(keras.Model):
     Reference: Lin et al., Feature Pyramid Networks, 2017, section 3.
     """
 
-    def __init__(self, channels=256, levels=4, norm=None, epsilon=1e-5, **kwargs):
+    def __init__(
+        self,
+        channels: int = 256,
+        levels: int = 4,
+        norm: str | None = None,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         # Each cell then depends on its neighbourhood alone, not on the whole map.
         self.is_local = norm in (None, "frozen_bn")
@@ -37,13 +48,14 @@ class FPN(keras.Model):
         self.layer = [_conv(channels, 3, name=f"layer{i}", **norms) for i in range(levels)]
         self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
-    def call(self, features, training=False):
+    def call(self, features: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """Returns the maps of the pyramid, P2 first."""
         merged = self.merge(features, training=training)
         outputs = [layer(fmap, training=training) for layer, fmap in zip(self.layer, merged)]
         return [*outputs, subsample(outputs[-1])]
 
-    def merge(self, features, training=False):
-        """The top-down pathway before its last convolutions: as many maps as `features`, each of `channels`."""
+    def merge(self, features: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """Computes the top-down pathway without its last convolutions: a map [B, H, W, channels] for each feature."""
         merged = [self.inner[-1](features[-1], training=training)]
         for fmap, inner in list(zip(features, self.inner))[-2::-1]:
             lateral = inner(fmap, training=training)
@@ -52,27 +64,28 @@ class FPN(keras.Model):
 
 
 class C4(keras.Model):
-    """The single map of the original Faster R-CNN: C4, stride 16, as it is.
+    """Neck of the original Faster R-CNN: it passes on the C4 map, stride 16, unchanged.
 
     Reference: Ren et al., Faster R-CNN, 2015, section 3.
     """
 
     is_local = False  # it has no maps to merge
 
-    def call(self, features, training=False):
+    def call(self, features: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """Returns the last map alone."""
         return [features[-1]]
 
 
-def subsample(fmap):
-    """A map [B, H, W, C] at every other row and column: P6 from P5."""
+def subsample(fmap: tf.Tensor) -> tf.Tensor:
+    """Returns a map [B, H, W, C] at every other row and column, as P6 is made from P5."""
     return fmap[:, ::2, ::2]
 
 
-def _conv(channels, kernel_size, **kwargs):
+def _conv(channels: int, kernel_size: int, **kwargs: Any) -> ConvNorm:
     init = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
     return ConvNorm(channels, kernel_size, initializer=init, **kwargs)
 
 
-def _upsample_to(x, reference):
-    """Nearest neighbour to the size of `reference`."""
+def _upsample_to(x: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """Upsamples to the size of `reference` by nearest neighbours."""
     return tf.image.resize(x, tf.shape(reference)[1:3], method="nearest")

@@ -3,9 +3,13 @@
 Shapes: B batch, H W of the input.
 """
 
+from __future__ import annotations
+
 import itertools
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_mrcnn.layers.conv_norm import ConvNorm
 
@@ -20,20 +24,31 @@ EXPANSION = 4
 
 
 class ResidualBlock(keras.layers.Layer):
-    """Two 3x3 convolutions, or a bottleneck of 1x1, 3x3, 1x1, around a shortcut.
+    """Residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3 and 1x1, with a shortcut.
 
     Args:
-        channels: of the inner convolutions; a bottleneck gives four times as many.
+        channels: output channels of the inner convolutions; a bottleneck ends with four times as many.
         stride: 1 or 2.
-        bottleneck: bool.
+        bottleneck: whether the block is a bottleneck.
         project: whether the shortcut has a 1x1 convolution.
-        stride_in: "3x3" or "1x1", which convolution of a bottleneck carries the stride.
+        stride_in: "3x3" or "1x1", the convolution of a bottleneck that carries the stride.
         norm, epsilon: see `make_norm`.
 
     Reference: He et al., Deep Residual Learning, 2016, figure 5.
     """
 
-    def __init__(self, channels, *, stride, bottleneck, project, stride_in, norm, epsilon, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        stride: int,
+        bottleneck: bool,
+        project: bool,
+        stride_in: str,
+        norm: str,
+        epsilon: float,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         norms = {"norm": norm, "epsilon": epsilon}
         if bottleneck:
@@ -55,7 +70,8 @@ class ResidualBlock(keras.layers.Layer):
         self.out_channels = out
         self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the output of the block."""
         residual = x
         for conv in self.convs[:-1]:
             residual = self.relu(conv(residual, training=training))
@@ -69,14 +85,14 @@ class ResNet(keras.Model):
 
     Args:
         depth: 18, 34, 50 or 101.
-        width: multiplies every channel count.
-        stages: how many of the five stages to make: 5 for FPN, 4 for the C4 map.
+        width: factor on every channel count.
+        stages: number of stages: 5 for FPN, 4 to end with the C4 map.
         stride_in: "3x3" (v1.5) or "1x1" (the original paper).
         norm, epsilon: see `make_norm`.
 
     Call arguments:
         images: float [B, H, W, C], normalised.
-        training: whether batch statistics are used and moved, where `norm` has any and the part is not frozen.
+        training: whether norms with batch statistics use and update them, in stages that are not frozen.
 
     Returns:
         A list of maps C2, C3, ... of strides 4, 8, ..., finest first.
@@ -84,7 +100,16 @@ class ResNet(keras.Model):
     Reference: He et al., Deep Residual Learning, 2016, table 1.
     """
 
-    def __init__(self, depth=50, width=1.0, stages=5, stride_in="3x3", norm="frozen_bn", epsilon=1e-5, **kwargs):
+    def __init__(
+        self,
+        depth: int = 50,
+        width: float = 1.0,
+        stages: int = 5,
+        stride_in: str = "3x3",
+        norm: str = "frozen_bn",
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.depth, self.stride_in = depth, stride_in
         counts, bottleneck = ARCHITECTURES[depth]
@@ -92,11 +117,11 @@ class ResNet(keras.Model):
         norms = {"norm": norm, "epsilon": epsilon}
         self.stem = ConvNorm(base, 7, stride=2, name="stem", **norms)
         self.relu = keras.layers.ReLU()
-        # After a ReLU nothing is below zero, so zero padding serves the maximum as well as minus infinity.
+        # After a ReLU nothing is below zero, so a maximum may be padded with zero instead of minus infinity.
         self.pool_pad = keras.layers.ZeroPadding2D(1)
         self.pool = keras.layers.MaxPooling2D(3, strides=2)
         self.counts = counts[: stages - 1]
-        # One flat list, for Keras saves no weights of lists in lists.
+        # One flat list, because Keras saves no weights of nested lists.
         self.blocks = [
             ResidualBlock(
                 base * 2**stage,
@@ -115,11 +140,12 @@ class ResNet(keras.Model):
 
     @property
     def stages(self) -> list[list[ResidualBlock]]:
-        """The blocks of stage 2, of stage 3, and so on."""
+        """Returns the blocks of stage 2, of stage 3, and so on."""
         ends = list(itertools.accumulate(self.counts))
         return [list(self.blocks[end - count : end]) for count, end in zip(self.counts, ends)]
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Returns the maps of the images, finest first."""
         x = self.relu(self.stem(images, training=training))
         x = self.pool(self.pool_pad(x))
         maps = []
@@ -129,8 +155,8 @@ class ResNet(keras.Model):
             maps.append(x)
         return maps
 
-    def freeze(self, count):
-        """Freezes the first `count` stages (1 is the stem) and makes the others trainable."""
+    def freeze(self, count: int) -> None:
+        """Freezes the first `count` stages, of which the stem is one, and makes the others trainable."""
         parts = [[self.stem], *self.stages]
         for index, layers in enumerate(parts):
             for layer in layers:

@@ -1,23 +1,30 @@
-"""The RPN's output at a few anchors only, for a training step that looks at no others.
+"""Computes the RPN's output at the sampled anchors only, for training steps that need no others.
 
-A loss on 256 anchors needs the last FPN convolution and the RPN's at 256 places with their neighbours. On whole maps
-these convolutions are half of all multiplications of the step.
+A loss on 256 anchors needs the last convolutions of the FPN and those of the RPN at 256 places and their neighbours
+only. On whole maps these convolutions make up half of all multiplications of a step.
 
-Shapes: B batch, H W C of a level, A anchors per cell, N anchors per image, S sampled anchors, T of them on a level.
+Shapes: B batch, H W C of a level, A anchors per cell, S sampled anchors per image, T sampled anchors of a level in the
+whole batch.
 """
+
+from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mrcnn.models.fpn import subsample
+from keras_mrcnn.layers.conv_norm import ConvNorm
+from keras_mrcnn.models.fpn import FPN, subsample
+from keras_mrcnn.models.rpn import RPN
 
-ROUND_UP = 64  # sampled anchors of a level are computed in multiples of this
+ROUND_UP = 64  # the number of sampled anchors of a level is padded to a multiple of this
 
 
-def score_sampled_anchors(neck, rpn, merged, indices):
-    """Objectness and deltas of sampled anchors, the same as from whole maps.
+def score_sampled_anchors(
+    neck: FPN, rpn: RPN, merged: list[tf.Tensor], indices: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the objectness and the deltas of sampled anchors, with the same values as on whole maps.
 
     Args:
-        neck: `FPN` whose `is_local` holds.
+        neck: `FPN` whose `is_local` is true.
         rpn: `RPN`.
         merged: list of maps float [B, H, W, C] from `neck.merge`.
         indices: int32 [B, S] into the anchors of all levels, in the order of `AnchorGenerator`.
@@ -25,7 +32,7 @@ def score_sampled_anchors(neck, rpn, merged, indices):
     Returns:
         objectness logits float32 [B, S] and deltas float32 [B, S, 4].
     """
-    # The last level is the one before it subsampled, and both are small: these two are computed whole.
+    # The last level is a subsample of the one before it. Both are small, so they are computed whole.
     coarse = neck.layer[-1](merged[-1])
     whole = [tf.concat(levels, axis=1) for levels in rpn([coarse, subsample(coarse)])]
     anchors = rpn.objectness.filters
@@ -45,20 +52,22 @@ def score_sampled_anchors(neck, rpn, merged, indices):
     return objectness, deltas
 
 
-def _score_level(layer, rpn, fmap, images, anchors):
-    """Logits float32 [T] and deltas float32 [T, 4] of anchors int32 [T] of one level, in images int64 [T]."""
+def _score_level(
+    layer: ConvNorm, rpn: RPN, fmap: tf.Tensor, images: tf.Tensor, anchors: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns logits float32 [T] and deltas float32 [T, 4] of anchors int32 [T] of one level, in images int64 [T]."""
     size, per_cell = tf.shape(fmap)[1:3], rpn.objectness.filters
-    # Rounded up, for TensorFlow's kernels keep memory for every size that they have seen; and never none, for
-    # convolutions of nothing are where they fail.
-    given = tf.shape(anchors)[0]
-    room = ROUND_UP - given % ROUND_UP
-    images, anchors = tf.pad(images, [[0, room]]), tf.pad(anchors, [[0, room]])
+    # Padded to a multiple, because TensorFlow's kernels keep memory for every size that they meet; and never empty,
+    # because its convolutions fail on empty batches.
+    count = tf.shape(anchors)[0]
+    padding = ROUND_UP - count % ROUND_UP
+    images, anchors = tf.pad(images, [[0, padding]]), tf.pad(anchors, [[0, padding]])
     cells, anchor_of_cell = anchors // per_cell, anchors % per_cell
     radius = 1 + len(rpn.convs)
     steps = tf.range(-radius, radius + 1)
     rows = (cells // size[1])[:, None] + steps
     columns = (cells % size[1])[:, None] + steps
-    # Cells outside the map are what its padding is: zero, before every convolution.
+    # Before every convolution the cells outside the map are zero, like its padding.
     inside = ((rows >= 0) & (rows < size[0]))[:, :, None] & ((columns >= 0) & (columns < size[1]))[:, None, :]
     inside = tf.cast(inside[..., None], fmap.dtype)
     near_rows, near_columns = (tf.clip_by_value(i, 0, last - 1) for i, last in ((rows, size[0]), (columns, size[1])))
@@ -71,4 +80,4 @@ def _score_level(layer, rpn, fmap, images, anchors):
     logits = tf.cast(rpn.objectness(x), tf.float32)[:, 0, 0]
     deltas = tf.reshape(tf.cast(rpn.deltas(x), tf.float32), [-1, per_cell, 4])
     logits, deltas = (tf.gather(values, anchor_of_cell, batch_dims=1) for values in (logits, deltas))
-    return logits[:given], deltas[:given]
+    return logits[:count], deltas[:count]

@@ -3,21 +3,24 @@
 Shapes: B batch, N boxes, A and C any two numbers of boxes. Leading dimensions are free.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-# A box may grow at most to 1000 px from a 16 px anchor in one step; larger deltas are noise that overflows exp.
+# In one step a box may grow at most from a 16 px anchor to 1000 px; larger deltas are noise that overflows exp.
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 
-def area(boxes):
-    """Areas [..., N] in square pixels of boxes float32 [..., N, 4]; gradient flows."""
+def area(boxes: tf.Tensor) -> tf.Tensor:
+    """Computes the areas [..., N] in square pixels of boxes float32 [..., N, 4]; the gradient flows."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def pairwise_iou(boxes_a, boxes_b):
-    """Intersection over union of every box of one set with every box of another.
+def pairwise_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Computes the intersection over union of every box of one set with every box of another.
 
     Args:
         boxes_a: float32 [..., A, 4], xyxy pixels.
@@ -30,7 +33,7 @@ def pairwise_iou(boxes_a, boxes_b):
         >>> float(pairwise_iou(tf.constant([[0., 0., 2., 2.]]), tf.constant([[1., 0., 3., 2.]]))[0, 0])
         0.3333333432674408
     """
-    # A coordinate at a time: planes [A, C] are several times as fast as one tensor [A, C, 2].
+    # One coordinate at a time: planes [A, C] are several times as fast as one tensor [A, C, 2].
     xa1, ya1, xa2, ya2 = (side[..., :, None] for side in tf.unstack(boxes_a, axis=-1))
     xb1, yb1, xb2, yb2 = (side[..., None, :] for side in tf.unstack(boxes_b, axis=-1))
     widths = tf.maximum(tf.minimum(xa2, xb2) - tf.maximum(xa1, xb1), 0.0)
@@ -40,8 +43,8 @@ def pairwise_iou(boxes_a, boxes_b):
     return tf.math.divide_no_nan(intersection, union)
 
 
-def generalized_iou(boxes_a, boxes_b):
-    """Generalized IoU of paired boxes, in -1..1; gradient flows.
+def generalized_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Computes the generalized IoU of pairs of boxes, in -1..1; the gradient flows.
 
     Args:
         boxes_a: float32 [..., N, 4], xyxy pixels.
@@ -63,13 +66,13 @@ def generalized_iou(boxes_a, boxes_b):
     return iou - tf.math.divide_no_nan(area(hull) - union, area(hull))
 
 
-def _centres_and_sides(boxes):
+def _centres_and_sides(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     sides = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sides, sides
 
 
-def encode(boxes, references, weights):
-    """Deltas that `decode` turns back into `boxes`.
+def encode(boxes: tf.Tensor, references: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+    """Computes the deltas that `decode` turns back into `boxes`.
 
     Args:
         boxes: float32 [..., N, 4], xyxy pixels.
@@ -83,15 +86,15 @@ def encode(boxes, references, weights):
     """
     centres, sides = _centres_and_sides(boxes)
     reference_centres, reference_sides = _centres_and_sides(references)
-    # Padding rows have no area: without the floor they would make NaN, and NaN times a zero weight is NaN.
+    # Padding rows have no area. Without this lower bound they would give NaN, which no zero weight removes.
     sides, reference_sides = tf.maximum(sides, 1e-6), tf.maximum(reference_sides, 1e-6)
     shift = (centres - reference_centres) / reference_sides
     scale = tf.math.log(sides / reference_sides)
     return tf.concat([shift, scale], axis=-1) * tf.constant(weights, boxes.dtype)
 
 
-def decode(deltas, references, weights):
-    """Boxes that `deltas` make of `references`; gradient flows into both.
+def decode(deltas: tf.Tensor, references: tf.Tensor, weights: Sequence[float]) -> tf.Tensor:
+    """Moves and resizes `references` by `deltas`; the gradient flows into both.
 
     Args:
         deltas: float32 [..., N, 4], (dx, dy, dw, dh).
@@ -108,8 +111,8 @@ def decode(deltas, references, weights):
     return tf.concat([centres - half, centres + half], axis=-1)
 
 
-def clip(boxes, image_sizes):
-    """Boxes cut at the border of their image.
+def clip(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
+    """Clips boxes to their images.
 
     Args:
         boxes: float32 [B, ..., 4], xyxy pixels.
@@ -126,6 +129,6 @@ def clip(boxes, image_sizes):
     return tf.clip_by_value(boxes, 0.0, limits)
 
 
-def min_side(boxes):
-    """The shorter side [..., N] in pixels of boxes [..., N, 4]; negative for boxes turned inside out."""
+def min_side(boxes: tf.Tensor) -> tf.Tensor:
+    """Returns the shorter side [..., N] in pixels of boxes [..., N, 4]; it is negative where x2 < x1 or y2 < y1."""
     return tf.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])

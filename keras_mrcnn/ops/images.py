@@ -1,6 +1,6 @@
-"""From pictures to the network's input and back, as TensorFlow functions with torchvision's numbers.
+"""From pictures to the network's input and back, as TensorFlow functions with torchvision's numerics.
 
-Training, prediction and everything exported share them, so they take tensors of unknown size and hold no state.
+Training, prediction and every export share these functions, so they take tensors of unknown size and hold no state.
 
 Shapes: B batch, H W C of a picture, h w of the network's input before it is padded, G boxes.
 """
@@ -16,7 +16,7 @@ SIZE_MULTIPLE = 32
 
 
 def normalise(image: tf.Tensor) -> tf.Tensor:
-    """Brings pixels of 0..255 to zero mean and unit deviation, as ImageNet models take them.
+    """Normalises pixels of 0..255 to zero mean and unit deviation, the input of ImageNet models.
 
     Args:
         image: uint8 or float [..., C], 0..255; C is 1 (grey), 3 (RGB) or 4 (RGB with alpha).
@@ -33,7 +33,7 @@ def normalise(image: tf.Tensor) -> tf.Tensor:
 
 
 def denormalise(image: tf.Tensor) -> tf.Tensor:
-    """Turns what `normalise` made back into pixels.
+    """Turns the output of `normalise` back into pixels.
 
     Args:
         image: float32 [..., C].
@@ -47,7 +47,7 @@ def denormalise(image: tf.Tensor) -> tf.Tensor:
 
 
 def resized_size(height: tf.Tensor, width: tf.Tensor, min_size: tf.Tensor, max_size: tf.Tensor) -> tf.Tensor:
-    """Returns `base.image_size.resized_size` as a tensor.
+    """Computes the size to which a picture is resized: `base.image_size.resized_size` as a tensor.
 
     Args:
         height, width: int32 [], size of the picture.
@@ -80,20 +80,21 @@ def pad_to_multiple(image: tf.Tensor, multiple: int = SIZE_MULTIPLE) -> tf.Tenso
     """Pads an image or a batch with zeros, right and bottom, to sides that are multiples of `multiple`.
 
     Args:
-        image: [h, w, C] or [B, h, w, C].
+        image: [h, w, C] or [B, h, w, C], any number type.
+        multiple: pixels.
 
     Returns:
-        the same rank and type.
+        The padded image or batch, of the same rank and type.
     """
     shape = tf.shape(image)
-    # Of numbers that are not negative, every runtime that this is exported to gives the same remainder.
+    # The runtimes that this is exported to agree on remainders of numbers that are not negative only.
     bottom, right = ((multiple - shape[axis] % multiple) % multiple for axis in (-3, -2))
     paddings = [[0, bottom], [0, right], [0, 0]]
     return tf.pad(image, [[0, 0]] * (image.shape.rank - 3) + paddings)
 
 
 def scale_boxes(boxes: tf.Tensor, old_size: tf.Tensor, new_size: tf.Tensor) -> tf.Tensor:
-    """Moves boxes along with a resize, each axis by its own ratio.
+    """Scales boxes along with a resized image, each axis by its own ratio.
 
     Args:
         boxes: float32 [..., 4], xyxy pixels of the old image.

@@ -1,4 +1,4 @@
-"""What ImageNet's pictures are like on average, which is what networks expect of their input.
+"""Mean and standard deviation of ImageNet's pixels, by which networks expect their input to be normalised.
 
 Shapes: C channels: 1 grey, 3 RGB, 4 RGB and one more, such as transparency, depth or infrared.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 # Of values between 0 and 1, for RGB.
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
-# Their averages over the colours, for a channel that has none.
+# Averages over the colours, for a channel that is not a colour.
 GREY_MEAN, GREY_STD = 0.449, 0.226
 
 
 def pixel_statistics(channels: int = 3) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns what pictures are normalised with: (value / 255 - mean) / deviation.
+    """Returns the mean and deviation that normalise pictures: (value / 255 - mean) / deviation.
 
     Args:
         channels: 1, 3 or 4.

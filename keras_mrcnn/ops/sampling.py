@@ -1,19 +1,25 @@
-"""A random, balanced choice of positives and negatives.
+"""Random, balanced choice of positives and negatives.
 
 Shapes: N candidates, S samples of one image.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
-def sample(labels, seed, *, num_samples, positive_fraction):
+def sample(
+    labels: tf.Tensor, seed: tf.Tensor | Sequence[int], *, num_samples: int, positive_fraction: float
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Chooses candidates at random, at most `positive_fraction` of them positive, the rest negative.
 
     Args:
-        labels: int32 [N]; positive where > 0, negative where 0, never chosen where negative.
-        seed: int32 [2]. The choice depends on it alone, not on batch, replica or number of calls.
+        labels: int32 [N]: above 0 for positives, 0 for negatives, below 0 for candidates that are never chosen.
+        seed: int32 [2]. The choice depends on this seed alone, not on batch, replica or number of calls.
         num_samples: S.
-        positive_fraction: float, share of S that positives may take; negatives fill what they leave.
+        positive_fraction: greatest share of S that positives take; negatives fill the rest.
 
     Returns:
         indices int32 [S] into the candidates, positives first, and valid bool [S], false for padding
@@ -38,6 +44,6 @@ def sample(labels, seed, *, num_samples, positive_fraction):
     return indices, valid
 
 
-def _choose(noise, mask, count):
-    """Indices of the `count` candidates with the greatest noise where `mask` holds."""
+def _choose(noise: tf.Tensor, mask: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns the indices of the `count` candidates with the greatest noise where `mask` is true."""
     return tf.math.top_k(tf.where(mask, noise, -1.0), k=count).indices

@@ -1,7 +1,7 @@
-"""One HTML file about a run: scores, pictures, mistakes, training, data and settings.
+"""Reports of a run as one HTML file: scores, pictures, mistakes, training, data and settings.
 
-`read_run` and `data_statistics` collect, `Evaluation` and `picture_panels` take what the model did, `write_report` sets
-the page. No part of this runs the model.
+`read_run` and `data_statistics` read the run and its data, `Evaluation` and `picture_panels` hold the results of the
+model, and `write_report` writes the page. This package never runs the model itself.
 """
 
 from keras_mrcnn.report.page import write_report

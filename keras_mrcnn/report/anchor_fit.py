@@ -1,6 +1,6 @@
-"""How well the anchors fit the objects, before anything is learnt.
+"""Measures how well the anchors fit the objects, before any training.
 
-Shapes: G objects, A anchors of a cell.
+Shapes: G objects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def best_anchor_ious(boxes: np.ndarray, image_sizes: np.ndarray, config: ModelCo
     Args:
         boxes: float [G, 4], xyxy pixels of the original images.
         image_sizes: int [G, 2], height and width of each object's original image.
-        config: of the model.
+        config: settings of the model.
 
     Returns:
         float64 [G], 0 to 1.
@@ -39,19 +39,35 @@ def best_anchor_ious(boxes: np.ndarray, image_sizes: np.ndarray, config: ModelCo
 
 
 def resized_sizes(image_sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Returns the size int [G, 2] at which the model sees images of these sizes, int [G, 2], before padding."""
+    """Returns the sizes of images once they are resized for the model, before padding.
+
+    Args:
+        image_sizes: int [G, 2], height and width of each original image.
+        config: settings of the model.
+
+    Returns:
+        int [G, 2], height and width of each resized image.
+    """
     height, width = np.asarray(image_sizes, np.int32).T
     return np.stack(resized_size(height, width, config.min_size, config.max_size), axis=-1)
 
 
 def scale_boxes(boxes: np.ndarray, old_sizes: np.ndarray, new_sizes: np.ndarray) -> np.ndarray:
-    """Moves boxes float [G, 4] along with the resize of their images, each from one size [2] to another."""
+    """Scales boxes as their images are resized.
+
+    Args:
+        boxes: float [G, 4], xyxy pixels of the images at their old sizes.
+        old_sizes, new_sizes: int [G, 2], height and width of each box's image before and after.
+
+    Returns:
+        float [G, 4], xyxy pixels of the images at their new sizes.
+    """
     ratio = np.asarray(new_sizes) / np.asarray(old_sizes)
     return boxes * ratio[:, [1, 0, 1, 0]]
 
 
 def _grids(padded: np.ndarray, neck: str) -> list[np.ndarray]:
-    """Rows and columns of every level, int [G, 2] each: P2 to P6 of a pyramid, or C4."""
+    """Returns the numbers of rows and columns of each level, int [G, 2] each: P2 to P6 of a pyramid, or C4."""
     if neck == "c4":
         return [padded // 16]
     levels = [padded // stride for stride in (4, 8, 16, 32)]
@@ -59,10 +75,10 @@ def _grids(padded: np.ndarray, neck: str) -> list[np.ndarray]:
 
 
 def _best_of_grid(boxes: np.ndarray, anchor: np.ndarray, grid: np.ndarray, strides: np.ndarray) -> np.ndarray:
-    """The best IoU of each box with an anchor [4] that stands, centred, at every cell of the box's grid.
+    """Returns the best IoU of each box with an anchor [4] that is centred on every cell of the box's grid in turn.
 
-    For a given anchor the IoU grows with the intersection, and that is greatest where the overlap is greatest along x
-    and along y: at the cell nearest to the centre of the box.
+    For a given anchor the IoU grows with the intersection, which is greatest at the cell nearest to the centre of the
+    box: there the overlap is greatest along both x and y.
     """
     overlap_y, overlap_x = (
         _best_overlap(boxes[:, axis], boxes[:, axis + 2], anchor[axis + 2], grid[:, 1 - axis], strides[:, 1 - axis])
@@ -76,6 +92,6 @@ def _best_of_grid(boxes: np.ndarray, anchor: np.ndarray, grid: np.ndarray, strid
 def _best_overlap(
     low: np.ndarray, high: np.ndarray, half: float, cells: np.ndarray, stride: np.ndarray
 ) -> np.ndarray:
-    """The greatest overlap of [low, high] with a side of twice `half` around any of the cells, along one axis."""
+    """Returns the greatest overlap along one axis of [low, high] with cell - half to cell + half, over all cells."""
     nearest = np.clip(np.round((low + high) / 2 / stride), 0, cells - 1) * stride
     return np.clip(np.minimum(high, nearest + half) - np.maximum(low, nearest - half), 0, None)

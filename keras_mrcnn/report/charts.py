@@ -1,7 +1,6 @@
-"""Charts as plain records; the template turns them into SVG whose colours follow the page.
+"""Charts as plain records, which the template turns into SVG with the colours of the page.
 
-A chart is as wide as a phone's screen, so that its letters are read at one size everywhere. Series differ by colour and
-by dashes.
+A chart is as wide as a phone's screen, so its text has the same size everywhere. Series differ in colour and dashes.
 """
 
 from __future__ import annotations
@@ -13,17 +12,24 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 380, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 368, 26, 208  # of the plot, in pixels
-MOST_MARKED = 30  # points of a line, up to which each has a dot
+LEFT, RIGHT, TOP, BOTTOM = 52, 368, 26, 208  # edges of the plot, in pixels
+MOST_MARKED = 30  # a line with more points than this has no dots
 LARGEST_DOT = 7.0
-STYLES = 6  # that the style sheet knows
+STYLES = 6  # number of styles in the style sheet
 
 Tick = tuple[float, str]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series of points; NaN leaves a gap. `style` chooses colour and dashes, 0 to 5."""
+    """A series of points.
+
+    Args:
+        name: of the series, for the legend.
+        x, y: numbers of the points; NaN in y leaves a gap.
+        style: number of the colour and dashes, 0 to 5.
+        marked: whether each point has a dot, unless there are too many.
+    """
 
     name: str
     x: Sequence[float]
@@ -34,12 +40,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """From numbers to pixels.
+    """An axis of a chart, which converts numbers to pixels.
 
     Args:
-        label: what the numbers are.
+        label: says what the numbers are.
         low, high: the numbers at both ends.
-        is_log: whether steps are factors.
+        is_log: whether the scale is logarithmic.
         is_whole: whether only whole numbers get ticks.
     """
 
@@ -50,14 +56,14 @@ class Axis:
     is_whole: bool = False
 
     def place(self, values: Sequence[float], first: float, last: float) -> np.ndarray:
-        """Pixels float64 for the values, of which `low` is at `first` and `high` at `last`."""
+        """Returns the positions of the values in pixels, float64, where `low` is at `first` and `high` at `last`."""
         values, low, high = np.asarray(values, np.float64), self.low, self.high
         if self.is_log:
             values, low, high = np.log(values), np.log(low), np.log(high)
         return first + (values - low) / (high - low) * (last - first)
 
     def ticks(self, first: float, last: float, most: int) -> list[Tick]:
-        """Where a few round numbers are, and how they are written."""
+        """Returns the positions in pixels and the text of about `most` round numbers."""
         if self.is_log:
             values = 2.0 ** np.arange(np.ceil(np.log2(self.low)), np.floor(np.log2(self.high)) + 1)
             values = values[:: max(1, -(-len(values) // most))]
@@ -71,16 +77,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template needs to draw a chart; all places in pixels.
+    """A chart as the template draws it; all positions are in pixels.
 
     Args:
-        title: above the chart.
-        x_label, y_label: of the axes.
-        x_ticks, y_ticks: places and numbers.
+        title: text above the chart.
+        x_label, y_label: labels of the axes.
+        x_ticks, y_ticks: position and text of each tick.
         paths: SVG path data and style of each line.
         dots: x, y, radius and style of each dot.
-        guides: x and text of upright helping lines.
-        legend: name and style of each series, where there are several.
+        guides: x and text of each vertical guide line.
+        legend: name and style of each series; empty if there is only one.
     """
 
     title: str
@@ -95,7 +101,7 @@ class Chart:
 
     @property
     def description(self) -> str:
-        """What is read aloud instead of the chart."""
+        """Returns a sentence that screen readers read in place of the chart."""
         names = ": " + ", ".join(name for name, _ in self.legend) if self.legend else ""
         return f"{self.title}. {self.y_label} by {self.x_label}{names}"
 
@@ -103,14 +109,21 @@ class Chart:
 def line_chart(
     title: str, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, guides: Mapping[str, float] | None = None
 ) -> Chart:
-    """Draws lines; those with few points get a dot at each."""
+    """Makes a chart of lines. Lines with few points have a dot at each.
+
+    Args:
+        title: text above the chart.
+        lines: the series.
+        x_axis, y_axis: the axes.
+        guides: dict of text to x of vertical guide lines.
+    """
     paths, dots = [], []
     for line in lines:
         x, y = _points(line.x, line.y, x_axis, y_axis)
         paths.append((_path(x, y), line.style))
-        shown = np.isfinite(y)
+        is_finite = np.isfinite(y)
         if line.marked and len(x) <= MOST_MARKED:
-            dots += [(float(a), float(b), 2.5, line.style) for a, b in zip(x[shown], y[shown])]
+            dots += [(float(a), float(b), 2.5, line.style) for a, b in zip(x[is_finite], y[is_finite])]
     return _chart(title, x_axis, y_axis, paths, dots, [(line.name, line.style) for line in lines], guides)
 
 
@@ -122,11 +135,15 @@ def step_chart(
     y_label: str,
     guides: Mapping[str, float] | None = None,
 ) -> Chart:
-    """Draws histograms as outlines: the share, in percent, of each group's values between two edges.
+    """Makes a chart of histograms, drawn as outlines: the percentage of each group's values between two edges.
 
     Args:
-        edges: float [E + 1].
+        title: text above the chart.
+        edges: float [E + 1], the edges of the E bins.
         groups: dict of name to values, float [P]; groups without values are left out.
+        x_axis: the axis of the values.
+        y_label: label of the axis of percentages.
+        guides: dict of text to x of vertical guide lines.
     """
     shares = {
         name: 100 * np.histogram(values, edges)[0] / len(values) for name, values in groups.items() if len(values)
@@ -142,10 +159,12 @@ def step_chart(
 
 
 def dot_chart(title: str, groups: Mapping[str, np.ndarray], x_axis: Axis, y_axis: Axis) -> Chart:
-    """Draws a dot for each different point of each group, its area by how often it occurs there; large dots first.
+    """Makes a chart with a dot for each distinct point of each group; its area tells how often the point occurs.
 
     Args:
+        title: text above the chart.
         groups: dict of name to points, float [P, 2], x and y.
+        x_axis, y_axis: the axes.
     """
     dots = []
     for style, points in enumerate(groups.values()):
@@ -157,7 +176,16 @@ def dot_chart(title: str, groups: Mapping[str, np.ndarray], x_axis: Axis, y_axis
     return _chart(title, x_axis, y_axis, [], dots, [(name, style) for style, name in enumerate(groups)], None)
 
 
-def _chart(title, x_axis, y_axis, paths, dots, legend, guides) -> Chart:
+def _chart(
+    title: str,
+    x_axis: Axis,
+    y_axis: Axis,
+    paths: list[tuple[str, int]],
+    dots: list[tuple[float, float, float, int]],
+    legend: list[tuple[str, int]],
+    guides: Mapping[str, float] | None,
+) -> Chart:
+    """Makes a chart, with the ticks of its axes."""
     return Chart(
         title=title,
         x_label=x_axis.label,
@@ -171,12 +199,13 @@ def _chart(title, x_axis, y_axis, paths, dots, legend, guides) -> Chart:
     )
 
 
-def _points(x, y, x_axis: Axis, y_axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+def _points(x: Sequence[float], y: Sequence[float], x_axis: Axis, y_axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """Returns x and y of points in pixels."""
     return x_axis.place(x, LEFT, RIGHT), y_axis.place(y, BOTTOM, TOP)
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:
-    """SVG path data through the points, with gaps where y is not finite."""
+    """Returns SVG path data through the points, with gaps where y is not finite."""
     parts, pen_is_down = [], False
     for a, b in zip(x, y):
         if np.isfinite(b):

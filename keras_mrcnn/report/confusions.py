@@ -1,4 +1,4 @@
-"""Which class is taken for which: a matrix of few classes, a list of many."""
+"""Shows which classes are taken for which, as a matrix of few classes and as a list."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from keras_mrcnn.evaluation.curves import ConfusionMatrix
 from keras_mrcnn.report.tables import Column, Table
 
-MOST_CLASSES = 20  # of a matrix that can still be read
+MOST_CLASSES = 20  # a larger matrix could not be read
 MOST_CONFUSIONS = 40
 
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """A number, its share of its row (0 to 1), and whether it is as it should be."""
+    """A cell of the matrix: its count, its share of the row (0 to 1), and whether class and detection agree."""
 
     count: int
     share: float
@@ -24,7 +24,7 @@ class ConfusionCell:
 
 @dataclass(frozen=True)
 class ConfusionHeatmap:
-    """The matrix as the template draws it: names of rows and columns, and the cells of each row."""
+    """The matrix as the template draws it: the names of rows and columns, and the cells of each row."""
 
     row_names: list[str]
     column_names: list[str]
@@ -32,7 +32,7 @@ class ConfusionHeatmap:
 
 
 def confusion_heatmap(matrix: ConfusionMatrix) -> ConfusionHeatmap | None:
-    """The cells of a matrix; None where it has too many classes to be read."""
+    """Returns the matrix as the template draws it, or None if it has too many classes to be readable."""
     if len(matrix.class_names) - 1 > MOST_CLASSES:
         return None
     totals = np.maximum(matrix.counts.sum(axis=1), 1)
@@ -49,7 +49,7 @@ def confusion_heatmap(matrix: ConfusionMatrix) -> ConfusionHeatmap | None:
 
 
 def confusion_table(matrix: ConfusionMatrix) -> Table:
-    """The most frequent confusions of one class with another, most frequent first."""
+    """Returns a table of the most frequent confusions of one class with another, most frequent first."""
     counts, names = matrix.counts, matrix.class_names
     totals = counts.sum(axis=1)
     last = len(names) - 1

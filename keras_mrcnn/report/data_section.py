@@ -1,4 +1,4 @@
-"""The part of the report about the data: what is in it, and how the anchors fit."""
+"""Tables and charts of the data, and of how well the anchors fit it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SPLIT_TITLES = {"train": "training", "val": "validation"}
 SIZE_NOTES = dict(zip(SIZE_NAMES, ("below 32² px", "32² to 96² px", "above 96² px")))
 IOU_EDGES = np.linspace(0, 1, 21)
 SIZE_BINS_PER_OCTAVE = 2
-MOST_PLACES = 20  # along an axis, where image sizes are counted
+MOST_PLACES = 20  # positions along an axis for image sizes
 
 
 def split_table(statistics: Mapping[str, DataStatistics]) -> Table:
-    """A row for each split: images, objects and their numbers."""
+    """Returns a table with a row for each split: its images, its objects and their numbers."""
     columns = [
         Column("data"),
         Column("images"),
@@ -35,6 +35,7 @@ def split_table(statistics: Mapping[str, DataStatistics]) -> Table:
 
 
 def _split_row(split: str, of_split: DataStatistics) -> list:
+    """Returns the values of one row of `split_table`."""
     counts = of_split.objects_per_image
     heights, widths = of_split.image_sizes.T
     return [
@@ -51,6 +52,7 @@ def _split_row(split: str, of_split: DataStatistics) -> list:
 
 
 def _range(values: np.ndarray) -> str:
+    """Returns the smallest and largest value as text."""
     if not len(values):
         return "–"
     low, high = int(values.min()), int(values.max())
@@ -58,7 +60,7 @@ def _range(values: np.ndarray) -> str:
 
 
 def class_table(statistics: Mapping[str, DataStatistics]) -> Table:
-    """A row for each class: its objects and images in each split, and how large the objects are."""
+    """Returns a table with a row for each class: its objects and images in each split, and the size of its objects."""
     names = list(dict.fromkeys(name for of_split in statistics.values() for name in of_split.class_names))
     columns, values = [Column("class")], {name: [name] for name in names}
     totals = ["all"]
@@ -78,11 +80,12 @@ def class_table(statistics: Mapping[str, DataStatistics]) -> Table:
 
 
 def _median(values: np.ndarray) -> float | None:
+    """Returns the median, or None without values."""
     return float(np.median(values)) if len(values) else None
 
 
 def data_charts(statistics: Mapping[str, DataStatistics], config: ModelConfig) -> list[Chart]:
-    """Image sizes, objects in an image, and sizes of the objects."""
+    """Returns charts of the image sizes, the number of objects per image, and the sizes of the objects."""
     titled = {SPLIT_TITLES[split]: of_split for split, of_split in statistics.items()}
     most = max([of_split.objects_per_image.max(initial=1) for of_split in titled.values()])
     step = max(1, -(-(most + 1) // 30))
@@ -109,30 +112,30 @@ def data_charts(statistics: Mapping[str, DataStatistics], config: ModelConfig) -
 
 
 def _size_chart(sizes: Mapping[str, np.ndarray]) -> Chart:
-    """A dot for each size of image, width and height to one scale."""
+    """Returns a chart with a dot for each image size; both axes have the same scale."""
     every = np.concatenate(list(sizes.values()))
     low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
     spare = max(0.08 * (high - low), 1.0)
     axes = (Axis(f"{side}, px", max(low - spare, 0.0), high + spare, is_whole=True) for side in ("width", "height"))
-    shown = {name: _coarse(points, high - low) for name, points in sizes.items()}
-    return dot_chart("Sizes of the images", shown, *axes)
+    groups = {name: _coarse(points, high - low) for name, points in sizes.items()}
+    return dot_chart("Sizes of the images", groups, *axes)
 
 
 def _coarse(points: np.ndarray, span: float) -> np.ndarray:
-    """Moves many different points onto a grid, so that a hundred thousand images are at most some hundred dots."""
+    """Moves many different points onto a grid, so that even 100,000 images make at most a few hundred dots."""
     step = max(1.0, span / MOST_PLACES)
     return np.round(points / step) * step if len(np.unique(points, axis=0)) > MOST_PLACES else points
 
 
 def _side_edges(sides: np.ndarray) -> np.ndarray:
-    """Edges of bins, each a factor of the square root of two wide, whole octaves in all."""
+    """Returns the edges of bins that span whole octaves; each edge is the square root of two times the one before."""
     low, high = (sides.min(), sides.max()) if len(sides) else (16.0, 256.0)
     first, last = np.floor(np.log2(low)), np.ceil(np.log2(high) + 1e-9)
     return 2.0 ** np.linspace(first, last, int(last - first) * SIZE_BINS_PER_OCTAVE + 1)
 
 
 def anchor_tables(statistics: DataStatistics, config: ModelConfig) -> list[Table]:
-    """How well the anchors fit, by class and by size of the objects."""
+    """Returns tables of how well the anchors fit, one by class and one by size of the objects."""
     columns = [
         Column("objects"),
         Column("mean IoU", "of each object with the anchor that fits it best", has_bars=True),
@@ -156,6 +159,7 @@ def anchor_tables(statistics: DataStatistics, config: ModelConfig) -> list[Table
 
 
 def _fit_row(name: str, chosen: np.ndarray, statistics: DataStatistics, config: ModelConfig) -> list:
+    """Returns the row of `anchor_tables` for the chosen objects, bool [G]."""
     ious = statistics.anchor_ious[chosen]
     if not len(ious):
         return [name, 0, None, None, None, None]
@@ -164,7 +168,7 @@ def _fit_row(name: str, chosen: np.ndarray, statistics: DataStatistics, config: 
 
 
 def anchor_chart(statistics: DataStatistics, config: ModelConfig) -> Chart:
-    """How the best IoUs are spread, by size of the objects."""
+    """Returns a chart of the distribution of the best IoUs, by size of the objects."""
     groups = {name: statistics.anchor_ious[statistics.size_groups == group] for group, name in enumerate(SIZE_NAMES)}
     guides = {"negative": config.rpn.negative_iou, "positive": config.rpn.positive_iou}
     if config.rpn.negative_iou == config.rpn.positive_iou:

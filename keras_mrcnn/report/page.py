@@ -1,4 +1,4 @@
-"""Sets the page: collects what each part shows and fills the template."""
+"""Writes the page: collects the content of each part and fills the template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
 from keras_mrcnn.report.statistics import DataStatistics
 
-# The parts of the page in their order: name of its anchor, title.
+# The parts of the page in their order: name of the HTML anchor -> title.
 SECTIONS = {
     "scores": "Boxes and masks",
     "pictures": "Best and worst pictures",
@@ -47,15 +47,16 @@ def write_report(
     worst: Sequence[PicturePanels] = (),
     missing: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes the report as one HTML file, which appears whole or not at all and needs nothing else.
+    """Writes the report as one self-contained HTML file, which appears complete or not at all.
 
     Args:
-        run: what `read_run` found.
-        out: the file.
-        statistics: of the splits "train" and "val", as far as there are data.
-        evaluation: what the finished model did on the validation data; without it the scores are those of the training.
+        run: the run, from `read_run`.
+        out: the file to write.
+        statistics: dict of split, "train" or "val", to its statistics; either may be absent.
+        evaluation: results of the finished model on the validation data; by default the scores are those of the
+            training.
         best, worst: pictures with their panels.
-        missing: for parts that are not complete, by their names in `SECTIONS`, a sentence that says why.
+        missing: dict of a part of `SECTIONS` that is not complete to a sentence that says why.
 
     Returns:
         `out`.
@@ -77,15 +78,17 @@ def write_report(
 
 
 def _settings_part(run: RunFolder) -> dict:
+    """Returns the settings as YAML."""
     settings = run.config.model_dump(mode="json")
     return {"settings": yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100)}
 
 
 def _data_part(run: RunFolder, statistics: Mapping[str, DataStatistics]) -> dict:
+    """Returns the tables and charts of the data and the anchors."""
     if not statistics:
         return {"splits": None}
     model = run.config.model
-    # What anchors are chosen for, and what most objects are in, is the training data.
+    # Anchors are chosen for the training data, which also has most of the objects.
     split, fitted = next(iter(statistics.items()))
     return {
         "splits": data_section.split_table(statistics),
@@ -99,11 +102,12 @@ def _data_part(run: RunFolder, statistics: Mapping[str, DataStatistics]) -> dict
 
 
 def _training_part(run: RunFolder) -> dict:
+    """Returns the table of the stages and the charts of their losses."""
     return {"stages": score_sections.stage_table(run), "loss_charts": score_sections.loss_charts(run.losses)}
 
 
 def _score_part(run: RunFolder, evaluation: Evaluation | None) -> dict:
-    """Scores, and what is only known where the model has been evaluated: curves, confusions, mistakes."""
+    """Returns the scores and, if the model has been evaluated, its curves, confusions and mistakes."""
     scores = run.metrics if evaluation is None else evaluation.scores
     detected = [stage for stage in IOU_TYPES if stage in scores]
     of_stages: dict = {"curves": {}, "errors": {}}
@@ -137,13 +141,14 @@ def _score_part(run: RunFolder, evaluation: Evaluation | None) -> dict:
 
 
 def _highlights(scores: Mapping) -> list[tuple[str, float]]:
-    """The numbers that stand on top."""
-    wanted = (("mask", "AP", "mask AP"), ("mask", "AP50", "mask AP50"), ("box", "AP", "box AP"))
-    wanted += (("rpn", "AR1000", "RPN recall (AR1000)"), ("rpn", "accuracy", "RPN point-wise accuracy"))
-    return [(title, scores[stage].get(name)) for stage, name, title in wanted if stage in scores]
+    """Returns the titles and values of the scores at the top of the page."""
+    highlights = (("mask", "AP", "mask AP"), ("mask", "AP50", "mask AP50"), ("box", "AP", "box AP"))
+    highlights += (("rpn", "AR1000", "RPN recall (AR1000)"), ("rpn", "accuracy", "RPN point-wise accuracy"))
+    return [(title, scores[stage].get(name)) for stage, name, title in highlights if stage in scores]
 
 
 def _environment() -> jinja2.Environment:
+    """Returns the Jinja environment of the template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -159,6 +164,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _write(out: Path, text: str) -> Path:
+    """Writes the page and returns its path."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The pictures of the report: what each stage made of an image, as JPEG inside the page."""
+"""Pictures of the report: the results of each stage on an image, as JPEG embedded in the page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ PROPOSALS = 20
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its title; `source` is a data URI, `alt` says what it shows."""
+    """A picture with its title.
+
+    Args:
+        title: text above the picture.
+        alt: text that describes the picture.
+        source: data URI of the picture.
+        width, height: size of the picture in pixels.
+    """
 
     title: str
     alt: str
@@ -43,7 +50,7 @@ class PicturePanels:
 
     @property
     def words(self) -> str:
-        """What the score says, as a sentence without its stop."""
+        """Returns the score as text."""
         score = self.score
         return f"quality {score.quality:.2f}: {score.detected} detected, {score.missed} missed, {score.wrong} wrong"
 
@@ -52,44 +59,48 @@ def picture_panels(name: str, score: PictureScore, outputs: StageOutputs, min_sc
     """Draws the ground truth, the RPN's best proposals, the box head's detections and the mask head's masks.
 
     Args:
-        name: of the image file.
-        score: of the picture.
-        outputs: what `inspect_stages` saw of it, with ground truth.
-        min_score: of the detections drawn.
+        name: name of the image file.
+        score: score of the picture.
+        outputs: outputs of all stages for the image, from `inspect_stages`, with ground truth.
+        min_score: lowest score of the detections that are drawn.
+
+    Returns:
+        `PicturePanels` with four panels.
     """
     panel, names, objects = PanelImage(outputs.image, columns=3), outputs.class_names, outputs.ground_truth
-    found = panel.fit(outputs.detections.above(min_score))
-    boxes, proposals = dataclasses.replace(found, masks=None), panel.fit_boxes(outputs.proposals.boxes[:PROPOSALS])
-    paint_found = functools.partial(paint_detections, panel.picture, pen=PANEL_PEN, class_names=names)
+    detections = panel.fit(outputs.detections.above(min_score))
+    boxes, proposals = dataclasses.replace(detections, masks=None), panel.fit_boxes(outputs.proposals.boxes[:PROPOSALS])
+    paint = functools.partial(paint_detections, panel.picture, pen=PANEL_PEN, class_names=names)
     pictures = {
         f"Ground truth: {counted(len(objects), 'object')}": paint_ground_truth(
             panel.picture, panel.fit(objects), PANEL_PEN, "class", names
         ),
         f"RPN: {best_of(outputs.proposals, PROPOSALS)}": paint_ranked(panel.picture, proposals, PANEL_PEN.line_width),
-        f"Box head: {counted(len(found), 'detection')}": paint_found(boxes),
-        "Mask head: their masks": paint_found(found, masks_alone=True),
+        f"Box head: {counted(len(detections), 'detection')}": paint(boxes),
+        "Mask head: their masks": paint(detections, masks_alone=True),
     }
-    lists = {"Ground truth": _list(objects.class_names), "Box head": _list(found.class_names)}
+    lists = {"Ground truth": _list(objects.class_names), "Box head": _list(detections.class_names)}
     panels = []
     for title, picture in pictures.items():
-        what = lists.get(title.partition(":")[0])
-        panels.append(_panel(title, f"{name}, {title}{f' ({what})' if what else ''}", picture))
+        contents = lists.get(title.partition(":")[0])
+        panels.append(_panel(title, f"{name}, {title}{f' ({contents})' if contents else ''}", picture))
     return PicturePanels(name, score, tuple(panels))
 
 
 def _list(names: tuple[str, ...]) -> str:
-    """ "2 car, dog" for car, dog and car."""
+    """Returns the names with their counts, such as "2 car, dog" for car, dog and car."""
     counts = {name: names.count(name) for name in names}
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
 
 
 def _panel(title: str, alt: str, picture: np.ndarray) -> Panel:
+    """Returns a picture uint8 [H, W, 3] as a panel."""
     height, width = picture.shape[:2]
     return Panel(title, alt, data_uri(picture), width, height)
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A picture uint8 [H, W, 3] as a JPEG that stands in the page itself."""
+    """Returns a picture uint8 [H, W, 3] as the data URI of a JPEG, which can be embedded in the page."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""The pictures of a data set with the best and with the worst detections."""
+"""Chooses the images of a data set with the best and the worst detections."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from keras_mrcnn.evaluation.matching import match_image
 
 @dataclass(frozen=True)
 class PictureScore:
-    """How good the detections of one picture are.
+    """Score of the detections in one picture.
 
     Args:
-        image_id: of the picture.
-        quality: 0 to 1.
+        image_id: id of the image.
+        quality: panoptic quality, 0 to 1.
         detected, missed: numbers of objects.
         wrong: number of detections that match no object.
     """
@@ -28,21 +28,21 @@ class PictureScore:
 
 
 def score_pictures(dataset: CocoDataset, results: Iterable[dict], min_score: float = 0.5) -> list[PictureScore]:
-    """Scores each picture by its panoptic quality: how well the masks fit, less what is missed or wrong.
+    """Scores each picture by its panoptic quality: how well the masks fit, with a penalty for missed and wrong ones.
 
-    Detections, best score first, each take the free object of their class that they overlap most, at mask IoU 0.5 or
-    more. The quality is the sum of these IoUs over (detected + missed / 2 + wrong / 2). Detections within a crowd of
-    their class are not counted.
+    The detections take turns by descending score. Each takes the free object of its class that it overlaps most, at a
+    mask IoU of 0.5 or more. The quality is the sum of these IoUs divided by (detected + missed / 2 + wrong / 2).
+    Detections within a crowd of their class do not count.
 
     Args:
-        dataset: the objects.
+        dataset: the data set with the objects.
         results: detections in COCO's format, with masks.
-        min_score: detections below this are left out.
+        min_score: detections with lower scores are left out.
 
     Returns:
-        a `PictureScore` for each picture that has objects or detections.
+        A `PictureScore` for each picture that has objects or detections.
 
-    Reference: Kirillov et al., Panoptic Segmentation, 2019, section 4.1, here of one picture and all its classes.
+    Reference: Kirillov et al., Panoptic Segmentation, 2019, section 4.1, applied to one picture and all its classes.
     """
     by_image: dict[int, list[dict]] = {image_id: [] for image_id in dataset.image_ids}
     for result in results:
@@ -53,9 +53,17 @@ def score_pictures(dataset: CocoDataset, results: Iterable[dict], min_score: flo
 
 
 def best_and_worst(scores: list[PictureScore], count: int) -> tuple[list[PictureScore], list[PictureScore]]:
-    """Returns the `count` best and the `count` worst pictures, the extremes first; no picture is in both.
+    """Returns the best and the worst pictures, the extremes first.
 
-    Of equally good pictures those with more detected objects come first; of equally bad ones, those with more mistakes.
+    Among equally good pictures, those with more detected objects come first; among equally bad ones, those with more
+    mistakes.
+
+    Args:
+        scores: scores of all pictures.
+        count: the largest number of pictures in each list.
+
+    Returns:
+        the best and the worst pictures. No picture is in both lists.
     """
     order = sorted(scores, key=_rank)
     worst = order[max(len(order) - count, len(order) - len(order) // 2) :][::-1]
@@ -63,10 +71,12 @@ def best_and_worst(scores: list[PictureScore], count: int) -> tuple[list[Picture
 
 
 def _rank(score: PictureScore) -> tuple:
+    """Returns the sort key of a picture; the best picture comes first."""
     return -score.quality, -score.detected, score.missed + score.wrong, score.image_id
 
 
 def _score_picture(dataset: CocoDataset, image_id: int, results: list[dict]) -> PictureScore:
+    """Returns the score of one picture with these detections."""
     everything = dataset.coco.imgToAnns.get(image_id, [])
     annotations = [item for item in everything if item["category_id"] in dataset.category_ids]
     matches = match_image(dataset.coco, results, annotations, "segm", same_class=True)

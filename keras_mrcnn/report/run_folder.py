@@ -1,4 +1,4 @@
-"""What a run folder holds: settings, scores of the training, and the losses in TensorBoard's files."""
+"""Reads the folder of a run: settings, scores of the training, and losses from TensorBoard's files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class StageLosses:
     """The losses of a stage, epoch by epoch.
 
     Args:
-        epochs: int [E], from 1 on; those that were lost are missing.
-        values: dict of name ("loss" is the sum of the others) to float64 [E], NaN where an epoch lacks it.
+        epochs: int [E], the numbers of the epochs, starting at 1; epochs without a record are absent.
+        values: dict of name ("loss" is the sum of the others) to float64 [E], NaN if an epoch does not have this loss.
     """
 
     epochs: np.ndarray
@@ -30,15 +30,15 @@ class StageLosses:
 
 @dataclass(frozen=True, eq=False)
 class RunFolder:
-    """What is known of a run.
+    """The content of a run's folder.
 
     Args:
-        path: its folder.
-        config: its settings.
-        metrics: content of metrics.json, empty before the first stage has ended: "training" (seconds and memory of each
-            stage), and the scores "rpn", "box", "mask" that there are.
-        losses: dict of stage name to `StageLosses`, of the stages that have an epoch behind them.
-        weights: the finished model, or None.
+        path: the folder.
+        config: settings of the run.
+        metrics: content of metrics.json, empty until the first stage has ended: "training" (seconds and memory of each
+            stage) and the scores of the stages, "rpn", "box" and "mask".
+        losses: dict of stage name to `StageLosses`, for the stages with at least one completed epoch.
+        weights: path of the finished model, or None.
     """
 
     path: Path
@@ -49,15 +49,21 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
+        """Returns the name of the folder."""
         return self.path.resolve().name
 
 
 def read_run(path: Path) -> RunFolder:
-    """Reads a run folder.
+    """Reads the folder of a run.
+
+    Args:
+        path: folder that `train` has written.
+
+    Returns:
+        `RunFolder`.
 
     Raises:
-        ValueError: it holds no run, or a file in it cannot be read; the message names it.
+        ValueError: the folder is not that of a run, or a file in it cannot be read; the message names it.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
@@ -68,15 +74,21 @@ def read_run(path: Path) -> RunFolder:
         path=path,
         config=load_config(path / "config.yaml"),
         metrics=read_json(metrics) if metrics.is_file() else {},
-        losses={stage: found for stage, found in losses.items() if found is not None},
+        losses={stage: stage_losses for stage, stage_losses in losses.items() if stage_losses is not None},
         weights=weights if weights.is_file() else None,
     )
 
 
 def read_losses(folder: Path) -> StageLosses | None:
-    """Reads the losses that Keras' TensorBoard callback wrote; None where there are none.
+    """Reads the losses that Keras' TensorBoard callback has written.
 
-    An epoch that was trained twice, because the training was resumed, counts as it was the last time.
+    If an epoch was trained twice because the training was resumed, the last time counts.
+
+    Args:
+        folder: folder of the event files; it need not exist.
+
+    Returns:
+        `StageLosses`, or None if there are no losses.
     """
     if not any(folder.glob("*tfevents*")):
         return None
@@ -89,5 +101,5 @@ def read_losses(folder: Path) -> StageLosses | None:
     steps = sorted({step for values in by_name.values() for step in values})
     if not steps:
         return None
-    values = {name: np.array([found.get(step, np.nan) for step in steps]) for name, found in by_name.items()}
+    values = {name: np.array([by_step.get(step, np.nan) for step in steps]) for name, by_step in by_name.items()}
     return StageLosses(np.array(steps) + 1, values)

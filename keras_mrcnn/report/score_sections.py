@@ -1,4 +1,4 @@
-"""The parts of the report about training, scores and mistakes, as tables and charts."""
+"""Tables and charts of the training, the scores and the mistakes."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ ERROR_MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate_model` made of a data set.
+    """Results of `evaluate_model` on a data set.
 
     Args:
-        dataset: `CocoDataset`.
-        scores: dict of "rpn", "box" and "mask", as far as they were scored.
+        dataset: the data set.
+        scores: dict of each scored stage, "rpn", "box" or "mask", to its scores.
         results: the detections in COCO's format.
     """
 
@@ -65,9 +65,9 @@ class Evaluation:
 
 
 def stage_table(run: RunFolder) -> Table | None:
-    """A row for each stage that has an epoch behind it: length, losses, time and memory; None without any."""
-    facts = run.metrics.get("training", {})
-    names = [stage for stage in STAGE_TITLES if stage in run.losses or stage in facts]
+    """Returns a table of epochs, losses, time and memory of each stage, or None if no stage has been trained."""
+    training = run.metrics.get("training", {})
+    names = [stage for stage in STAGE_TITLES if stage in run.losses or stage in training]
     if not names:
         return None
     columns = [
@@ -79,31 +79,32 @@ def stage_table(run: RunFolder) -> Table | None:
         Column("seconds", "from its start, or from where it was last resumed, to its end"),
         Column("peak memory, MB", "of the process, until the stage ended"),
     ]
-    rows = [_stage_row(stage, run.losses.get(stage), facts.get(stage, {}), run) for stage in names]
+    rows = [_stage_row(stage, run.losses.get(stage), training.get(stage, {}), run) for stage in names]
     return Table("The stages of the training", columns, rows)
 
 
-def _stage_row(stage: str, losses: StageLosses | None, facts: Mapping, run: RunFolder) -> list:
+def _stage_row(stage: str, losses: StageLosses | None, usage: Mapping, run: RunFolder) -> list:
+    """Returns the values of one row of `stage_table`."""
     total = np.array([]) if losses is None else losses.values.get("loss", np.array([]))
     first, last = (float(total[0]), float(total[-1])) if len(total) else (None, None)
     epochs = None if losses is None else int(losses.epochs[-1])
-    wanted = getattr(run.config.train, stage).epochs
-    return [STAGE_TITLES[stage], epochs, wanted, first, last, facts.get("seconds"), facts.get("peak_memory_mb")]
+    num_epochs = getattr(run.config.train, stage).epochs
+    return [STAGE_TITLES[stage], epochs, num_epochs, first, last, usage.get("seconds"), usage.get("peak_memory_mb")]
 
 
 def loss_charts(losses: Mapping[str, StageLosses]) -> list[Chart]:
-    """The losses of each stage by epoch, their sum first."""
+    """Returns a chart of each stage's losses by epoch, their sum first."""
     charts = []
-    for stage, found in losses.items():
-        names = sorted(found.values, key=lambda name: (name != "loss", name))
+    for stage, record in losses.items():
+        names = sorted(record.values, key=lambda name: (name != "loss", name))
         if len(names) == 2:
-            names = ["loss"]  # of a stage with one loss, the sum says it all
+            names = ["loss"]  # a stage with a single loss only needs the sum
         lines = [
-            Line("sum" if name == "loss" else name.replace("_loss", "").replace("_", " "), found.epochs, values, style)
-            for style, (name, values) in enumerate((name, found.values[name]) for name in names)
+            Line("sum" if name == "loss" else name.replace("_loss", "").replace("_", " "), record.epochs, values, style)
+            for style, (name, values) in enumerate((name, record.values[name]) for name in names)
         ]
         highest = np.nanmax(np.concatenate([line.y for line in lines] + [[0.0]]))
-        first, last = int(found.epochs[0]), int(found.epochs[-1])
+        first, last = int(record.epochs[0]), int(record.epochs[-1])
         spare = 0.5 if first == last else 0.0
         x_axis = Axis("epoch", first - spare, last + spare, is_whole=True)
         charts.append(line_chart(STAGE_TITLES[stage], lines, x_axis, Axis("loss", 0.0, max(1.05 * highest, 1e-9))))
@@ -111,14 +112,14 @@ def loss_charts(losses: Mapping[str, StageLosses]) -> list[Chart]:
 
 
 def rpn_table(scores: Mapping) -> Table:
-    """The RPN's scores, and what each means."""
+    """Returns a table of the RPN's scores with their meanings."""
     rows = [[title, scores.get(name)] for name, (title, _) in RPN_MEANINGS.items()]
     notes = dict(RPN_MEANINGS.values())
     return Table("Scores of the RPN", [Column("measure"), Column("value", has_bars=True)], rows, notes=notes)
 
 
 def summary_table(scores: Mapping) -> Table:
-    """COCO's twelve numbers for boxes and masks."""
+    """Returns a table of COCO's twelve numbers for boxes and masks."""
     stages = [stage for stage in IOU_TYPES if stage in scores]
     columns = [Column("measure"), *(Column(stage, has_bars=True) for stage in stages)]
     notes = {name.replace("_", " "): meaning for name, meaning in AP_MEANINGS.items()}
@@ -127,7 +128,13 @@ def summary_table(scores: Mapping) -> Table:
 
 
 def class_ap_table(scores: Mapping, curves: Mapping[str, PrecisionRecall], objects: Mapping[str, int]) -> Table:
-    """A row for each class: its objects where these are known, and AP, AP50, AP75 of boxes and masks."""
+    """Returns a table of the AP of each class, for boxes and masks.
+
+    Args:
+        scores: dict of stage name to scores.
+        curves: dict of stage name to curves, from which AP50 and AP75 are read; stages without curves only have AP.
+        objects: dict of class name to number of objects; without any, the column is left out.
+    """
     stages = [stage for stage in IOU_TYPES if stage in scores]
     names = list(dict.fromkeys(name for stage in stages for name in scores[stage].get("per_class", {})))
     columns, values = [Column("class")], {name: [name] for name in names}
@@ -144,7 +151,7 @@ def class_ap_table(scores: Mapping, curves: Mapping[str, PrecisionRecall], objec
 
 
 def _ap_at_ious(curves: PrecisionRecall | None, name: str) -> list[float]:
-    """AP50 and AP75 of a class, NaN where it has no objects; nothing without curves."""
+    """Returns AP50 and AP75 of a class, NaN if it has no objects, or an empty list without curves."""
     if curves is None:
         return []
     row = curves.class_names.index(name)
@@ -152,33 +159,34 @@ def _ap_at_ious(curves: PrecisionRecall | None, name: str) -> list[float]:
 
 
 def precision_recall_charts(curves: Mapping[str, PrecisionRecall]) -> list[Chart]:
-    """Precision by recall: the mean of the classes, then each class that has objects."""
+    """Returns charts of precision by recall: one for the mean of all classes, then one for each class with objects."""
     names = next(iter(curves.values())).class_names
-    charts = [_recall_chart("All classes", {stage: (found, slice(None)) for stage, found in curves.items()})]
+    charts = [_recall_chart("All classes", {stage: (curve, slice(None)) for stage, curve in curves.items()})]
     for row, name in enumerate(names if len(names) > 1 else ()):
-        if not any(np.isnan(found.precision50[row, 0]) for found in curves.values()):
-            charts.append(_recall_chart(name, {stage: (found, [row]) for stage, found in curves.items()}))
+        if not any(np.isnan(curve.precision50[row, 0]) for curve in curves.values()):
+            charts.append(_recall_chart(name, {stage: (curve, [row]) for stage, curve in curves.items()}))
     return charts
 
 
 def _recall_chart(title: str, chosen: Mapping) -> Chart:
+    """Returns a chart of precision by recall; `chosen` maps stage names to curves and the rows to average."""
     lines = []
-    for number, (stage, (found, rows)) in enumerate(chosen.items()):
+    for number, (stage, (curve, rows)) in enumerate(chosen.items()):
         for offset, iou in enumerate((50, 75)):
-            precision = _mean_of_rows(getattr(found, f"precision{iou}")[rows])
-            lines.append(Line(f"{stage}, IoU 0.{iou}", found.recall, precision, 2 * offset + number, marked=False))
+            precision = _mean_of_rows(getattr(curve, f"precision{iou}")[rows])
+            lines.append(Line(f"{stage}, IoU 0.{iou}", curve.recall, precision, 2 * offset + number, marked=False))
     return line_chart(title, lines, Axis("recall", 0.0, 1.0), Axis("precision", 0.0, 1.0))
 
 
 def _mean_of_rows(precision: np.ndarray) -> np.ndarray:
-    """Mean over the classes that have objects."""
+    """Returns the mean over the classes that have objects."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that none has
+        warnings.simplefilter("ignore", RuntimeWarning)  # no class has objects
         return np.nanmean(precision, axis=0)
 
 
 def error_table(errors: Mapping[str, Mapping]) -> Table:
-    """How many mistakes of each kind there are, and what each kind costs."""
+    """Returns a table of the number of mistakes of each kind and what the kind costs."""
     columns = [Column("mistake")]
     for stage in errors:
         columns += [Column(f"{stage}: number"), Column(f"{stage}: AP50 cost", has_bars=True)]

@@ -1,4 +1,4 @@
-"""What is in a data set, as arrays: image sizes, objects, and how the anchors fit them. Reads annotations only.
+"""Statistics of a data set: image sizes, objects, and how well the anchors fit. Only annotations are read.
 
 Shapes: N images, G objects of all images, K classes.
 """
@@ -14,22 +14,22 @@ from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.report.anchor_fit import best_anchor_ious, resized_sizes, scale_boxes
 
 SIZE_NAMES = ("small", "medium", "large")
-SIZE_LIMITS = (32**2, 96**2)  # COCO's, square pixels
+SIZE_LIMITS = (32**2, 96**2)  # COCO's limits, in square pixels
 
 
 @dataclass(frozen=True, eq=False)
 class DataStatistics:
-    """What is in a data set.
+    """Statistics of the images and objects of a data set.
 
     Args:
         class_names: K names.
-        image_sizes: int [N, 2], height and width, pixels.
-        images: int [G], which of the images the object is in.
+        image_sizes: int [N, 2], height and width in pixels.
+        images: int [G], position of each object's image.
         labels: int [G], 1..K.
-        areas: float64 [G], square pixels of the original image, of the mask, as COCO's scores take them.
-        sides: float64 [G], square root of the box's area, pixels of the model's input.
-        anchor_ious: float64 [G], best IoU of any anchor.
-        num_crowds: crowd regions, which are not among the objects.
+        areas: float64 [G], area of each mask in square pixels of the original image, as in COCO's scores.
+        sides: float64 [G], square root of each box's area in pixels of the model's input.
+        anchor_ious: float64 [G], best IoU of any anchor with each object.
+        num_crowds: number of crowd regions, which do not count as objects.
     """
 
     class_names: tuple[str, ...]
@@ -43,43 +43,43 @@ class DataStatistics:
 
     @property
     def objects_per_image(self) -> np.ndarray:
-        """int [N]."""
+        """Returns the number of objects in each image, int [N]."""
         return np.bincount(self.images, minlength=len(self.image_sizes))
 
     @property
     def objects_per_class(self) -> np.ndarray:
-        """int [K]."""
+        """Returns the number of objects of each class, int [K]."""
         return np.bincount(self.labels, minlength=len(self.class_names) + 1)[1:]
 
     @property
     def images_per_class(self) -> np.ndarray:
-        """int [K], images with an object of the class."""
+        """Returns the number of images with objects of each class, int [K]."""
         pairs = np.unique(np.stack([self.images, self.labels]), axis=1)
         return np.bincount(pairs[1], minlength=len(self.class_names) + 1)[1:]
 
     @property
     def size_groups(self) -> np.ndarray:
-        """int [G], position in `SIZE_NAMES`."""
+        """Returns the position of each object's size in `SIZE_NAMES`, int [G]."""
         return np.digitize(self.areas, SIZE_LIMITS)
 
 
 def data_statistics(dataset: CocoDataset, config: ModelConfig) -> DataStatistics:
-    """Reads off a data set what is in it.
+    """Computes the statistics of a data set from its annotations.
 
     Args:
-        dataset: `CocoDataset`; objects of its chosen classes count, crowds do not.
-        config: of the model, for sizes in its input and for its anchors.
+        dataset: the data set. Objects of its chosen classes count, crowds do not.
+        config: settings of the model, which determine the sizes in its input and its anchors.
 
     Returns:
-        `DataStatistics`; objects whose box has no area inside the image are left out.
+        `DataStatistics`. Objects whose box has no area inside the image are left out.
     """
     numbers = {category_id: label for label, category_id in enumerate(dataset.category_ids, start=1)}
-    found = [
+    rows = [
         (image, numbers[item["category_id"]], item["area"], *item["bbox"])
         for image, image_id in enumerate(dataset.image_ids)
         for item in dataset.annotations(image_id)
     ]
-    table = np.array(found, np.float64).reshape(-1, 7)
+    table = np.array(rows, np.float64).reshape(-1, 7)
     images = table[:, 0].astype(int)
     sizes = dataset.image_sizes[images]
     boxes = _clipped_boxes(table[:, 3:], sizes)
@@ -99,11 +99,12 @@ def data_statistics(dataset: CocoDataset, config: ModelConfig) -> DataStatistics
 
 
 def _clipped_boxes(boxes_xywh: np.ndarray, image_sizes: np.ndarray) -> np.ndarray:
-    """COCO's [x, y, width, height] -> float64 [G, 4], xyxy pixels, clipped to the images [G, 2]."""
+    """Converts COCO's boxes [x, y, width, height] to float64 [G, 4], xyxy, clipped to their images' sizes [G, 2]."""
     corners = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     return corners.clip(0, image_sizes[:, [1, 0, 1, 0]])
 
 
 def _count_crowds(dataset: CocoDataset) -> int:
+    """Returns the number of crowd regions of the chosen classes."""
     chosen = set(dataset.category_ids)
     return sum(item["iscrowd"] and item["category_id"] in chosen for item in dataset.coco.anns.values())

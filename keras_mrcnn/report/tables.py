@@ -1,4 +1,4 @@
-"""Tables as plain records, which the template turns into HTML that sorts."""
+"""Tables as plain records, which the template turns into sortable HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_mrcnn.base.tables import is_missing
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, what it means, and whether its numbers, 0 to 1, have bars behind them."""
+    """A column: its title, an explanation, and whether bars show its numbers, which are then 0 to 1."""
 
     title: str
     hint: str = ""
@@ -22,11 +22,11 @@ class Table:
     """A table; the first column names the rows.
 
     Args:
-        caption: of the table.
-        columns: one for each value of a row.
+        caption: text above the table.
+        columns: one column for each value of a row.
         rows: a sequence of values for each row: str, int, float or None.
-        total: a last row, which sorting leaves in its place.
-        notes: explanations of rows, by their names.
+        total: an optional last row, which keeps its place when the table is sorted.
+        notes: dict of row name to explanation.
     """
 
     caption: str
@@ -37,15 +37,15 @@ class Table:
 
     @property
     def hints(self) -> list[tuple[str, str]]:
-        """The titles of columns that have a hint, with their hints; each once."""
+        """Returns the titles and hints of the columns that have a hint, each once."""
         return list(dict.fromkeys((column.title, column.hint) for column in self.columns if column.hint))
 
 
 def sort_key(value: object) -> str:
-    """Returns what the page sorts by: the number itself, or "" where it is missing, which comes last."""
+    """Returns the key by which the page sorts a value. Missing values have the key "" and come last."""
     return "" if is_missing(value) else repr(float(value) if isinstance(value, float) else value)
 
 
 def is_number(value: object) -> bool:
-    """Tells whether a value is aligned on the right; missing ones are."""
+    """Returns whether a value is aligned to the right, as numbers and missing values are."""
     return not isinstance(value, str)

@@ -1,36 +1,38 @@
 """Colours, textures, backgrounds and distractors of generated scenes.
 
-Objects and distractors are painted by the same `paint` function from the same distribution of colours and
-textures, so that neither colour nor texture tells a class, or an object from what is none.
+`paint` paints objects and distractors alike, with colours and textures from the same distribution, so that neither
+reveals a class or distinguishes objects from distractors.
 
-Shape letters: H W height and width in pixels, P paints.
+Shapes: H and W height and width in pixels, P paints, n points.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-from keras_mrcnn.scenes.shapes import ellipse, limb, polygon
+from keras_mrcnn.scenes.shapes import Part, Sprite, ellipse, limb, polygon
 
-MIN_CONTRAST = 75.0  # least distance (RGB, 0..255 an axis) between a new paint and what lies behind it
+MIN_CONTRAST = 75.0  # least distance (RGB, each channel 0..255) between a new paint and the mean colour behind it
 MIN_PAINT_CONTRAST = 45.0  # least distance between two paints of one object
 
 
-def random_colour(rng):
-    """Returns a colour: float32 [3], uniform in the RGB cube less its darkest and brightest rim."""
+def random_colour(rng: np.random.Generator) -> np.ndarray:
+    """Returns a random colour that is neither very dark nor very bright: float32 [3], RGB, uniform in 15..240."""
     return rng.uniform(15, 240, 3).astype(np.float32)
 
 
-def texture(rng, height, width, colour, strength):
-    """Paints an area: one colour with a random pattern over it.
+def texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray, strength: float) -> np.ndarray:
+    """Returns an area of one colour with a random pattern over it.
 
     Args:
-        rng: numpy random generator.
+        rng: NumPy random generator.
         height, width: size in pixels.
         colour: float32 [3], RGB 0..255.
-        strength: largest distance from `colour` that the pattern reaches, 0..255.
+        strength: largest distance of the pattern from `colour`, 0..255.
 
     Returns:
-        float32 [H, W, 3]; may leave 0..255 a little, to be clipped at the end.
+        float32 [H, W, 3]; values may lie a little outside 0..255, and are clipped at the end.
     """
     kind = rng.choice(["plain", "gradient", "stripes", "checks", "noise", "grain", "dots"], p=_PATTERN_SHARES)
     pattern = _pattern(rng, height, width, kind)
@@ -42,8 +44,8 @@ def texture(rng, height, width, colour, strength):
 _PATTERN_SHARES = [0.3, 0.25, 0.1, 0.07, 0.14, 0.07, 0.07]
 
 
-def _pattern(rng, height, width, kind):
-    """float32 [H, W], about -1..1."""
+def _pattern(rng: np.random.Generator, height: int, width: int, kind: str) -> np.ndarray:
+    """Returns a random pattern of the given kind: float32 [H, W], about -1..1."""
     if kind == "plain":
         return np.zeros((height, width), np.float32)
     if kind == "grain":
@@ -68,8 +70,12 @@ def _pattern(rng, height, width, kind):
     return pattern.astype(np.float32)
 
 
-def draw_background(rng, height, width):
-    """Draws the background: one textured gradient, or two of them that meet at a wavy horizon.
+def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Draws a background of one textured gradient, or of two that meet at a wavy horizon.
+
+    Args:
+        rng: NumPy random generator.
+        height, width: size in pixels.
 
     Returns:
         float32 [H, W, 3], RGB 0..255.
@@ -85,15 +91,16 @@ def draw_background(rng, height, width):
     return ground
 
 
-def _backdrop(rng, height, width):
+def _backdrop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Returns a textured gradient between two random colours: float32 [H, W, 3]."""
     first, second = random_colour(rng), random_colour(rng)
     blend = (_pattern(rng, height, width, "gradient")[..., None] + 1) / 2 * np.float32(rng.uniform(0, 0.7))
     base = texture(rng, height, width, np.zeros(3, np.float32), 34.0)
     return base + first * (1 - blend) + second * blend
 
 
-def draw_distractor(rng):
-    """Returns the parts of a shape of no class: a polygon, star, ellipse, bar or zigzag, or two or three of them."""
+def draw_distractor(rng: np.random.Generator) -> list[Part]:
+    """Returns a shape of no class: one to three polygons, stars, ellipses, bars or zigzags."""
     parts = []
     for index in range(int(rng.choice([1, 1, 1, 2, 3]))):
         centre = np.zeros(2) if index == 0 else rng.uniform(-0.8, 0.8, 2)
@@ -110,8 +117,8 @@ def draw_distractor(rng):
     return parts
 
 
-def _corners(rng, kind):
-    """Corners of an uneven polygon, or of a regular star, about the origin: float64 [n, 2]."""
+def _corners(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Returns the corners of an irregular polygon or a regular star around the origin: float64 [n, 2]."""
     count = int(rng.integers(3, 8))
     if kind == "polygon":
         turn, radius = np.sort(rng.uniform(0, 2 * np.pi, count)), rng.uniform(0.6, 1.0, count)
@@ -120,14 +127,14 @@ def _corners(rng, kind):
     return np.stack([np.cos(turn), np.sin(turn) * rng.uniform(0.5, 1.0)], axis=1) * radius[:, None]
 
 
-def paint(rng, image, sprite, top, left):
-    """Paints a sprite into an image, in colours that can be told from what lies behind them.
+def paint(rng: np.random.Generator, image: np.ndarray, sprite: Sprite, top: int, left: int) -> None:
+    """Paints a sprite into an image, in colours that contrast with those behind it.
 
     Args:
-        rng: numpy random generator.
+        rng: NumPy random generator.
         image: float32 [H, W, 3], changed in place.
-        sprite: `Sprite`; what lies outside the image is cut off.
-        top, left: where the sprite's first pixel goes; may be negative.
+        sprite: sprite to paint; the part outside the image is cut off.
+        top, left: row and column of the sprite's first pixel in the image; may be negative.
     """
     height, width = sprite.mask.shape
     rows = slice(max(top, 0), min(top + height, image.shape[0]))
@@ -146,8 +153,8 @@ def paint(rng, image, sprite, top, left):
         target += texture(rng, height, width, colour, 40.0)[inside] * share
 
 
-def _contrasting_colour(rng, behind, taken):
-    """A random colour that differs from the mean colour `behind` and from those `taken`, if ten draws find one."""
+def _contrasting_colour(rng: np.random.Generator, behind: np.ndarray, taken: list[np.ndarray]) -> np.ndarray:
+    """Returns a random colour that differs enough from `behind` and from all `taken`, if one of ten draws does."""
     for _ in range(10):
         colour = random_colour(rng)
         if np.linalg.norm(colour - behind) >= MIN_CONTRAST and all(

@@ -1,17 +1,28 @@
-"""The people and animals of generated scenes: standing, walking, sitting; four-legged, bird, flying bird.
+"""People and animals of generated scenes: standing, walking, sitting; four-legged, bird, flying bird.
 
-Every function takes a `numpy.random.Generator` and returns a list of `Part`s, seen from the side and facing right,
-with proportions and the angles of all joints drawn at random. Paint numbers only say which parts share a paint; no
-shape knows a colour. Angles are radians from straight down, positive forwards.
+Every function takes a `numpy.random.Generator` and returns a list of `Part`s, seen from the side and facing right, with
+random proportions and joint angles. Paint numbers only say which parts share a paint; shapes have no colours. Angles
+are in radians from straight down, positive forwards.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from keras_mrcnn.scenes.shapes import ellipse, limb, polygon, step
+from keras_mrcnn.scenes.shapes import Part, ellipse, limb, polygon, step
 
 
-def _person(rng, lean, hips, knees, shoulders, elbows):
-    """A person with the given joint angles (radians from straight down, positive forwards; pairs: far, near)."""
+def _person(
+    rng: np.random.Generator,
+    lean: float,
+    hips: Sequence[float] | np.ndarray,
+    knees: Sequence[float] | np.ndarray,
+    shoulders: Sequence[float] | np.ndarray,
+    elbows: Sequence[float] | np.ndarray,
+) -> list[Part]:
+    """Draws a person with the given angles of the trunk and of the pairs of joints, far side first."""
     torso, leg, arm = rng.uniform(0.5, 0.62), rng.uniform(0.38, 0.48), rng.uniform(0.26, 0.33)
     head, girth, thick = rng.uniform(0.12, 0.16), rng.uniform(0.11, 0.19), rng.uniform(0.065, 0.095)
     hip = np.zeros(2)
@@ -19,7 +30,7 @@ def _person(rng, lean, hips, knees, shoulders, elbows):
     sleeve, shoes = rng.choice([0, 1]), 3
     shoulder = neck + 0.12 * (hip - neck)
 
-    def draw_leg(side):
+    def draw_leg(side: int) -> list[Part]:
         knee = step(hip, leg, hips[side])
         foot = step(knee, leg, hips[side] - knees[side])
         toe = step(foot, 0.14, hips[side] - knees[side] + np.pi / 2)
@@ -29,7 +40,7 @@ def _person(rng, lean, hips, knees, shoulders, elbows):
             limb(shoes, foot, toe, thick * 0.8, thick * 0.6),
         ]
 
-    def draw_arm(side):
+    def draw_arm(side: int) -> list[Part]:
         elbow = step(shoulder, arm, shoulders[side])
         hand = step(elbow, arm * 0.95, shoulders[side] + elbows[side])
         return [
@@ -47,8 +58,8 @@ def _person(rng, lean, hips, knees, shoulders, elbows):
     return parts + draw_arm(1)
 
 
-def standing(rng):
-    """Legs nearly straight down; arms hanging, on the hips or raised."""
+def standing(rng: np.random.Generator) -> list[Part]:
+    """Draws a standing person: legs nearly straight, arms hanging, on the hips or raised."""
     hips = rng.uniform(-0.22, 0.0), rng.uniform(0.0, 0.22)
     if rng.random() < 0.65:
         shoulders, elbows = rng.uniform([-0.5, -0.1], [0.1, 0.5]), rng.uniform(0.0, 0.5, 2)
@@ -57,8 +68,8 @@ def standing(rng):
     return _person(rng, rng.uniform(-0.06, 0.1), hips, rng.uniform(0.0, 0.12, 2), shoulders, elbows)
 
 
-def walking(rng):
-    """A stride: legs apart, the rear knee bent, arms swinging against the legs."""
+def walking(rng: np.random.Generator) -> list[Part]:
+    """Draws a walking person: legs apart, the rear knee bent, arms swinging against the legs."""
     stride, side = rng.uniform(0.35, 0.75), int(rng.integers(2))
     hips = np.array([stride, -stride * rng.uniform(0.6, 1.0)])
     knees = np.array([rng.uniform(0.0, 0.4), rng.uniform(0.15, 0.9)])
@@ -67,16 +78,16 @@ def walking(rng):
     return _person(rng, rng.uniform(0.0, 0.25), hips[order], knees[order], shoulders[order], rng.uniform(0.1, 1.3, 2))
 
 
-def sitting(rng):
-    """Thighs forwards, shins down, trunk upright or leaning, arms on the lap or held out."""
+def sitting(rng: np.random.Generator) -> list[Part]:
+    """Draws a sitting person: thighs forwards, shins down, trunk upright or leaning, arms on the lap or held out."""
     hips = rng.uniform(1.2, 1.75) + rng.uniform(-0.15, 0.15, 2)
     knees = hips + rng.uniform(-0.35, 0.3, 2)
     shoulders = rng.uniform(0.2, 1.2, 2)
     return _person(rng, rng.uniform(-0.3, 0.2), hips, knees, shoulders, rng.uniform(0.2, 1.2, 2))
 
 
-def four_legged(rng):
-    """A trunk on four jointed legs with neck, head, ears and tail: from dachshund to horse."""
+def four_legged(rng: np.random.Generator) -> list[Part]:
+    """Draws a trunk on four jointed legs, with neck, head, an ear and tail: from dachshund to horse."""
     length, girth, leg = rng.uniform(0.8, 1.25), rng.uniform(0.17, 0.27), rng.uniform(0.22, 0.42)
     thick = rng.uniform(0.05, 0.08)
     leg_paint, head_paint = rng.choice([0, 1]), rng.choice([0, 2])
@@ -86,7 +97,7 @@ def four_legged(rng):
     gaze = rng.uniform(1.2, 2.0) - rng.uniform(0.0, 0.7)
     muzzle = step(neck, rng.uniform(0.2, 0.34), gaze)
 
-    def draw_leg(hip, swing, bend):
+    def draw_leg(hip: np.ndarray, swing: float, bend: float) -> list[Part]:
         knee = step(hip, leg, swing)
         foot = step(knee, leg, swing - bend)
         return [limb(leg_paint, hip, knee, thick * 1.4, thick), limb(leg_paint, knee, foot, thick, thick * 0.85)]
@@ -108,12 +119,13 @@ def four_legged(rng):
     return parts
 
 
-def _tail(rng, rump, girth):
+def _tail(rng: np.random.Generator, rump: np.ndarray, girth: float) -> np.ndarray:
+    """Returns the tip of a random tail: float64 [2]."""
     return step(rump + (-girth * 0.6, -girth * 0.3), rng.uniform(0.2, 0.5), -rng.uniform(0.3, 2.4))
 
 
-def bird(rng):
-    """A bird on the ground: egg-shaped body, folded wing, tail, neck of any length, beak, two thin legs."""
+def bird(rng: np.random.Generator) -> list[Part]:
+    """Draws a bird on the ground: egg-shaped body, folded wing, tail, neck of any length, beak, two thin legs."""
     length, girth, tilt = rng.uniform(0.42, 0.55), rng.uniform(0.22, 0.32), -rng.uniform(0.0, 0.6)
     axis = np.array([np.cos(tilt), np.sin(tilt)])
     leg, thick, head = rng.uniform(0.15, 0.5), rng.uniform(0.025, 0.045), rng.uniform(0.13, 0.19)
@@ -142,13 +154,13 @@ def bird(rng):
     return parts
 
 
-def flying_bird(rng):
-    """A bird in the air: body, head, beak and tail fan, both wings spread and bent."""
+def flying_bird(rng: np.random.Generator) -> list[Part]:
+    """Draws a bird in the air: body, head, beak and tail fan, both wings spread and bent."""
     length, girth, head = rng.uniform(0.45, 0.6), rng.uniform(0.13, 0.2), rng.uniform(0.1, 0.15)
     skull = np.array([length + head * 0.5, -rng.uniform(0.0, 0.15)])
     fan = rng.uniform(0.12, 0.25)
 
-    def draw_wing(lift, paint):
+    def draw_wing(lift: float, paint: int) -> Part:
         root, chord = rng.uniform(0.0, 0.15), rng.uniform(0.2, 0.3)
         elbow = np.array([root, 0.0]) + step((0, 0), rng.uniform(0.35, 0.5), lift + rng.uniform(-0.1, 0.35))
         tip = elbow + step((0, 0), rng.uniform(0.4, 0.65), lift - rng.uniform(0.1, 0.7))
@@ -169,7 +181,7 @@ def flying_bird(rng):
     ]
 
 
-def _beak(rng, skull, head):
-    """A beak that points straight ahead."""
+def _beak(rng: np.random.Generator, skull: np.ndarray, head: float) -> Part:
+    """Draws a beak that points straight ahead."""
     tip = skull + (head + rng.uniform(0.12, 0.25), 0.02)
     return polygon(3, skull + (head * 0.4, -0.07), tip, skull + (head * 0.4, 0.07))

@@ -1,8 +1,13 @@
-"""Puts one generated scene together: background, distractors and objects from back to front, noise.
+"""Draws one generated scene: a background, distractors and objects from back to front, and noise.
 
 `draw_scene` is public through `keras_mrcnn.scenes.generator`.
+
+Shapes: H and W height and width in pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +15,17 @@ from PIL import Image, ImageFilter
 
 from keras_mrcnn.scenes.backgrounds import draw_background, draw_distractor, paint
 from keras_mrcnn.scenes.creatures import bird, flying_bird, four_legged, sitting, standing, walking
-from keras_mrcnn.scenes.shapes import rasterise
+from keras_mrcnn.scenes.shapes import Sprite, rasterise
 from keras_mrcnn.scenes.vehicles import bicycle, bus, car, truck
 
-SHAPES = {  # category -> sub-type -> function that draws one; the categories in the order of their COCO ids
+SHAPES = {  # function that draws each subtype of each category; categories are in the order of their COCO ids
     "vehicle": {"car": car, "bus": bus, "truck": truck, "bicycle": bicycle},
     "person": {"standing": standing, "walking": walking, "sitting": sitting},
     "animal": {"four_legged": four_legged, "bird": bird, "flying_bird": flying_bird},
 }
 MAX_OBJECTS = 10
 MIN_SIDE, MAX_SIDE = 16, 200  # longer side of an object's box, pixels
-MAX_HIDDEN = 0.6  # greatest share of an object that may be covered by others or lie outside the image
+MAX_HIDDEN = 0.6  # greatest share of an object that others may cover or that may lie outside the image
 MAX_CUT = 0.35  # greatest share that may lie outside the image
 
 
@@ -29,10 +34,10 @@ class SceneObject:
     """One object of a generated scene.
 
     Args:
-        mask: bool [H, W], its visible pixels.
-        category: a key of `SHAPES`: "vehicle", "person" or "animal".
-        subtype: which shape it is, as "bus" or "sitting".
-        hidden: share of its own silhouette that is covered or outside the image, 0..0.6.
+        mask: bool [H, W], visible pixels.
+        category: key of `SHAPES`: "vehicle", "person" or "animal".
+        subtype: shape within the category, such as "bus" or "sitting".
+        hidden: share of the silhouette that is covered or outside the image, 0..0.6.
     """
 
     mask: np.ndarray
@@ -43,20 +48,25 @@ class SceneObject:
 
 @dataclass
 class _Placed:
-    mask: np.ndarray  # bool [H, W], visible so far
-    area: int  # of the whole silhouette
+    """An object of a scene that is being drawn."""
+
+    mask: np.ndarray  # bool [H, W], pixels that are still visible
+    area: int  # pixels of the whole silhouette
     category: str
     subtype: str
 
-    def hidden(self, mask=None):
+    def hidden(self, mask: np.ndarray | None = None) -> float:
+        """Returns the share of the silhouette outside its visible pixels, or outside `mask`."""
         return 1.0 - np.count_nonzero(self.mask if mask is None else mask) / self.area
 
 
-def draw_scene(rng, height_range=(224, 288), width_range=(224, 288)):
+def draw_scene(
+    rng: np.random.Generator, height_range: Sequence[int] = (224, 288), width_range: Sequence[int] = (224, 288)
+) -> tuple[np.ndarray, list[SceneObject]]:
     """Draws one scene in memory.
 
     Args:
-        rng: numpy random generator; the scene depends on its state alone.
+        rng: NumPy random generator; the scene depends on its state and the two ranges alone.
         height_range, width_range: (least, greatest) image side in pixels, both included, at least 64.
 
     Returns:
@@ -84,22 +94,22 @@ def draw_scene(rng, height_range=(224, 288), width_range=(224, 288)):
     return _finish(rng, image), objects
 
 
-def _finish(rng, image):
-    """Slight blur and sensor noise, as uint8."""
+def _finish(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Adds a slight blur and sensor noise: uint8 [H, W, 3]."""
     picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.6)))
     noise = rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape).astype(np.float32)
     return np.clip(np.asarray(picture) + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def _random_side(rng, limit):
-    """Log-uniform, mostly 24 to 140 pixels, with tails to 16 and 200."""
+def _random_side(rng: np.random.Generator, limit: float) -> float:
+    """Returns a log-uniform side of at most `limit`: mostly 24 to 140 pixels, at times down to 16 or up to 200."""
     low, high = [(24, 140), (MIN_SIDE, 24), (140, MAX_SIDE)][rng.choice(3, p=[0.88, 0.06, 0.06])]
     return min(float(np.exp(rng.uniform(np.log(low), np.log(high)))), limit)
 
 
-def _add_object(rng, image, placed):
-    """Draws an object of a random class where it hides nothing too much; gives up after some draws."""
+def _add_object(rng: np.random.Generator, image: np.ndarray, placed: list[_Placed]) -> None:
+    """Draws an object of a random class where it hides no other too much; gives up after some attempts."""
     category = str(rng.choice(list(SHAPES)))
     subtype = str(rng.choice(list(SHAPES[category])))
     limit = 0.95 * min(image.shape[:2])
@@ -127,8 +137,8 @@ def _add_object(rng, image, placed):
                 return
 
 
-def _add_distractor(rng, image, placed):
-    """Draws a shape of no class: anywhere behind the objects (`placed` None), or in front of them within limits."""
+def _add_distractor(rng: np.random.Generator, image: np.ndarray, placed: list[_Placed] | None) -> None:
+    """Draws a shape of no class; if `placed` is given, only where it hides none of these objects too much."""
     side = np.exp(rng.uniform(np.log(10), np.log(160 if placed is None else 90)))
     sprite = rasterise(draw_distractor(rng), side, angle=rng.uniform(0, 2 * np.pi))
     top, left = _random_corner(rng, image, sprite, 0.5)
@@ -136,22 +146,27 @@ def _add_distractor(rng, image, placed):
         paint(rng, image, sprite, top, left)
 
 
-def _random_corner(rng, image, sprite, margin, near=None):
-    """A place for a sprite: inside the image, or up to the share `margin` of its sides outside; `near` an object."""
+def _random_corner(
+    rng: np.random.Generator, image: np.ndarray, sprite: Sprite, margin: float, near: _Placed | None = None
+) -> list[int]:
+    """Returns a random place for a sprite, (top, left).
+
+    Up to the share `margin` of its sides may lie outside the image. With `near` its box touches that object's box.
+    """
     corner = []
     for axis, own in enumerate(sprite.mask.shape):
         low, high = -int(margin * own), image.shape[axis] - own + int(margin * own)
         low, high = min(low, high), max(low, high)
         if near is not None:
             span = np.flatnonzero(near.mask.any(axis=1 - axis))
-            first, last = int(span[0]) - own, int(span[-1])  # between these two the boxes touch
+            first, last = int(span[0]) - own, int(span[-1])  # the boxes touch between these two
             low, high = max(low, min(first, high)), min(high, max(last, low))
         corner.append(int(rng.integers(low, high + 1)))
     return corner
 
 
-def _cover(image, sprite, top, left):
-    """The sprite's mask as bool [H, W] of the image, cut off at its borders."""
+def _cover(image: np.ndarray, sprite: Sprite, top: int, left: int) -> np.ndarray:
+    """Returns the pixels of the image that a sprite at this place covers: bool [H, W]."""
     height, width = sprite.mask.shape
     cover = np.zeros(image.shape[:2], bool)
     rows, columns = max(top, 0), max(left, 0)
@@ -160,10 +175,10 @@ def _cover(image, sprite, top, left):
     return cover
 
 
-def _hide(placed, cover, crowding):
-    """Covers the objects in `placed`, unless one would be hidden too much; returns whether it did.
+def _hide(placed: list[_Placed], cover: np.ndarray, crowding: float) -> bool:
+    """Hides the pixels `cover` of the objects unless that hides one of them too much; returns whether it did.
 
-    `crowding` is the greatest share of an object that this cover may hide, on top of what hides it already.
+    `crowding` is the greatest share of an object that `cover` may hide in addition to its hidden share.
     """
     left_over = []
     for item in placed:
@@ -177,7 +192,7 @@ def _hide(placed, cover, crowding):
     return True
 
 
-def _longer_side(mask):
-    """Longer side of a mask's box in pixels; 0 where it is empty."""
+def _longer_side(mask: np.ndarray) -> int:
+    """Returns the longer side of a mask's box in pixels, or 0 for an empty mask."""
     sides = [np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1)]
     return max((int(side[-1] - side[0]) + 1 for side in sides if len(side)), default=0)

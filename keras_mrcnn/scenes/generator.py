@@ -1,22 +1,27 @@
-"""A generated, seeded data set in COCO format: vehicles, people and animals in scenes of 1 to 10 objects.
+"""Generates a seeded data set in COCO format: vehicles, people and animals in scenes of 1 to 10 objects.
 
-It exists so that everything can be trained, evaluated and tested without a download, on a task that is not
-trivial: articulated shapes with several sub-types a class, textured backgrounds, distractors, occlusion up to
-60 %, and no class told by colour. Masks are exact: the pixels of which an object covers at least half and that
-nothing in front of it covers.
+With it everything can be trained, evaluated and tested without a download, on a task that is not trivial: articulated
+shapes with several subtypes in each class, textured backgrounds, distractors, occlusion up to 60 %, and colours that
+do not reveal the class. Masks are exact: a pixel belongs to an object that covers at least half of it, unless
+something in front covers it.
 
-Scene `i` of a split depends on the seed, the split and `i` alone, not on the number of scenes or workers.
+Scene `i` of a split depends on the seed, the image sizes, the split and `i` alone, not on the number of scenes or
+workers.
 """
+
+from __future__ import annotations
 
 import json
 import multiprocessing
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,68 +37,68 @@ CATEGORIES = tuple(SHAPES)  # vehicle, person, animal; COCO category ids 1, 2, 3
 SPLITS = ("train", "val")  # the position is part of the random seed, so the splits never coincide
 GENERATOR = "keras_mrcnn.scenes.generator"
 OPTION_OF = {"num_train": "--train", "num_val": "--val", "seed": "--seed"}  # of `keras-mrcnn data scenes`
-VERSION = 1  # raise it whenever the same parameters give other pictures
+VERSION = 1  # to be increased whenever the same parameters give different pictures
 
 
 @dataclass(frozen=True)
 class GeneratedScenes:
-    """What `generate_scenes` made or found.
+    """The paths of a data set of generated scenes.
 
     Args:
-        folder: the data set's folder.
-        created: False where the folder already held this data set and nothing was drawn.
-        annotation_files: dict, "train" and "val" -> path of the COCO JSON file.
-        image_folders: dict, "train" and "val" -> path of the images' folder.
+        folder: folder of the data set.
+        created: False if the folder already held this data set, so that nothing was drawn.
+        annotation_files: dict from "train" and "val" to the path of the COCO JSON file.
+        image_folders: dict from "train" and "val" to the path of the folder with the images.
     """
 
     folder: Path
     created: bool
-    annotation_files: dict
-    image_folders: dict
+    annotation_files: dict[str, Path]
+    image_folders: dict[str, Path]
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.created:
             return f"Wrote the scenes to {self.folder}."
         return f"{self.folder} already holds these scenes; nothing was drawn."
 
 
 def generate_scenes(
-    folder,
+    folder: str | os.PathLike,
     *,
-    num_train,
-    num_val,
-    seed=0,
-    height_range=(224, 288),
-    width_range=(224, 288),
-    workers=None,
-    progress=None,
-    overwrite=False,
-):
-    """Draws a data set of scenes: `annotations/{train,val}.json` and `images/{train,val}/000001.jpg` ...
+    num_train: int,
+    num_val: int,
+    seed: int = 0,
+    height_range: Sequence[int] = (224, 288),
+    width_range: Sequence[int] = (224, 288),
+    workers: int | None = None,
+    progress: Any = None,
+    overwrite: bool = False,
+) -> GeneratedScenes:
+    """Draws a data set of scenes: `annotations/{train,val}.json` and `images/{train,val}/000001.jpg`, ...
 
-    The annotation files are written last and each file appears whole or not at all, so an interrupted run is never
-    taken for a data set; calling it again starts over.
+    Each file appears complete or not at all, and the annotation files come last, so nobody can mistake an interrupted
+    run for a data set. Another call starts over.
 
     Args:
-        folder: where to write; made if missing.
+        folder: folder to write to; it is made if it does not exist.
         num_train, num_val: number of scenes in each split, at least 1.
-        seed: whole number, 0 or more.
+        seed: seed of the scenes, a whole number of at least 0.
         height_range, width_range: (least, greatest) side of the images in pixels, both included, at least 64.
-        workers: number of processes; None for one a CPU. 1 draws in this process.
-        progress: None, a tqdm bar (its `update(1)` is called for each scene), or a callable taking (done, total).
+        workers: number of processes. None starts one for each CPU; 1 draws in this process.
+        progress: None, a tqdm bar (its `update(1)` is called for each scene), or a function of (done, total).
         overwrite: whether to replace scenes that were made with other parameters. Other data is never replaced.
 
     Returns:
-        `GeneratedScenes`; its `created` is False where the folder already held this data set.
+        Paths of the data set; `created` is False if the folder already held it.
 
     Raises:
-        ValueError: a parameter makes no sense.
-        FileExistsError: the folder holds something else.
+        ValueError: a parameter is out of range.
+        FileExistsError: the folder holds other data.
 
     Example:
         >>> import tempfile
-        >>> made = generate_scenes(tempfile.mkdtemp(), num_train=2, num_val=1, workers=1)
-        >>> made.created
+        >>> scenes = generate_scenes(tempfile.mkdtemp(), num_train=2, num_val=1, workers=1)
+        >>> scenes.created
         True
     """
     parameters = _checked_parameters(num_train, num_val, seed, height_range, width_range, workers)
@@ -112,7 +117,15 @@ def generate_scenes(
     return GeneratedScenes(folder, True, files, images)
 
 
-def _checked_parameters(num_train, num_val, seed, height_range, width_range, workers):
+def _checked_parameters(
+    num_train: int,
+    num_val: int,
+    seed: int,
+    height_range: Sequence[int],
+    width_range: Sequence[int],
+    workers: int | None,
+) -> dict[str, Any]:
+    """Returns the parameters that decide the scenes, as the `info` of the COCO files, or raises ValueError."""
     numbers = {"num_train": (num_train, 1), "num_val": (num_val, 1), "seed": (seed, 0), "workers": (workers or 1, 1)}
     for name, (value, least) in numbers.items():
         if not isinstance(value, Integral) or value < least:
@@ -132,45 +145,45 @@ def _checked_parameters(num_train, num_val, seed, height_range, width_range, wor
     }
 
 
-def _marker(folder):
-    """The file that stands in the folder while it is being filled."""
+def _marker(folder: Path) -> Path:
+    """Returns the path of the file that marks an incomplete data set."""
     return folder / "scenes.partial.json"
 
 
-def _holds(folder, files, parameters, overwrite):
-    """Whether the folder holds just this data set; raises if it holds what must not be replaced."""
+def _holds(folder: Path, files: Mapping[str, Path], parameters: dict[str, Any], overwrite: bool) -> bool:
+    """Returns whether the folder holds this data set; raises FileExistsError if it holds data that must stay."""
     if _marker(folder).exists():
         return False
-    found = [_read_info(path) for path in files.values()]
-    if all(info == parameters for info in found):
+    infos = [_read_info(path) for path in files.values()]
+    if all(info == parameters for info in infos):
         return True
-    if found == [None, None] and not (folder / "images").exists():
+    if infos == [None, None] and not (folder / "images").exists():
         return False
-    ours = [info for info in found if info is not None]
-    if not ours or any(info.get("generator") != GENERATOR for info in ours):
+    present = [info for info in infos if info is not None]
+    if not present or any(info.get("generator") != GENERATOR for info in present):
         raise FileExistsError(f"{folder} holds data that is not generated scenes: choose another folder.")
     if not overwrite:
         raise FileExistsError(
-            f"{folder} holds scenes {_difference(ours, parameters)}: choose another folder, or replace them with "
+            f"{folder} holds scenes {_difference(present, parameters)}: choose another folder, or replace them with "
             "--overwrite (in Python: overwrite=True)."
         )
     return False
 
 
-def _difference(infos, parameters):
-    """In which parameters the scenes found differ from those asked for, in the words of the command line."""
+def _difference(infos: Sequence[dict], parameters: dict[str, Any]) -> str:
+    """Returns how existing scenes differ from the requested parameters, in terms of the command line's options."""
     changed = {}
-    for name, asked in parameters.items():
-        others = [info.get(name) for info in infos if info.get(name) != asked]
+    for name, requested in parameters.items():
+        others = [info.get(name) for info in infos if info.get(name) != requested]
         if others:
-            changed[OPTION_OF.get(name, name)] = f"{others[0]} (asked for: {asked})"
+            changed[OPTION_OF.get(name, name)] = f"{others[0]} (asked for: {requested})"
     if not changed:
         return "of which an annotation file is missing"
     return f"made with {', '.join(f'{option} {values}' for option, values in changed.items())}"
 
 
-def _clear(files, images):
-    """Makes the folders and removes earlier scenes, annotations first; touches nothing that was not generated."""
+def _clear(files: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+    """Makes the folders and removes earlier scenes, annotations first; keeps every file that was not generated."""
     for path in files.values():
         path.unlink(missing_ok=True)
     for split in SPLITS:
@@ -181,8 +194,8 @@ def _clear(files, images):
                 stale.unlink()
 
 
-def _read_info(path):
-    """The `info` of a COCO file, {} where it has none or is no JSON, None where there is no such file."""
+def _read_info(path: Path) -> dict | None:
+    """Returns the `info` of a COCO file, {} if it has none or is not JSON, or None if the file does not exist."""
     if not path.exists():
         return None
     try:
@@ -191,13 +204,16 @@ def _read_info(path):
         return {}
 
 
-def _write_json(path, content):
+def _write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file, complete or not at all."""
     with atomic_write(path, only_writer=True) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _draw_all(parameters, images, workers, progress):
-    """Draws and writes the scenes of both splits; returns for each split its list of (image, annotations)."""
+def _draw_all(
+    parameters: dict[str, Any], images: Mapping[str, Path], workers: int | None, progress: Any
+) -> dict[str, list[tuple[dict, list[dict]]]]:
+    """Draws the scenes of both splits and writes their images; returns (image, annotations) of each scene by split."""
     jobs = [(split, index) for split in SPLITS for index in range(parameters[f"num_{split}"])]
     work = partial(_write_scene, parameters, {split: str(path) for split, path in images.items()})
     workers = min(workers or os.cpu_count() or 1, len(jobs))
@@ -211,11 +227,12 @@ def _draw_all(parameters, images, workers, progress):
     return records
 
 
-def _run(work, jobs, workers):
+def _run(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Gives the results of `work` for the jobs, in their order, from several processes."""
     if workers == 1:
         yield from map(work, jobs)
         return
-    # Spawned rather than forked: TensorFlow, which the caller may have loaded, does not survive a fork.
+    # Spawned, not forked, because TensorFlow, which the caller may have loaded, does not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             yield from pool.map(work, jobs, chunksize=8)
@@ -226,8 +243,10 @@ def _run(work, jobs, workers):
             ) from error
 
 
-def _write_scene(parameters, images, job):
-    """Draws one scene and writes its picture; returns its COCO image and its annotations, still without ids."""
+def _write_scene(
+    parameters: dict[str, Any], images: Mapping[str, str], job: tuple[str, int]
+) -> tuple[dict, list[dict]]:
+    """Draws one scene and writes its image; returns its COCO image, and its annotations without ids."""
     split, index = job
     rng = np.random.default_rng([parameters["seed"], SPLITS.index(split), index])
     image, objects = draw_scene(rng, parameters["height_range"], parameters["width_range"])
@@ -239,7 +258,8 @@ def _write_scene(parameters, images, job):
     return record, [_annotation(item, index + 1) for item in objects]
 
 
-def _annotation(item, image_id):
+def _annotation(item: SceneObject, image_id: int) -> dict:
+    """Returns the COCO annotation of an object, without an id."""
     encoded = coco_mask.encode(np.asfortranarray(item.mask, np.uint8))
     return {
         "image_id": image_id,
@@ -253,7 +273,8 @@ def _annotation(item, image_id):
     }
 
 
-def _coco(parameters, records):
+def _coco(parameters: dict[str, Any], records: Sequence[tuple[dict, list[dict]]]) -> dict:
+    """Returns the content of the COCO file of a split."""
     annotations = [annotation for _, scene in records for annotation in scene]
     return {
         "info": parameters,

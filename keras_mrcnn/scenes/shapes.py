@@ -1,12 +1,15 @@
-"""Shapes of which generated scenes are made: polygons in unit coordinates, and how they become pixels.
+"""Shapes of generated scenes: polygons in free units, and their conversion to pixels.
 
-A shape is a list of `Part`s, drawn in order, later ones over earlier ones. Coordinates are free units, x to the
-right and y down; `rasterise` turns, mirrors and scales them, so that a shape says nothing about pixels. A part
-names a paint (a small number), not a colour: colours come later and from one distribution for everything.
+A shape is a list of `Part`s, drawn in order, later parts over earlier ones. Coordinates have no unit; x points right
+and y down. `rasterise` rotates, mirrors and scales them to pixels. A part has the number of a paint, not a colour;
+colours come later, from one distribution for everything.
 
-Shape letters: H W height and width in pixels, P paints, n points.
+Shapes of arrays: H and W height and width in pixels, P paints, n points.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +20,8 @@ class Part(NamedTuple):
     """One filled polygon of a shape.
 
     Args:
-        points: float64 [n, 2], x and y in free units.
-        paint: index of the paint that fills it, 0 and up.
+        points: float64 [n, 2], (x, y) of the corners in free units.
+        paint: number of the paint that fills the polygon, from 0.
     """
 
     points: np.ndarray
@@ -26,36 +29,42 @@ class Part(NamedTuple):
 
 
 class Sprite(NamedTuple):
-    """A rasterised shape, cropped to its own box.
+    """A rasterised shape, cropped to its box.
 
     Args:
-        coverage: float32 [P, H, W], the share of each pixel that each paint covers, 0..1.
-        mask: bool [H, W], the pixels of which the shape covers at least half.
+        coverage: float32 [P, H, W], share of each pixel that each paint covers, 0..1.
+        mask: bool [H, W], pixels that the shape covers to at least one half.
     """
 
     coverage: np.ndarray
     mask: np.ndarray
 
 
-def polygon(paint, *points):
-    """Returns a part with the given corners, each an (x, y) pair."""
+def polygon(paint: int, *points: Sequence[float] | np.ndarray) -> Part:
+    """Returns a polygon with the given corners, each (x, y)."""
     return Part(np.asarray(points, np.float64), paint)
 
 
-def rectangle(paint, left, top, right, bottom):
-    """Returns an upright rectangle as a part."""
+def rectangle(paint: int, left: float, top: float, right: float, bottom: float) -> Part:
+    """Returns an upright rectangle."""
     return polygon(paint, (left, top), (right, top), (right, bottom), (left, bottom))
 
 
-def ellipse(paint, x, y, radius_x, radius_y=None, angle=0.0):
-    """Returns an ellipse (a disc without `radius_y`) turned by `angle` radians as a part of 28 corners."""
+def ellipse(paint: int, x: float, y: float, radius_x: float, radius_y: float | None = None, angle: float = 0.0) -> Part:
+    """Returns an ellipse, a disc without `radius_y`, as a polygon of 28 corners rotated by `angle` radians."""
     turn = np.linspace(0.0, 2 * np.pi, 28, endpoint=False)
     points = np.stack([np.cos(turn) * radius_x, np.sin(turn) * (radius_x if radius_y is None else radius_y)], axis=1)
     return Part(points @ _rotation(angle).T + (x, y), paint)
 
 
-def limb(paint, start, end, radius_start, radius_end=None):
-    """Returns a rounded bar from `start` to `end` with the given radii at its ends (one radius: both alike)."""
+def limb(
+    paint: int,
+    start: Sequence[float] | np.ndarray,
+    end: Sequence[float] | np.ndarray,
+    radius_start: float,
+    radius_end: float | None = None,
+) -> Part:
+    """Returns a bar from `start` to `end` with round ends; `radius_end` defaults to `radius_start`."""
     radius_end = radius_start if radius_end is None else radius_end
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
     heading = np.arctan2(end[1] - start[1], end[0] - start[0])
@@ -72,23 +81,25 @@ def limb(paint, start, end, radius_start, radius_end=None):
     )
 
 
-def step(point, length, angle):
-    """Returns the point `length` away from `point`; angle 0 is straight down, positive towards +x, radians."""
+def step(point: Sequence[float] | np.ndarray, length: float, angle: float) -> np.ndarray:
+    """Returns the point at distance `length` from `point`; `angle` is in radians from straight down towards +x."""
     return np.asarray(point, np.float64) + length * np.array([np.sin(angle), np.cos(angle)])
 
 
-def rasterise(parts, side, *, angle=0.0, mirror=False, stretch=1.0):
+def rasterise(
+    parts: Sequence[Part], side: float, *, angle: float = 0.0, mirror: bool = False, stretch: float = 1.0
+) -> Sprite:
     """Draws a shape so that the longer side of its box is `side` pixels.
 
     Args:
-        parts: list of `Part`, at least one.
+        parts: parts of the shape, at least one.
         side: longer side of the box, pixels.
-        angle: turn in radians, clockwise as seen.
-        mirror: whether to swap left and right.
-        stretch: factor on the width before the turn.
+        angle: rotation in radians, clockwise as seen.
+        mirror: whether to mirror the shape left to right.
+        stretch: factor on the width before the rotation.
 
     Returns:
-        A `Sprite`, anti-aliased by supersampling (2 to 4 times an axis).
+        The `Sprite`, anti-aliased by supersampling (2 to 4 times along each axis).
 
     Example:
         >>> int(rasterise([rectangle(0, 0, 0, 2, 1)], 20).mask.sum())
@@ -104,7 +115,7 @@ def rasterise(parts, side, *, angle=0.0, mirror=False, stretch=1.0):
     canvas = Image.new("L", (int(width) * factor, int(height) * factor))
     draw = ImageDraw.Draw(canvas)
     for part, corner in zip(parts, points):
-        # PIL fills the pixels that a corner touches: half a (fine) pixel less keeps areas true.
+        # Pillow fills every pixel that a corner touches; the shift by half a (fine) pixel keeps areas right.
         draw.polygon([tuple(xy) for xy in (corner - low) * scale * factor - 0.5], fill=int(part.paint) + 1)
     labels = np.asarray(canvas)
     num_paints = max(part.paint for part in parts) + 1
@@ -113,6 +124,7 @@ def rasterise(parts, side, *, angle=0.0, mirror=False, stretch=1.0):
     return Sprite(coverage, coverage.sum(axis=0) >= 0.5)
 
 
-def _rotation(angle):
+def _rotation(angle: float) -> np.ndarray:
+    """Returns the matrix of a rotation by `angle` radians: float64 [2, 2]."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine], [sine, cosine]])

@@ -1,27 +1,30 @@
-"""The vehicles of generated scenes: car, bus, truck, bicycle.
+"""Vehicles of generated scenes: car, bus, truck, bicycle.
 
 Every function takes a `numpy.random.Generator` and returns a list of `Part`s, seen from the side and facing right,
-standing on y = 0, with proportions and details drawn at random. Paint numbers only say which parts share a paint;
-no shape knows a colour.
+standing on y = 0, with random proportions and details. Paint numbers only say which parts share a paint; shapes have
+no colours.
 """
+
+from __future__ import annotations
 
 import numpy as np
 
-from keras_mrcnn.scenes.shapes import ellipse, limb, polygon, rectangle, step
+from keras_mrcnn.scenes.shapes import Part, ellipse, limb, polygon, rectangle, step
 
 
-def _wheel(x, radius, paint_tyre, paint_hub, hub=0.55):
+def _wheel(x: float, radius: float, paint_tyre: int, paint_hub: int, hub: float = 0.55) -> list[Part]:
+    """Draws a tyre on the ground and its hub; `hub` is the hub's share of the radius."""
     return [ellipse(paint_tyre, x, -radius, radius), ellipse(paint_hub, x, -radius, radius * hub)]
 
 
-def _windows(paint, left, right, top, bottom, count, gap):
-    """A row of `count` upright windows between `left` and `right`, `gap` apart."""
+def _windows(paint: int, left: float, right: float, top: float, bottom: float, count: int, gap: float) -> list[Part]:
+    """Draws a row of `count` upright windows between `left` and `right`, `gap` apart."""
     pitch = (right - left + gap) / count
     return [rectangle(paint, left + i * pitch, top, left + (i + 1) * pitch - gap, bottom) for i in range(count)]
 
 
-def car(rng):
-    """Body, cabin with windows, two wheels; long or short bonnet and boot, steep or flat screens."""
+def car(rng: np.random.Generator) -> list[Part]:
+    """Draws a body, a cabin with windows and two wheels; bonnet, boot and screens vary in length and slope."""
     length, wheel = rng.uniform(3.4, 4.6), rng.uniform(0.32, 0.46)
     floor = -wheel * rng.uniform(0.5, 0.8)
     waist = floor - rng.uniform(0.6, 0.85)
@@ -54,8 +57,8 @@ def car(rng):
     return parts
 
 
-def bus(rng):
-    """A long box with rows of windows, a door, two or three wheels; one or two decks."""
+def bus(rng: np.random.Generator) -> list[Part]:
+    """Draws a long box with one or two decks, rows of windows, a door, and two or three wheels."""
     decks = 1 + int(rng.random() < 0.25)
     length, wheel = rng.uniform(4.6, 7.5), rng.uniform(0.38, 0.5)
     floor, height = -wheel * 0.7, rng.uniform(1.8, 2.3) + 0.95 * (decks - 1)
@@ -77,8 +80,8 @@ def bus(rng):
     return parts + [part for x in wheels for part in _wheel(x * length, wheel, 2, 4)]
 
 
-def truck(rng):
-    """A cab in front of a box, a tank or an open bed, on two to four wheels."""
+def truck(rng: np.random.Generator) -> list[Part]:
+    """Draws a cab in front of a box, a tank or an open bed, on two to four wheels."""
     cab, load, wheel = rng.uniform(1.0, 1.5), rng.uniform(2.2, 4.2), rng.uniform(0.36, 0.5)
     floor = -wheel * 0.9
     roof = floor - rng.uniform(1.3, 1.8)
@@ -107,8 +110,8 @@ def truck(rng):
     return parts + [part for x in wheels for part in _wheel(x * length, wheel, 2, 5)]
 
 
-def bicycle(rng):
-    """Two filled wheels, a frame of bars, saddle and handlebar."""
+def bicycle(rng: np.random.Generator) -> list[Part]:
+    """Draws two filled wheels, a frame of bars, a saddle and a handlebar."""
     wheel, base, bar = rng.uniform(0.32, 0.4), rng.uniform(0.95, 1.2), rng.uniform(0.035, 0.055)
     rear, front = np.array([0.0, -wheel]), np.array([base, -wheel])
     crank = np.array([base * rng.uniform(0.38, 0.46), -wheel + rng.uniform(0.0, 0.08)])

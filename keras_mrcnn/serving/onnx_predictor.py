@@ -58,6 +58,7 @@ class OnnxPredictor:
     ) -> None:
         self._session = _open(Path(path), threads, providers)
         self._input = _detector_input(self._session, path)
+        self.channels = self._input.shape[3]
         description = _description(self._session, path)
         self.class_names = tuple(description["class_names"])
         self.category_ids = tuple(description["category_ids"])
@@ -76,7 +77,7 @@ class OnnxPredictor:
         Raises:
             ImageError: the image cannot be read, or is an array of another kind; the message names it.
         """
-        (detections,) = self._detect(read_image(image)[None])
+        (detections,) = self._detect(read_image(image, channels=self.channels)[None])
         return detections
 
     def batch(self, images: Iterable[Picture], batch_size: int = 8) -> list[Detections]:
@@ -98,7 +99,7 @@ class OnnxPredictor:
             raise ImageError("batch takes a list of images; for one image call the predictor itself")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
-        pixels = [read_image(image, f"images[{number}]") for number, image in enumerate(images)]
+        pixels = [read_image(image, f"images[{number}]", self.channels) for number, image in enumerate(images)]
         by_size: dict[tuple[int, ...], list[int]] = {}
         for number, image in enumerate(pixels):
             by_size.setdefault(image.shape, []).append(number)
@@ -149,9 +150,9 @@ def _detector_input(session, path):
     missing = sorted(set(OUTPUT_NAMES) - {output.name for output in session.get_outputs()})
     if missing:
         raise _not_ours(path, f"it has no output {missing[0]}")
-    if len(inputs) != 1 or inputs[0].type not in INPUT_DTYPES or inputs[0].shape[3:] != [3]:
+    if len(inputs) != 1 or inputs[0].type not in INPUT_DTYPES or inputs[0].shape[3:] not in ([1], [3], [4]):
         kinds = ", ".join(f"{value.name} {value.type} {value.shape}" for value in inputs)
-        raise _not_ours(path, f"its input is {kinds}, not uint8 or float [B, H, W, 3]")
+        raise _not_ours(path, f"its input is {kinds}, not uint8 or float [B, H, W, C] with 1, 3 or 4 channels")
     return inputs[0]
 
 

@@ -1,30 +1,45 @@
-"""What the heads should say about each RoI.
+"""Training targets of the box head and the mask head.
 
 Shapes: B batch, R proposals, G padded ground truths, S sampled RoIs per image.
 """
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from keras_mrcnn.ops import matching, sampling
 
+if TYPE_CHECKING:
+    from keras_mrcnn.layers.proposals import Proposals
+
 RoITargets = collections.namedtuple("RoITargets", "rois labels boxes matched")
-RoITargets.__doc__ = """RoIs float32 [B, S, 4], xyxy pixels, positives first; labels int32 [B, S]: 1..K, 0 background,
--1 padding; boxes float32 [B, S, 4], xyxy pixels: the ground truth of each positive (anything for the others);
-matched int32 [B, S], its index into G. No gradient."""
+RoITargets.__doc__ = """Sampled RoIs float32 [B, S, 4], xyxy pixels, positives first; labels int32 [B, S]: 1..K, 0 for
+background, -1 for padding; boxes float32 [B, S, 4], xyxy pixels: the ground truth of each positive (anything for the
+others); matched int32 [B, S], its index into G. No gradient."""
 
 
-def sample_rois(proposals, batch, *, positive_iou, samples, positive_fraction, positives_only=False):
-    """Adds the ground truths to the proposals, labels all, draws those that enter the loss.
+def sample_rois(
+    proposals: Proposals,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    positive_iou: float,
+    samples: int,
+    positive_fraction: float,
+    positives_only: bool = False,
+) -> RoITargets:
+    """Adds the ground truths to the proposals, labels them all and draws those that enter the loss.
 
     Args:
-        proposals: `Proposals`: boxes float32 [B, R, 4], xyxy pixels, and valid int32 [B].
+        proposals: `Proposals`, of which only boxes float32 [B, R, 4], xyxy pixels, and valid int32 [B] matter.
         batch: dict with gt_boxes float32 [B, G, 4], gt_labels int32 [B, G] and seeds int32 [B, 2].
-        positive_iou: RoIs below are background.
+        positive_iou: RoIs whose best IoU is lower are background.
         samples: S.
         positive_fraction: greatest share of positives.
-        positives_only: leaves the background out, as the mask head does.
+        positives_only: whether the background is left out, as for the mask head.
 
     Returns:
         `RoITargets`.
@@ -32,7 +47,7 @@ def sample_rois(proposals, batch, *, positive_iou, samples, positive_fraction, p
     Reference: Girshick, Fast R-CNN, 2015, section 2.3.
     """
 
-    def sample_image(inputs):
+    def sample_image(inputs: tuple[tf.Tensor, ...]) -> RoITargets:
         boxes, valid, gt_boxes, gt_labels, seed = inputs
         boxes = tf.concat([boxes, gt_boxes], axis=0)
         real = tf.concat([tf.range(tf.shape(boxes)[0] - tf.shape(gt_boxes)[0]) < valid, gt_labels > 0], axis=0)

@@ -121,4 +121,4 @@ def open_data(config: Config, split: str) -> CocoDataset:
         source, counts = drop_bad(annotations, images, problems)
         dropped = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         logger.warning("%s: dropped %s", annotations, dropped)
-    return CocoDataset(source, images, data.class_names)
+    return CocoDataset(source, images, data.class_names, config.model.channels)

@@ -1,1 +1,1 @@
-"""Detections drawn into videos: frames in, frames out, in colours that stay with an object."""
+"""Draws detections into videos. Each object keeps its colour from frame to frame."""

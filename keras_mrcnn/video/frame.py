@@ -1,4 +1,4 @@
-"""What every source of frames gives, and what it raises.
+"""The frames of a video, and the error of a video that cannot be read.
 
 Shapes: H W of the upright frame.
 """
@@ -11,11 +11,17 @@ from keras_mrcnn.base.errors import UserError
 
 
 class VideoError(UserError):
-    """A video that cannot be read, as a whole or to its end; the message is one sentence that names it."""
+    """Error of a video that cannot be read, or not to its end. The message is one sentence that names the video."""
 
 
 class Frame(NamedTuple):
-    """One frame: uint8 [H, W, 3] RGB; when it is shown and for how long (0: unknown), in ticks of the source."""
+    """One frame of a video.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        time: when the frame is shown, in ticks of the source.
+        duration: how long the frame is shown, in ticks; 0 if unknown.
+    """
 
     image: np.ndarray
     time: int

@@ -1,6 +1,7 @@
-"""Frames of a video file or a camera: upright, RGB, with the times at which they are shown.
+"""Reads the frames of a video file or a camera: upright, in RGB, with the times at which they are shown.
 
-PyAV (FFmpeg) decodes. A file that is damaged gives the frames that can be had, then an error that says what is wrong.
+PyAV (FFmpeg) decodes the frames. A damaged file yields the frames that can be decoded, then raises an error that says
+what is wrong.
 
 Shapes: H W of the upright frame.
 """
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,28 +23,31 @@ from keras_mrcnn.video.image_sequence import ImageSequence, is_pattern
 from keras_mrcnn.video.orientation import AS_STORED, display_matrix, is_turned, upright
 from keras_mrcnn.video.pyav import load_pyav
 
+if TYPE_CHECKING:
+    import av
+
 DEFAULT_FPS = 25
-# What FFmpeg calls a camera, by operating system: its input format, and the place of camera number {}.
+# FFmpeg's input format for cameras and the name of camera number {}, by operating system.
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}
-# Formats that say how long a video is where it begins; in others the length is read off the last frame, or guessed.
+# Formats whose header gives the length of a video; in others FFmpeg takes it from the last frame or guesses.
 KNOWS_LENGTH = ("mov", "matroska")
 UNSPECIFIED_COLOURS, BT709 = 2, 1  # FFmpeg's AVColorSpace
-LARGEST_SD_HEIGHT = 576  # players take untagged videos with more rows for BT.709, the colours of HD
+LARGEST_SD_HEIGHT = 576  # players assume BT.709, the colours of HD, for larger untagged videos
 
 
-def open_frames(source: str | Path, fps: float | None = None):
-    """Opens what there is to read frames from.
+def open_frames(source: str | Path, fps: float | None = None) -> VideoFrames | ImageSequence:
+    """Opens a video file, a camera or a sequence of image files.
 
     Args:
-        source: a video file; `camera:0` for the first camera; or a pattern of image files: a number as in
-            `frames/%04d.png`, or one with `*`, `?` or `[...]`, in quotes on the command line.
-        fps: frames a second of image files, 25 by default; all else has times of its own.
+        source: a video file, `camera:0` for the first camera, or a pattern of image files: with a number as in
+            `frames/%04d.png`, or with `*`, `?` or `[...]`, which need quotes on the command line.
+        fps: frames per second of image files, 25 by default. Videos and cameras have their own times.
 
     Returns:
-        `VideoFrames` or `ImageSequence`; iterate over it, once, for the `Frame`s.
+        `VideoFrames` or `ImageSequence`. Iterate over it, only once, to read the `Frame`s.
 
     Raises:
-        VideoError: there is no such thing, or it has no frames.
+        VideoError: the source does not exist, cannot be opened or has no frames.
 
     Example:
         >>> for frame in open_frames("in.mp4"):  # doctest: +SKIP
@@ -64,7 +69,14 @@ def open_frames(source: str | Path, fps: float | None = None):
 
 
 def open_camera(number: int) -> VideoFrames:
-    """Opens a camera of this computer, 0 for the first; its frames end only when they are no longer asked for."""
+    """Opens a camera of this computer. Its frames never end.
+
+    Args:
+        number: number of the camera, 0 for the first.
+
+    Raises:
+        VideoError: the camera cannot be opened, or cameras are not supported on this operating system.
+    """
     if sys.platform not in CAMERAS:
         raise VideoError(f"camera:{number}: cameras are read on Linux and macOS only; record a file first")
     driver, place = CAMERAS[sys.platform]
@@ -72,16 +84,17 @@ def open_camera(number: int) -> VideoFrames:
 
 
 class VideoFrames:
-    """The frames of a video file or a camera; `open_frames` makes it.
+    """The frames of a video file or a camera. Call `open_frames` to make one.
 
     Attributes:
-        name: for messages.
-        files: the files that it reads.
-        time_base: seconds of a tick, a Fraction.
-        rate: frames a second on average, a Fraction.
-        num_frames: how many there should be, where that is known; an estimate.
-        has_sound, is_endless: whether there is sound beside the pictures; whether it is a camera.
-        pixel_aspect: width / height of a pixel of the first frame as shown; known once that was read.
+        name: name for messages.
+        files: the files that are read.
+        time_base: duration of a tick in seconds, a Fraction.
+        rate: average number of frames per second, a Fraction.
+        num_frames: estimated number of frames, or None if it is unknown.
+        has_sound: whether the source has sound.
+        is_endless: whether the source is a camera.
+        pixel_aspect: width / height of a pixel of the upright frame, a Fraction; known once the first frame is read.
     """
 
     def __init__(self, place: str, files: tuple = (), driver: str | None = None) -> None:
@@ -105,6 +118,7 @@ class VideoFrames:
         self._broken_packets, self._fault, self._end = 0, None, None
 
     def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames, and closes the source at the end."""
         first, clock = None, _Clock(max(1, round(1 / (self.rate * self.time_base))))
         try:
             for decoded in self._decoded():
@@ -119,21 +133,21 @@ class VideoFrames:
         finally:
             self._container.close()
 
-    def _decoded(self) -> Iterator:
-        """Every frame that the decoder gives. Packets that it cannot use are counted, once there was a frame."""
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Yields every decoded frame. Packets after the first frame that cannot be decoded are counted."""
         started = False
         for packet in self._packets():
             try:
                 frames = self._stream.codec_context.decode(packet)
             except self._av.FFmpegError:
-                # A recording of a broadcast begins with pieces of frames that came before it.
+                # A recording of a broadcast begins with fragments of earlier frames.
                 self._broken_packets += started
                 continue
             started = started or bool(frames)
             yield from frames
 
-    def _packets(self) -> Iterator:
-        """The stream's packets, then None, for which the decoder gives the frames that it still holds."""
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Yields the packets of the stream, then None, which makes the decoder return its remaining frames."""
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
@@ -142,23 +156,24 @@ class VideoFrames:
             self._fault = error
         yield None
 
-    def _rgb(self, decoded, width: int, height: int) -> np.ndarray:
-        """uint8 [H, W, 3] of the size of the first frame, to which later ones of another size are scaled."""
+    def _rgb(self, decoded: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Returns a frame as uint8 [height, width, 3], resized to the size of the first frame if necessary."""
         hd = decoded.colorspace == UNSPECIFIED_COLOURS and decoded.height > LARGEST_SD_HEIGHT
         colours = {"src_colorspace": BT709} if hd else {}
         return decoded.to_ndarray(format="rgb24", width=width, height=height, **colours)
 
     def _estimate(self) -> int | None:
-        """How many frames the file says it has, or has in its length at its rate."""
+        """Returns the number of frames that the file states or that its length implies, or None if it has neither."""
         length = self._container.duration  # microseconds
         return self._stream.frames or (round(length * self.rate / 1_000_000) if length and length > 0 else None)
 
-    def _set_pixel_aspect(self, decoded, matrix: np.ndarray) -> None:
+    def _set_pixel_aspect(self, decoded: av.VideoFrame, matrix: np.ndarray) -> None:
+        """Sets `pixel_aspect`, with width and height swapped if the matrix turns the video on its side."""
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         self.pixel_aspect = 1 / aspect if is_turned(matrix) else aspect
 
     def _check_whole(self, any_frame: bool) -> None:
-        """Raises what is to be said about a video that could not be read as it was meant."""
+        """Raises VideoError if the video is damaged, cut off or without frames."""
         if not any_frame:
             raise VideoError(f"{self.name}: no frame of it can be decoded; is it a whole video?")
         if self._fault is not None:
@@ -171,28 +186,31 @@ class VideoFrames:
             raise VideoError(f"{self.name} is cut off: it ends after {seconds[0]:.2f} of {seconds[1]:.2f} seconds")
 
     def _expected_end(self) -> Fraction | None:
-        """When the last frame should end, in ticks, by what the head of the file says."""
+        """Returns the end of the last frame in ticks according to the header of the file, or None if unknown."""
         if not self._container.format.name.startswith(KNOWS_LENGTH):
             return None
         if self._stream.duration:
             return Fraction((self._stream.start_time or 0) + self._stream.duration)
-        told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))
-        if not told:
+        duration = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", ""))
+        if not duration:
             return None
-        return (int(told[1]) * 3600 + int(told[2]) * 60 + Fraction(told[3])) / self.time_base
+        return (int(duration[1]) * 3600 + int(duration[2]) * 60 + Fraction(duration[3])) / self.time_base
 
 
 class _Clock:
-    """Times from zero on that always grow: those of the file, and where it has none or jumps back, made up.
+    """Clock whose times start at zero and always grow.
+
+    It keeps the intervals of the file. Where the file has no times or jumps back, it adds a fixed period instead.
 
     Args:
-        period: ticks from one frame to the next where the file does not say.
+        period: ticks from one frame to the next if the file does not say.
     """
 
     def __init__(self, period: int) -> None:
         self.period, self._shift, self._last = period, None, -period
 
     def time_of(self, stamp: int | None) -> int:
+        """Returns the time of the next frame, whose time in the file is `stamp`, or None."""
         following = self._last + self.period
         if stamp is not None and (self._shift is None or stamp + self._shift <= self._last):
             self._shift = following - stamp
@@ -201,6 +219,6 @@ class _Clock:
 
 
 def reason(error: Exception) -> str:
-    """Why FFmpeg or the system refused, without number and file name."""
+    """Returns the message of an error of FFmpeg or the operating system, without its number and file name."""
     text = getattr(error, "strerror", None) or os.strerror(error.errno) if getattr(error, "errno", 0) else str(error)
     return text[:1].lower() + text[1:]

@@ -1,4 +1,4 @@
-"""Image files as the frames of a video."""
+"""Reads image files as the frames of a video."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 class ImageSequence:
-    """Image files, one a frame, in the order of the numbers in their names.
+    """Image files as the frames of a video, in the order of the numbers in their names.
+
+    It has the same attributes as `VideoFrames`.
 
     Args:
-        pattern: with a number as in `frames/%04d.png`, or one with `*`, `?` or `[...]`.
-        fps: frames a second.
-
-    Attributes:
-        as `VideoFrames` has them.
+        pattern: file names with a number as in `frames/%04d.png`, or with `*`, `?` or `[...]`.
+        fps: frames per second.
 
     Raises:
-        VideoError: no file fits.
+        VideoError: no file fits the pattern, or `fps` is not positive.
     """
 
     has_sound = is_endless = False
@@ -42,6 +41,7 @@ class ImageSequence:
         self.num_frames = len(self.files)
 
     def __iter__(self) -> Iterator[Frame]:
+        """Yields the images as frames."""
         shape = None
         for number, path in enumerate(self.files):
             try:
@@ -56,24 +56,24 @@ class ImageSequence:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether it stands for several files."""
+    """Returns whether a name is a pattern of several files."""
     return bool(NUMBER.search(Path(name).name)) or glob.has_magic(name)
 
 
 def find_images(pattern: str) -> list[Path]:
-    """The files that a pattern stands for, by the numbers in their names: 9.png comes before 10.png."""
+    """Returns the files that fit a pattern, sorted by the numbers in their names: 9.png comes before 10.png."""
     path = Path(pattern)
     numbered = NUMBER.search(path.name)
     if not numbered:
-        found = [Path(name) for name in glob.glob(pattern, recursive=True)]
+        paths = [Path(name) for name in glob.glob(pattern, recursive=True)]
     else:
         before, after = path.name[: numbered.start()], path.name[numbered.end() :]
-        wanted = re.compile(re.escape(before) + rf"\d{{{int(numbered[1] or 1)},}}" + re.escape(after))
-        found = [one for one in path.parent.glob("*") if wanted.fullmatch(one.name)]
-    return sorted((one for one in found if one.is_file()), key=_natural)
+        matching = re.compile(re.escape(before) + rf"\d{{{int(numbered[1] or 1)},}}" + re.escape(after))
+        paths = [candidate for candidate in path.parent.glob("*") if matching.fullmatch(candidate.name)]
+    return sorted((candidate for candidate in paths if candidate.is_file()), key=_natural)
 
 
 def _natural(path: Path) -> tuple:
-    """Sorts numbers in a name by their value."""
+    """Returns a sort key that orders the numbers in a name by value."""
     parts = re.split(r"([0-9]+)", str(path))
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], str(path)

@@ -1,24 +1,29 @@
-"""Which way up a video is to be shown. Phones store every frame as the sensor gives it, and a matrix that turns it.
+"""Turns the frames of a video upright. Phones store frames as the sensor records them, along with a display matrix.
 
 Shapes: H W of an image.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import av
 
 AS_STORED = np.eye(2, dtype=np.int64)
 
 
-def display_matrix(frame) -> np.ndarray:
-    """The display matrix of a decoded frame, without its shift.
+def display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    """Returns the display matrix of a decoded frame, without its translation.
 
     Args:
-        frame: `av.VideoFrame`.
+        frame: frame that PyAV has decoded.
 
     Returns:
-        int64 [2, 2], 16.16 fixed point: (x, y) @ matrix is where a stored point is shown, x to the right and y down.
-        The identity where the frame has none.
+        int64 [2, 2], 16.16 fixed point: the stored point (x, y) is shown at (x, y) @ matrix, with x to the right and y
+        down. The identity if the frame has no display matrix.
 
     Reference:
         FFmpeg `libavutil/display.h`.
@@ -30,23 +35,23 @@ def display_matrix(frame) -> np.ndarray:
 
 
 def is_turned(matrix: np.ndarray) -> bool:
-    """Whether the matrix makes rows of columns: a turn of about 90 or 270 degrees, mirrored or not."""
+    """Returns whether the matrix swaps rows and columns: a turn of about 90 or 270 degrees, mirrored or not."""
     (a, b), (c, d) = np.abs(matrix)
     return bool(b + c > a + d)
 
 
 def upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Turns and mirrors a stored image by right angles; any other angle is taken for the nearest of these.
+    """Turns an image upright and mirrors it if necessary. Angles are rounded to the nearest right angle.
 
     Args:
-        image: [H, W, 3].
-        matrix: [2, 2], as `display_matrix` gives it.
+        image: [H, W, 3], as stored.
+        matrix: [2, 2], from `display_matrix`.
 
     Returns:
         [H, W, 3] or [W, H, 3], contiguous.
     """
     (a, b), (c, d) = matrix
-    across, down = a, d  # the shown x grows or falls with the stored x, and y with y
+    across, down = a, d  # negative: x or y is mirrored
     if is_turned(matrix):
         across, down = c, b
         image = image.swapaxes(0, 1)

@@ -1,15 +1,17 @@
-"""The one place that imports PyAV, an optional package."""
+"""Imports PyAV, an optional package."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 from keras_mrcnn.base.errors import MissingPackageError
 
 
-def load_pyav():
-    """Returns the module `av`.
+def load_pyav() -> ModuleType:
+    """Returns the module `av` of PyAV.
 
     Raises:
-        MissingPackageError: it is not installed; the message says how to install it.
+        MissingPackageError: PyAV is not installed; the message says how to install it.
     """
     try:
         import av

@@ -1,9 +1,9 @@
-"""Which object of one frame is which of the next, so that each keeps its colour.
+"""Tracks objects from frame to frame, so that each keeps its colour.
 
-An object of a frame is taken for the one whose mask it shares most of, or, where no mask fits, whose box. There is no
-model of motion: in a video an object has moved little from one frame to the next.
+An object is matched with the object of the frame before whose mask it overlaps most or, if no mask fits, with the one
+whose box it overlaps most. There is no model of motion, because objects move little from one frame to the next.
 
-Shape letters: T tracks, D detections of a frame, h w the image's height and width.
+Shape letters: T tracks, D detections of a frame.
 """
 
 from __future__ import annotations
@@ -16,37 +16,38 @@ from pycocotools import mask as coco_mask
 from keras_mrcnn.base.iou import box_iou, match_pairs
 from keras_mrcnn.base.records import Detections
 
-MIN_IOU = 0.3  # below this, two are not the same object
-OTHER_CLASS = 0.5  # weight of an IoU between two classes: the detector may change its mind, but seldom
-MASK_IMAGE_SIDE = 512  # masks are compared in an image of at most this side, in pixels
+MIN_IOU = 0.3  # objects that overlap less are not the same
+OTHER_CLASS = 0.5  # weight of an IoU between classes, since an object rarely changes class
+MASK_IMAGE_SIDE = 512  # pixels; masks are compared in images of at most this size
 
 
 @dataclass
 class _Object:
-    """An object as it was last seen; `unseen` counts the frames since."""
+    """An object as it was last detected; `unseen` counts the frames since then."""
 
     category_id: int
     box: np.ndarray
-    mask: dict | None  # RLE, at most MASK_IMAGE_SIDE pixels a side
+    mask: dict | None  # RLE, at most MASK_IMAGE_SIDE pixels per side
     colour: int = -1
     unseen: int = 0
 
 
 class ColourTracks:
-    """Gives the detections of frame after frame colours that stay with the objects.
+    """Tracks of the objects in a video, which give each object a colour that it keeps.
 
     Args:
-        num_colours: of the palette. Of more objects than that, some share one.
-        memory: an object that is not seen for this many frames is forgotten, and comes back as a new one.
+        num_colours: size of the palette. If there are more objects, some share a colour.
+        memory: number of frames without a detection after which an object is forgotten. If it comes back later, it
+            counts as a new object.
 
     Example:
         >>> tracks = ColourTracks(num_colours=7)
-        >>> def seen(*boxes):
+        >>> def detections(*boxes):
         ...     count = len(boxes)
         ...     return Detections(np.float32(boxes), np.ones(count), np.ones(count, int), ["a"] * count, None, (50, 50))
-        >>> tracks.update(seen([0, 0, 10, 10], [30, 30, 40, 40])).tolist()
+        >>> tracks.update(detections([0, 0, 10, 10], [30, 30, 40, 40])).tolist()
         [0, 1]
-        >>> tracks.update(seen([31, 30, 41, 40], [1, 0, 11, 10])).tolist()
+        >>> tracks.update(detections([31, 30, 41, 40], [1, 0, 11, 10])).tolist()
         [1, 0]
     """
 
@@ -55,39 +56,48 @@ class ColourTracks:
         self._tracks: list[_Object] = []
 
     def update(self, detections: Detections) -> np.ndarray:
-        """Takes the detections of the next frame.
+        """Matches the detections of the next frame with the tracks.
+
+        Args:
+            detections: D detections of the next frame.
 
         Returns:
             int64 [D], the colour of each detection, 0 to num_colours - 1.
         """
-        seen = _objects(detections)
-        for number, owner in match(self._tracks, seen).items():
-            seen[number].colour = self._tracks[owner].colour
-            self._tracks[owner].unseen = -1  # its place is taken by what was seen
+        objects = _objects(detections)
+        for number, owner in match(self._tracks, objects).items():
+            objects[number].colour = self._tracks[owner].colour
+            self._tracks[owner].unseen = -1  # the matched object replaces this track
         missing = [replace(track, unseen=track.unseen + 1) for track in self._tracks if track.unseen >= 0]
         self._tracks = [track for track in missing if track.unseen < self._memory]
-        self._tracks += [item for item in seen if item.colour >= 0]
-        for item in seen:
+        self._tracks += [item for item in objects if item.colour >= 0]
+        for item in objects:
             if item.colour < 0:
                 item.colour = self._rarest_colour()
                 self._tracks.append(item)
-        return np.array([item.colour for item in seen], np.int64)
+        return np.array([item.colour for item in objects], np.int64)
 
     def _rarest_colour(self) -> int:
-        """The colour that fewest objects have, the first of these."""
+        """Returns the colour of the fewest objects, or the first such colour."""
         colours = np.array([track.colour for track in self._tracks], np.int64)
         return int(np.bincount(colours, minlength=self._num_colours).argmin())
 
 
-def match(tracks: list[_Object], seen: list[_Object]) -> dict[int, int]:
-    """Finds the track of each object: by the masks first, by the boxes for what is left.
+def match(tracks: list[_Object], objects: list[_Object]) -> dict[int, int]:
+    """Finds the track of each object, first by the masks and then, for the remaining objects, by the boxes.
+
+    Args:
+        tracks: T objects of the frames before.
+        objects: D objects of the current frame.
 
     Returns:
-        dict from the number of an object in `seen` to the number of its track; new objects are not in it.
+        dict of positions in `objects` to positions in `tracks`, without the new objects.
     """
-    boxes = box_iou(_boxes(tracks), _boxes(seen))
-    masks = _mask_ious(tracks, seen)
-    weights = np.array([[1.0 if old.category_id == new.category_id else OTHER_CLASS for new in seen] for old in tracks])
+    boxes = box_iou(_boxes(tracks), _boxes(objects))
+    masks = _mask_ious(tracks, objects)
+    weights = np.array(
+        [[1.0 if old.category_id == new.category_id else OTHER_CLASS for new in objects] for old in tracks]
+    )
     owners: dict[int, int] = {}
     for table in (masks, boxes):
         table = table * weights.reshape(table.shape)
@@ -97,23 +107,24 @@ def match(tracks: list[_Object], seen: list[_Object]) -> dict[int, int]:
     return owners
 
 
-def _mask_ious(tracks: list[_Object], seen: list[_Object]) -> np.ndarray:
-    """Returns the IoU of the masks, float64 [T, D]; 0 where one of them is missing."""
-    ious = np.zeros((len(tracks), len(seen)))
-    rows, columns = (np.array([i for i, item in enumerate(items) if item.mask], int) for items in (tracks, seen))
+def _mask_ious(tracks: list[_Object], objects: list[_Object]) -> np.ndarray:
+    """Returns the IoU of the masks, float64 [T, D], or 0 if either has no mask."""
+    ious = np.zeros((len(tracks), len(objects)))
+    rows, columns = (np.array([i for i, item in enumerate(items) if item.mask], int) for items in (tracks, objects))
     if len(rows) and len(columns):
-        old, new = [tracks[row].mask for row in rows], [seen[column].mask for column in columns]
+        old, new = [tracks[row].mask for row in rows], [objects[column].mask for column in columns]
         ious[np.ix_(rows, columns)] = coco_mask.iou(old, new, [0] * len(new))
     return ious
 
 
 def _objects(detections: Detections) -> list[_Object]:
+    """Returns the detections of a frame as objects without a colour."""
     rows = zip(detections.category_ids.tolist(), detections.boxes, _small_masks(detections))
     return [_Object(category_id, box, mask) for category_id, box, mask in rows]
 
 
 def _small_masks(detections: Detections) -> list[dict | None]:
-    """Returns the masks as RLE, smaller where the frames are large: enough to compare them, and quick."""
+    """Returns the masks as RLE. Those of large frames are scaled down, which makes comparisons fast."""
     scale = min(1.0, MASK_IMAGE_SIDE / max(detections.image_size))
     size = tuple(max(1, round(side * scale)) for side in detections.image_size)
     small = replace(detections, boxes=detections.boxes * scale, image_size=size)
@@ -121,4 +132,5 @@ def _small_masks(detections: Detections) -> list[dict | None]:
 
 
 def _boxes(objects: list[_Object]) -> np.ndarray:
+    """Returns the boxes of the objects, float64 [N, 4]."""
     return np.array([item.box for item in objects], np.float64).reshape(-1, 4)

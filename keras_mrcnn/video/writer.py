@@ -1,4 +1,4 @@
-"""Frames into a video file, which appears whole or not at all.
+"""Writes frames into a video file, which appears complete or not at all.
 
 Shapes: H W of a frame.
 """
@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
@@ -16,29 +17,29 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.video.frames import reason
 from keras_mrcnn.video.pyav import load_pyav
 
-# Without B-frames: players take the length of a video with uneven times for that of its decoding times.
+# Without B-frames: with them, players misjudge the length of a video with uneven frame times.
 H264 = ("libx264", {"crf": "20", "preset": "veryfast", "bf": "0"})
 VP9 = ("libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})
-# Container by the end of the file's name -> its encoder, with the encoder's settings.
+# Suffix of the file, which determines the container -> its encoder and the encoder's settings.
 ENCODERS = {".mp4": H264, ".m4v": H264, ".mov": H264, ".mkv": H264, ".webm": VP9}
-KEEP_DURATIONS = {"flags": "+frame_duration"}  # of frames; it matters for the last one
+KEEP_DURATIONS = {"flags": "+frame_duration"}  # keeps the duration of each frame, which matters for the last one
 FINEST_TICK = Fraction(1, 1_000_000)  # seconds; containers count in 32 bits
-BT709 = 1  # in all of FFmpeg's lists of colour properties
+BT709 = 1  # the same number in all of FFmpeg's colour properties
 LIMITED_RANGE = 1  # FFmpeg's AVColorRange
 
 
 def check_target(path: str | Path, inputs: tuple = ()) -> Path:
-    """Says what is wrong with the place for a video before anything is done.
+    """Checks that a video can be written to a path, before any work is done.
 
     Args:
-        path: of the file to write.
-        inputs: files that must not be written over.
+        path: path of the file to write.
+        inputs: files that must not be overwritten.
 
     Returns:
-        path.
+        `path` as a Path.
 
     Raises:
-        ValueError: its suffix is that of no container, it is a folder, or one of the inputs.
+        ValueError: the suffix is not that of a supported container, or the path is a folder or one of the inputs.
     """
     path = Path(path)
     if path.suffix.lower() not in ENCODERS:
@@ -51,21 +52,22 @@ def check_target(path: str | Path, inputs: tuple = ()) -> Path:
 
 
 class VideoWriter:
-    """A video file that is being written; use it in a `with` block.
+    """Writer of a video file, for use in a `with` block.
 
-    The file is begun with the first frame, under a temporary name beside its own, and gets its name when the block
-    ends, unless by an exception or without a frame: then nothing is left.
+    The first frame creates a temporary file in the same folder, which gets its final name when the block ends. If the
+    block ends with an exception or without a frame, no file remains.
 
     Args:
-        path: of the file; its suffix, a key of `ENCODERS`, decides on container and encoder. Folders are made.
-        time_base: seconds of a tick.
-        rate: frames a second on average, for the file's head.
+        path: path of the file. Its suffix, a key of `ENCODERS`, determines the container and encoder. Missing folders
+            are made.
+        time_base: duration of a tick in seconds.
+        rate: average number of frames per second, for the file's header.
 
     Attributes:
-        num_frames: how many were written.
+        num_frames: number of frames written so far.
 
     Raises:
-        ValueError: the path cannot be that of a video.
+        ValueError: the path is not that of a video.
         OSError: the file cannot be written; the message names it.
 
     Example:
@@ -83,17 +85,21 @@ class VideoWriter:
         self._container = self._stream = None
 
     def __enter__(self) -> VideoWriter:
+        """Returns the writer itself."""
         return self
 
     def write(self, image: np.ndarray, time: int, duration: int = 0, pixel_aspect: Fraction = Fraction(1)) -> None:
-        """Adds a frame.
+        """Writes a frame.
 
         Args:
-            image: uint8 [H, W, 3], RGB; of the size of the first one. A side that is odd gets one more row or column
-                of pixels, like the last, because the encoders store colours for blocks of 2 x 2.
-            time: when it is shown, in ticks; more than that of the frame before.
-            duration: for how long, in ticks; 0 where only the next frame tells.
-            pixel_aspect: width / height of a pixel; that of the first frame counts.
+            image: uint8 [H, W, 3], RGB, of the same size as the first frame. If a side is odd, its last row or column
+                of pixels is repeated, because the encoders store colours in blocks of 2 x 2 pixels.
+            time: when the frame is shown, in ticks; later than the frame before.
+            duration: how long the frame is shown, in ticks; 0 means until the next frame.
+            pixel_aspect: width / height of a pixel; only that of the first frame counts.
+
+        Raises:
+            OSError: the file cannot be written; the message names it.
         """
         image = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
         try:
@@ -108,7 +114,10 @@ class VideoWriter:
             raise self._failure(error) from error
         self.num_frames += 1
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Completes the file, or removes it if the block ended with an exception."""
         if self._container is None:
             return
         try:
@@ -124,6 +133,7 @@ class VideoWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _begin(self, height: int, width: int, pixel_aspect: Fraction) -> None:
+        """Creates the temporary file and its video stream."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         encoder, options = ENCODERS[self.path.suffix.lower()]
         self._container = self._av.open(str(self._temporary), "w")
@@ -134,10 +144,12 @@ class VideoWriter:
         context.sample_aspect_ratio = pixel_aspect
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
-        self._container.start_encoding()  # now, rather than with the first packet, much later
+        self._container.start_encoding()  # now rather than with the first packet, which comes much later
 
     def _rescaled(self, ticks: int) -> int:
+        """Converts ticks of the caller to ticks of the file."""
         return round(ticks * self._ticks / self._time_base)
 
     def _failure(self, error: Exception) -> OSError:
+        """Returns an error that names the file and the reason."""
         return OSError(f"{self.path} cannot be written ({reason(error)})")

@@ -1,9 +1,9 @@
-"""Pictures of images, objects and every stage of the model; shows and saves nothing.
+"""Pictures of images, objects and every stage of the model.
 
-Two kinds of verbs:
-    draw_...(image, ...) draws into the pixels of one image and returns a uint8 array [H, W, 3] of its size;
+There are two kinds of functions, and none of them opens a window or saves a file:
+    draw_...(image, ...) draws on a copy of an image and returns a uint8 array [H, W, 3] of the same size;
     show_...(outputs) and stage_panels(outputs) return a matplotlib `Figure` of titled panels. `outputs` is the
-        `StageOutputs` of one image, which `keras_mrcnn.inspection.inspect_stages` makes.
+        `StageOutputs` of one image, from `keras_mrcnn.inspection.inspect_stages`.
 
 Example:
     >>> outputs = inspect_stages(model, image, ground_truth)  # doctest: +SKIP

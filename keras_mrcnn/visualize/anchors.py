@@ -1,7 +1,4 @@
-"""Anchors, and what the RPN should say about each.
-
-Shape letters: N anchors of a level.
-"""
+"""Figures of the anchors and their labels, which are the targets of the RPN."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ DRAWN_NEGATIVES, DRAWN_IGNORED = 24, 300
 
 
 def show_anchors(outputs: StageOutputs) -> Figure:
-    """Shows the anchors of each level and their labels: all positive ones, and some of the others.
+    """Shows the anchors of each level with their labels: all positive ones and some of the others.
 
-    Titles tell the size of the anchors (square root of their mean area, in pixels of the image) and all counts.
-    Where no ground truth is given, some unlabelled anchors are drawn.
+    The titles give the size of the anchors (the square root of their mean area, in pixels of the image) and all counts.
+    Without ground truth, some unlabelled anchors are drawn.
 
     Args:
-        outputs: of one image.
+        outputs: outputs of all stages for one image.
 
     Returns:
         `Figure` with a panel for each level.
@@ -45,7 +42,7 @@ def show_anchors(outputs: StageOutputs) -> Figure:
 
 
 def _level_panel(panel: PanelImage, level: AnchorLevel, objects: np.ndarray) -> Panel:
-    """Draws one level, positives on top."""
+    """Draws the anchors of one level, the positive ones on top."""
     boxes = panel.fit_boxes(level.boxes)
     picture = Image.fromarray(panel.picture)
     draw = ImageDraw.Draw(picture)
@@ -68,7 +65,7 @@ def _level_panel(panel: PanelImage, level: AnchorLevel, objects: np.ndarray) -> 
 def _draw_frames(
     draw: ImageDraw.ImageDraw, boxes: np.ndarray, most: int | None, colour: Colour, line_width: int
 ) -> None:
-    """Draws anchors, and of more than `most` a random choice that is always the same."""
+    """Draws at most `most` anchors. Of more than that, it draws a random selection, which is the same every time."""
     if most is not None and len(boxes) > most:
         boxes = boxes[np.random.default_rng(0).choice(len(boxes), most, replace=False)]
     for box in boxes:

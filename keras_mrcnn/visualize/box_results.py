@@ -1,4 +1,4 @@
-"""What the box head makes of the proposals, before and after NMS.
+"""Figures of the box head's results, before and after NMS.
 
 Shape letters: R proposals, K classes, P boxes.
 """
@@ -19,15 +19,15 @@ from keras_mrcnn.visualize.stage_outputs import StageOutputs
 
 
 def show_boxes(outputs: StageOutputs, top: int = 20, min_score: float = 0.3) -> Figure:
-    """Shows the best boxes of the box head before NMS, and the final ones, with their scores.
+    """Shows the best boxes of the box head before NMS and the final ones, with their scores.
 
-    Before NMS a proposal has a box for every class. Boxes have the colours of their classes; scores that find no room
-    are left out.
+    Before NMS, each proposal has a box for every class. Boxes have the colours of their classes. Scores that do not fit
+    into the picture are left out.
 
     Args:
-        outputs: of one image.
-        top: how many boxes are drawn before NMS; the title tells how many there are.
-        min_score: boxes below this are left out, before and after.
+        outputs: outputs of all stages for one image.
+        top: how many boxes are drawn before NMS; the title gives their total number.
+        min_score: boxes with lower scores are left out, before and after NMS.
 
     Returns:
         `Figure` with two panels.
@@ -44,24 +44,24 @@ def show_boxes(outputs: StageOutputs, top: int = 20, min_score: float = 0.3) -> 
     bare = dataclasses.replace(panel.fit(final), masks=None)
     after = paint_detections(panel.picture, bare, PANEL_PEN, class_names=outputs.class_names)
     every = "1 box" if len(boxes) == 1 else f"{len(boxes):,} boxes"
-    said = f"the {top:,} best of {every}" if len(boxes) > top else every
+    count_text = f"the {top:,} best of {every}" if len(boxes) > top else every
     panels = [
-        Panel(before, f"Before NMS: {said} of score {min_score:g} or more"),
+        Panel(before, f"Before NMS: {count_text} of score {min_score:g} or more"),
         Panel(after, f"After NMS: {counted(len(final), 'detection')}"),
     ]
-    shown = [*final.class_names, *(outputs.class_names[label - 1] for label in labels[drawn])]
-    return panel_figure(panels, 2, class_legend(outputs.class_names, shown))
+    drawn_names = [*final.class_names, *(outputs.class_names[label - 1] for label in labels[drawn])]
+    return panel_figure(panels, 2, class_legend(outputs.class_names, drawn_names))
 
 
 def best_class_boxes(
     class_boxes: np.ndarray, class_scores: np.ndarray, min_score: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Picks the boxes of all classes that score at least `min_score`, best first.
+    """Returns the boxes of all classes that score at least `min_score`, best first.
 
     Args:
         class_boxes: float [R, K, 4].
         class_scores: float [R, K].
-        min_score: 0 to 1.
+        min_score: lowest score, 0 to 1.
 
     Returns:
         boxes float [P, 4], scores float [P], labels int [P], 1..K.

@@ -1,4 +1,4 @@
-"""Boxes, masks and contours drawn into uint8 pictures; lines and letters grow with the picture.
+"""Draws boxes, masks and contours into uint8 pictures, with lines and letters in proportion to the picture.
 
 Shape letters: H W the picture's height and width, D objects.
 """
@@ -18,11 +18,11 @@ from keras_mrcnn.visualize.labels import draw_labels
 from keras_mrcnn.visualize.palette import Colour
 
 MASK_OPACITY = 0.4
-SMALLEST_LETTERS = 11  # pixels; below this, letters cannot be read
+SMALLEST_LETTERS = 11  # pixels; smaller letters could not be read
 
 
 class Pen(NamedTuple):
-    """Width of lines and size of letters, both in pixels."""
+    """The width of lines and the size of letters, both in pixels."""
 
     line_width: int
     letters: int
@@ -35,8 +35,18 @@ def pen_for(image: np.ndarray) -> Pen:
 
 
 def checked_image(image: np.ndarray, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Returns a copy of the image as uint8 [H, W, 3], or raises ValueError."""
+    """Returns a copy of an image as uint8 [H, W, 3].
+
+    Args:
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels; a fourth channel is dropped.
+        image_size: (height, width) that the image must have; by default any.
+
+    Raises:
+        ValueError: the image has another dtype, shape or size.
+    """
     image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] in (1, 4):  # grey, or RGB with one channel more
+        image = image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
     grey = image.ndim == 2
     if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)) or 0 in image.shape:
         raise ValueError(
@@ -59,19 +69,21 @@ def draw_objects(
     patches: list[MaskPatch] | None = None,
     outlines: bool = True,
 ) -> np.ndarray:
-    """Draws small objects on top of large ones and all labels above; the first objects are labelled first.
+    """Draws objects into a copy of an image, small ones on top of large ones and labels on top of all.
+
+    The first objects are labelled first.
 
     Args:
         image: uint8 [H, W, 3].
         boxes: float [D, 4], xyxy pixels of the image.
-        colours: one for each object.
-        labels: a text for each object, or none at all.
-        pen: lines and letters.
-        patches: masks, as `mask_patches` gives them, or None for boxes alone.
-        outlines: whether boxes are drawn, and not only masks.
+        colours: a colour for each object.
+        labels: a text for each object, or an empty list for no labels.
+        pen: the width of lines and the size of letters.
+        patches: masks from `mask_patches`, or None to draw boxes only.
+        outlines: whether boxes are drawn.
 
     Returns:
-        uint8 [H, W, 3]; `image` stays as it is.
+        uint8 [H, W, 3]; `image` itself is not changed.
     """
     image = image.copy()
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
@@ -90,7 +102,7 @@ def draw_objects(
 
 
 def draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, line_width: int) -> None:
-    """Draws the edges of a box inside the image, with a thin dark rim that shows on bright ground."""
+    """Draws the edges of a box, moved into the image if outside, with a thin dark rim for contrast."""
     width, height = draw.im.size
     x0, y0, x1, y1 = (int(round(value)) for value in box.tolist())
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
@@ -102,22 +114,22 @@ def draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, line_wi
 
 
 def draw_frame(draw: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, line_width: int) -> None:
-    """Draws the edges of a box that may reach outside: what lies there is not seen, and there is no rim."""
+    """Draws the edges of a box without a rim. Edges outside the image are not visible."""
     x0, y0, x1, y1 = (int(round(value)) for value in box.tolist())
     draw.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colour, width=line_width)
 
 
-def _blend_mask(image: np.ndarray, mask_window: MaskPatch, colour: Colour) -> None:
+def _blend_mask(image: np.ndarray, mask_patch: MaskPatch, colour: Colour) -> None:
     """Tints the pixels of a mask in place."""
-    y, x, patch = mask_window
+    y, x, patch = mask_patch
     pixels = image[y : y + patch.shape[0], x : x + patch.shape[1]]
     inside = patch > 0.5
     pixels[inside] = np.round(pixels[inside] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY).astype(np.uint8)
 
 
-def _draw_contours(draw: ImageDraw.ImageDraw, mask_window: MaskPatch, colour: Colour, line_width: int) -> None:
-    """Draws the outline of a mask, closed along the image's border too."""
-    y, x, patch = mask_window
+def _draw_contours(draw: ImageDraw.ImageDraw, mask_patch: MaskPatch, colour: Colour, line_width: int) -> None:
+    """Draws the outline of a mask, which is closed along the border of the image too."""
+    y, x, patch = mask_patch
     padded = np.pad(patch.astype(np.float32), 1)
     for contour in find_contours(padded, 0.5):
         points = [(x + column - 1, y + row - 1) for row, column in contour.tolist()]

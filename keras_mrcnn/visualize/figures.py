@@ -1,6 +1,6 @@
-"""Figures made of titled pictures: every line of text is measured and wrapped before it is set, so none is clipped.
+"""Makes figures of titled pictures. Text is measured and wrapped in advance, so that none is clipped.
 
-All lengths are in inches. No pyplot: a figure belongs to nobody but its user and goes when it is no longer used.
+All lengths are in inches. The figures are made without pyplot, which would keep them alive after their last use.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from matplotlib.patches import Rectangle
 from keras_mrcnn.visualize.labels import load_font, shorten
 from keras_mrcnn.visualize.palette import Colour, class_colour
 
-RASTER_DPI = 200  # pixels of a panel's picture to the inch; the figure itself has fewer, so that lines come out smooth
+RASTER_DPI = 200  # pixels per inch of a panel's picture; the figure itself has fewer, which makes lines smooth
 FIGURE_DPI = 150
 GAP = 0.15
 TITLE_POINTS, SMALL_POINTS = 10, 8
-NARROWEST = 1.9  # of a column: titles need room above narrow pictures too
+NARROWEST = 1.9  # width of a column; titles need room above narrow pictures too
 BAR_WIDTH, BAR_ROOM, LOWEST_BAR = 0.16, 0.8, 0.5
-LETTER_DPI, SPARE = 720, 1.03  # text is measured with letters ten times their points, and held to be 3 % wider
+LETTER_DPI, SPARE = 720, 1.03  # text is measured at ten times its size, and 3 % are added
 
 
 class StageFigure(Figure):
-    """A matplotlib `Figure` that a notebook shows as a picture by itself, without pyplot or `%matplotlib inline`."""
+    """A matplotlib `Figure` that notebooks show as a picture without pyplot or `%matplotlib inline`."""
 
     def _repr_png_(self) -> bytes:
+        """Returns the figure as PNG, for notebooks."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
@@ -38,20 +39,20 @@ class StageFigure(Figure):
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture uint8 [H, W, 3], `RASTER_DPI` pixels to the inch, and its title."""
+    """A picture uint8 [H, W, 3], with `RASTER_DPI` pixels per inch, and its title."""
 
     picture: np.ndarray
     title: str
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height."""
+        """Returns the width and height of the picture."""
         return self.picture.shape[1] / RASTER_DPI, self.picture.shape[0] / RASTER_DPI
 
 
 @dataclass(frozen=True)
 class ColourBar:
-    """The scale right of the panels: its colours, the numbers at its ends, what they are."""
+    """The colour bar to the right of the panels: its colours, the numbers at its ends, and its label."""
 
     colours: ListedColormap
     lowest: float
@@ -65,16 +66,16 @@ def panel_figure(
     legend: Sequence[tuple[Colour, str]] = (),
     bar: ColourBar | None = None,
 ) -> Figure:
-    """Sets panels into rows, with a legend below and a colour bar on the right where they are given.
+    """Arranges panels in rows, with an optional legend below and an optional colour bar on the right.
 
     Args:
-        panels: at least one.
-        columns: panels in a row.
-        legend: colours and what each means.
-        bar: of the scores' colours.
+        panels: one or more panels.
+        columns: number of panels in a row.
+        legend: colours and their meanings.
+        bar: colour bar of the scores.
 
     Returns:
-        `Figure`, 150 dots per inch, as large as what it holds.
+        `Figure` with 150 dots per inch, as large as its content.
     """
     columns = min(columns, len(panels))
     column = max(NARROWEST, *(panel.size[0] for panel in panels))
@@ -101,7 +102,15 @@ def panel_figure(
 
 
 def set_text(figure: Figure, x: float, y: float, text: str, points: int, **alignment: str) -> None:
-    """Writes a line at x, y: as it is, whatever it holds and whatever matplotlib is set to."""
+    """Writes a line of text literally, in the same font under all settings of matplotlib.
+
+    Args:
+        figure: the figure to write into.
+        x, y: position from the bottom left corner.
+        text: the line.
+        points: size of the letters.
+        **alignment: `ha` and `va` of matplotlib.
+    """
     width, height = figure.get_size_inches()
     font = {"fontfamily": "DejaVu Sans", "fontsize": points, "color": "black", "usetex": False, "parse_math": False}
     figure.text(x / width, y / height, text, **font, **alignment)
@@ -113,12 +122,12 @@ def line_height(points: int) -> float:
 
 
 def text_width(text: str, points: int) -> float:
-    """Returns how wide a line of text is, with a little to spare."""
+    """Returns the width of a line of text, with a small margin."""
     return SPARE * load_font(10 * points).getlength(text) / LETTER_DPI
 
 
 def wrap(text: str, width: float, points: int) -> list[str]:
-    """Breaks a text into lines of at most `width`, at its spaces, and a long word anywhere; keeps its own lines."""
+    """Wraps a text into lines of at most `width`. Line breaks are kept, and words that are too long are broken."""
     lines = []
     for paragraph in text.splitlines():
         line = ""
@@ -137,19 +146,19 @@ def wrap(text: str, width: float, points: int) -> list[str]:
     return lines
 
 
-def class_legend(class_names: Sequence[str], shown: Iterable[str]) -> list[tuple[Colour, str]]:
-    """Returns the legend's entries for those of all classes, in order, that are shown."""
-    shown = set(shown)
-    return [(class_colour(label), name) for label, name in enumerate(class_names, start=1) if name in shown]
+def class_legend(class_names: Sequence[str], drawn: Iterable[str]) -> list[tuple[Colour, str]]:
+    """Returns the legend of the classes in `drawn`, in the order of `class_names`."""
+    drawn = set(drawn)
+    return [(class_colour(label), name) for label, name in enumerate(class_names, start=1) if name in drawn]
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns "1 object" or "12,345 objects"."""
+    """Returns a number with its noun, such as "1 object" or "12,345 objects"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _set_panel(figure: Figure, panel: Panel, title: list[str], place: tuple[float, float, float, float]) -> None:
-    """Sets one panel into its column (left, top, width, height of the titles), the picture in the middle."""
+    """Places a panel, centred, in its column (left, top, width, height of the titles)."""
     left, top, column, title_height = place
     width, height = panel.size
     spare = title_height - len(title) * line_height(TITLE_POINTS)
@@ -160,7 +169,7 @@ def _set_panel(figure: Figure, panel: Panel, title: list[str], place: tuple[floa
 
 
 def _set_picture(figure: Figure, picture: np.ndarray, place: tuple[float, float, float, float]) -> None:
-    """Fills a rectangle (left, bottom, width, height) with a picture."""
+    """Draws a picture that fills a rectangle (left, bottom, width, height)."""
     across, up = figure.get_size_inches()
     left, bottom, width, height = place
     axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
@@ -169,7 +178,7 @@ def _set_picture(figure: Figure, picture: np.ndarray, place: tuple[float, float,
 
 
 def _legend_rows(legend: Sequence[tuple[Colour, str]], width: float) -> list[list[tuple[float, Colour, str]]]:
-    """Returns the rows of a legend: for each entry its distance from the left, colour and text, cut to `width`."""
+    """Returns the rows of a legend: distance from the left, colour and text of each entry, cut to `width`."""
     rows, used = [], math.inf
     for colour, text in legend:
         text = shorten(text, load_font(10 * SMALL_POINTS), int((width - 0.3) * LETTER_DPI / SPARE))
@@ -183,7 +192,7 @@ def _legend_rows(legend: Sequence[tuple[Colour, str]], width: float) -> list[lis
 
 
 def _set_legend(figure: Figure, rows: list[list[tuple[float, Colour, str]]], top: float) -> None:
-    """Writes the legend's rows, the first one at `top`, each entry behind a bar of its colour."""
+    """Draws the rows of a legend from `top` downwards, each entry as a bar of its colour and a text."""
     across, up = figure.get_size_inches()
     for number, row in enumerate(rows):
         middle = top - (number + 0.5) * (line_height(SMALL_POINTS) + 0.06)
@@ -196,7 +205,7 @@ def _set_legend(figure: Figure, rows: list[list[tuple[float, Colour, str]]], top
 
 
 def _set_bar(figure: Figure, bar: ColourBar, place: tuple[float, float, float]) -> None:
-    """Draws the colour bar at (left, bottom, top), at most 3 inches high, with five numbers and its label."""
+    """Draws the colour bar at (left, bottom, top), at most 3 inches high, with its numbers and label."""
     left, bottom, top = place
     bottom = max(bottom, top - 3.0)
     colours = (bar.colours(np.linspace(1, 0, 256), bytes=True)[:, None, :3]).repeat(2, axis=1)

@@ -1,4 +1,4 @@
-"""Small labels in pictures: moved, and if need be shortened, until they stand inside; never one over another."""
+"""Draws small labels in pictures. Labels are moved or shortened to fit into the picture and never overlap."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from PIL import ImageDraw, ImageFont
 
 from keras_mrcnn.visualize.palette import Colour
 
-Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; the last two are outside
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are exclusive
 
 
 @lru_cache(maxsize=16)
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Returns DejaVu Sans, which matplotlib brings along, with letters of `size` pixels."""
+    """Returns the font DejaVu Sans of matplotlib with letters of `size` pixels."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
 
 
 def draw_labels(
     draw: ImageDraw.ImageDraw, boxes: np.ndarray, colours: Sequence[Colour], labels: Sequence[str], letters: int
 ) -> None:
-    """Labels boxes, the first ones first; a label that finds no room among those before it is left out.
+    """Labels boxes, the first ones first. Labels for which there is no room are left out.
 
     Args:
-        draw: of the picture.
+        draw: Pillow's drawing object of the picture.
         boxes: float [D, 4], xyxy pixels of the picture.
-        colours: D grounds of the labels.
+        colours: D background colours.
         labels: D texts.
-        letters: their size in pixels.
+        letters: size of the letters in pixels.
     """
     font, image_size, taken = load_font(letters), draw.im.size, []
     for box, colour, label in zip(boxes, colours, labels):
@@ -46,7 +46,7 @@ def draw_labels(
 def _draw_label(
     draw: ImageDraw.ImageDraw, place: Rectangle, colour: Colour, text: str, font: ImageFont.FreeTypeFont
 ) -> None:
-    """Writes a label into its rectangle, in the ink that stands out more."""
+    """Draws a label into its rectangle, in black or white, whichever has more contrast."""
     left, top, right, bottom = place
     draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
     red, green, blue = colour
@@ -55,19 +55,19 @@ def _draw_label(
 
 
 def margin(font: ImageFont.FreeTypeFont) -> int:
-    """Returns the pixels left free on either side of a label's text."""
+    """Returns the margin on either side of a label's text in pixels."""
     return max(1, font.size // 6)
 
 
 def label_size(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
-    """Returns the width and height of a label in pixels; the height fits letters of every shape."""
+    """Returns the width and height of a label in pixels. The height is the same for all texts."""
     return math.ceil(font.getlength(text)) + 2 * margin(font), sum(font.getmetrics())
 
 
 def place_label(
     box: np.ndarray, size: tuple[int, int], image_size: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle | None:
-    """Returns a rectangle for a label: above the box, else inside (where that is large), below or beside it.
+    """Returns a rectangle for a label: above the box, else inside (if the box is large), below or beside it.
 
     Args:
         box: float [4], xyxy pixels.
@@ -76,32 +76,32 @@ def place_label(
         taken: rectangles of other labels.
 
     Returns:
-        a rectangle in the picture and clear of those in `taken`, or None where there is no room for it.
+        A rectangle inside the picture that overlaps none of `taken`, or None if there is no room.
     """
     (label_width, label_height), (width, height) = size, image_size
     if label_width > width or label_height > height:
         return None
     x0, y0, x1, y1 = (int(round(value)) for value in box.tolist())
-    within = [y1, y0] if y1 - y0 < 2 * label_height else [y0, y1]  # inside a small box it would hide the object
+    within = [y1, y0] if y1 - y0 < 2 * label_height else [y0, y1]  # inside a small box, a label would hide the object
     heights = [y0 - label_height, *within, y1 - label_height, y0 - 2 * label_height, y1 + label_height]
     wishes = [(x, y) for x in (x0, x1 - label_width) for y in heights]
     wishes += [(x, y) for x in (x1, x0 - label_width) for y in (y0, y1 - label_height)]
     wishes += [(x, y) for y in range(y0 + label_height, y1 - label_height, label_height) for x in (x0, x1)]
     places = [(max(min(x, width - label_width), 0), max(min(y, height - label_height), 0)) for x, y in wishes]
-    # Places that had to be moved into the image come last: they may stand far from the box's corners.
+    # Places that had to be moved into the image come last, for they may be far from the box's corners.
     places = [place for _, place in sorted(zip(wishes, places), key=lambda pair: pair[0] != pair[1])]
     rectangles = [(x, y, x + label_width, y + label_height) for x, y in places]
     return next((place for place in rectangles if not any(_overlap(place, other) for other in taken)), None)
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:
-    """Says whether two (left, top, right, bottom) rectangles share a pixel."""
+    """Returns whether two rectangles share a pixel."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def shorten(label: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Returns the label, its name cut where needed so that it and its score fit into `width` pixels."""
-    label = "".join(letter if letter.isprintable() else "?" for letter in label)  # Pillow refuses the others
+    """Returns the label with its name cut, if necessary, so that name and score fit into `width` pixels."""
+    label = "".join(letter if letter.isprintable() else "?" for letter in label)  # Pillow cannot draw the others
     name, space, score = label.rpartition(" ")
     if not score.replace(".", "", 1).isdigit():
         name, space, score = label, "", ""

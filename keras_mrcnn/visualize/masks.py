@@ -1,6 +1,6 @@
-"""Mask targets and the masks that the mask head predicts, on the crops of their RoIs.
+"""Figures of mask targets and predicted masks, next to the image crops of their RoIs.
 
-Shape letters: h w of a crop's picture, M mask side.
+Shape letters: h w the height and width of a crop's picture, M mask side.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ CROP_SIDE, GAP = round(1.3 * RASTER_DPI), 12  # pixels
 
 
 def show_masks(outputs: StageOutputs, top: int = 8) -> Figure:
-    """Shows crops of positive RoIs: the image, the target, the prediction for the true class, and their IoU.
+    """Shows crops of positive RoIs: the image, the target, the predicted mask of the true class, and their IoU.
 
-    Objects take turns: of each its RoI that fits best, then of each its second best, until there are `top`.
+    The best RoI of each object comes first, then the second best of each, until there are `top` RoIs.
 
     Args:
-        outputs: of one image.
-        top: how many RoIs.
+        outputs: outputs of all stages for one image.
+        top: the largest number of RoIs.
 
     Returns:
-        `Figure` with a panel for each RoI and a colour bar, or the image alone where there is nothing to compare.
+        `Figure` with a panel for each RoI and a colour bar, or just the image if there is nothing to compare.
 
     Reference: He et al., Mask R-CNN, 2017, section 3.
     """
@@ -46,7 +46,7 @@ def show_masks(outputs: StageOutputs, top: int = 8) -> Figure:
 
 
 def choose_rois(rois: SampledRoIs, top: int) -> list[int]:
-    """Returns the numbers of at most `top` positive RoIs, the best of each object before the second best of any."""
+    """Returns the positions of at most `top` positive RoIs, the best of each object before the second best of any."""
     positives = np.flatnonzero(rois.labels > 0)
     ious = box_iou(rois.boxes[positives], rois.target_boxes[positives]).diagonal()
     turns: dict[int, int] = {}
@@ -59,23 +59,23 @@ def choose_rois(rois: SampledRoIs, top: int) -> list[int]:
 
 
 def _crop(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Cuts an RoI out of the image, uint8 [h, w, 3], its longer side `CROP_SIDE` pixels; exact to parts of a pixel."""
+    """Cuts an RoI out of the image with subpixel accuracy: uint8 [h, w, 3], whose longer side is `CROP_SIDE` pixels."""
     width, height = np.maximum(box[2:] - box[:2], 1)
     scale = CROP_SIDE / max(width, height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     corners = (float(box[0]), float(box[1]), float(box[0] + width), float(box[1] + height))
-    # A box thinner than a pixel counts as one, and that may reach outside: `transform` gives black there.
+    # A box thinner than a pixel is made one pixel wide. If it then reaches outside, `transform` fills in black.
     matrix = ((corners[2] - corners[0]) / size[0], 0, corners[0], 0, (corners[3] - corners[1]) / size[1], corners[1])
     return np.array(Image.fromarray(image).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
 
 
 def _picture_of(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Draws mask cells float [M, M] in the colours of the scores, at size (h, w)."""
+    """Draws a mask float [M, M] in the colours of scores, enlarged to size (h, w)."""
     colours = SCORE_COLOURS(cells, bytes=True)[..., :3]
     return np.array(Image.fromarray(colours).resize(size[::-1], Image.Resampling.NEAREST))
 
 
 def _side_by_side(crops: list[np.ndarray]) -> np.ndarray:
-    """Sets crops of one height beside each other, with white between them."""
+    """Places crops of the same height side by side, with white gaps."""
     gap = np.full((len(crops[0]), GAP, 3), 255, np.uint8)
     return np.concatenate([part for crop in crops for part in (gap, crop)][1:], axis=1)

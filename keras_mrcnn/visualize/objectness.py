@@ -1,6 +1,6 @@
-"""Objectness maps: where each level of the RPN sees objects.
+"""Figures of objectness: where each level of the RPN sees objects.
 
-Shape letters: H W the picture's height and width, h w those of a feature map, A anchors a cell.
+Shape letters: H W the picture's height and width, h w those of a feature map.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ HEAT_OPACITY = 0.7
 
 
 def show_objectness(outputs: StageOutputs) -> Figure:
-    """Shows the objectness of every level over the image, in grey: of each cell the highest of its anchors.
+    """Shows the objectness of every level on top of the grey image, for each cell that of its best anchor.
 
-    All levels have one scale, 0 to 1. The bar's colours are those that objectness has over middle grey.
+    All levels have the same scale, 0 to 1. The colours of the bar are those of objectness on top of medium grey.
 
     Args:
-        outputs: of one image.
+        outputs: outputs of all stages for one image.
 
     Returns:
         `Figure` with a panel for each level and a colour bar.
@@ -45,12 +45,12 @@ def show_objectness(outputs: StageOutputs) -> Figure:
 
 
 def spread_cells(cells: np.ndarray, stride: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-    """Gives each pixel the value of the cell whose centre is nearest.
+    """Enlarges a map by giving each pixel the value of the cell whose centre is nearest.
 
     Args:
         cells: float [h, w]; cell (i, j) is centred on (i * stride y, j * stride x).
-        stride: (y, x) in pixels.
-        size: (H, W).
+        stride: (y, x), distance between cells in pixels.
+        size: (H, W) of the result.
 
     Returns:
         float [H, W].

@@ -1,4 +1,4 @@
-"""Objects, annotated or found: masks, contours, boxes and names.
+"""Draws detections and annotated objects: masks, contours, boxes and names.
 
 Shape letters: H W the image's height and width.
 """
@@ -25,20 +25,20 @@ def draw_detections(
     colour_by: str = "class",
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Draws masks, contours, boxes and labels like "name 0.87"; labels never lie one over another.
+    """Draws the masks, contours and boxes of detections, with labels such as "name 0.87" that never overlap.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W], the original image.
-        detections: what was found in it.
-        min_score: detections below this are left out.
-        colour_by: "class", or "instance" to tell neighbours of one class apart.
-        class_names: all classes in order, to give each its colour; by default the category ids decide.
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels; the original image.
+        detections: the detections in the image.
+        min_score: detections with lower scores are left out.
+        colour_by: "class", or "instance" to tell neighbouring objects of a class apart.
+        class_names: all classes in the order of their colours; by default the category ids determine the colours.
 
     Returns:
         uint8 [H, W, 3], a new picture.
 
     Raises:
-        ValueError: the image is not uint8, or not of the size that the detections belong to.
+        ValueError: the image is not uint8, or not of the size to which the detections belong.
 
     Example:
         >>> picture = draw_detections(np.zeros((60, 80, 3), np.uint8), Detections.empty((60, 80)))
@@ -55,19 +55,19 @@ def draw_ground_truth(
     colour_by: str = "class",
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Draws the annotated objects as `draw_detections` draws what was found, labelled with their names.
+    """Draws annotated objects as `draw_detections` draws detections, with their names as labels.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W].
-        ground_truth: its objects.
-        colour_by: "class" or "instance".
-        class_names: all classes in order, to give each its colour; by default the labels decide.
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
+        ground_truth: the annotated objects in the image.
+        colour_by: "class", or "instance" to tell neighbouring objects of a class apart.
+        class_names: all classes in the order of their colours; by default the labels determine the colours.
 
     Returns:
         uint8 [H, W, 3], a new picture.
 
     Raises:
-        ValueError: the image is not uint8, or not of the size that the objects belong to.
+        ValueError: the image is not uint8, or not of the size to which the objects belong.
     """
     image = checked_image(image, ground_truth.image_size)
     return paint_ground_truth(image, ground_truth, pen_for(image), colour_by, class_names)
@@ -77,26 +77,26 @@ def show_detections(outputs: StageOutputs, min_score: float = 0.5) -> Figure:
     """Shows the final detections with masks, contours and labels.
 
     Args:
-        outputs: of one image.
-        min_score: detections below this are left out.
+        outputs: outputs of all stages for one image.
+        min_score: detections with lower scores are left out.
 
     Returns:
         `Figure` with one panel.
     """
     panel = PanelImage(outputs.image, columns=1)
-    found = outputs.detections.above(min_score)
-    picture = paint_detections(panel.picture, panel.fit(found), PANEL_PEN, class_names=outputs.class_names)
-    return panel_figure([Panel(picture, f"{counted(len(found), 'detection')} of score {min_score:g} or more")], 1)
+    detections = outputs.detections.above(min_score)
+    picture = paint_detections(panel.picture, panel.fit(detections), PANEL_PEN, class_names=outputs.class_names)
+    return panel_figure([Panel(picture, f"{counted(len(detections), 'detection')} of score {min_score:g} or more")], 1)
 
 
 def show_ground_truth(outputs: StageOutputs) -> Figure:
     """Shows the annotated objects with masks, contours and names.
 
     Args:
-        outputs: of one image.
+        outputs: outputs of all stages for one image.
 
     Returns:
-        `Figure` with one panel, which is the bare image where no ground truth is given.
+        `Figure` with one panel, which is just the image if there is no ground truth.
     """
     panel = PanelImage(outputs.image, columns=1)
     if outputs.ground_truth is None:
@@ -115,9 +115,17 @@ def paint_detections(
     class_names: Sequence[str] | None = None,
     masks_alone: bool = False,
 ) -> np.ndarray:
-    """Draws detections with a pen into a copy of the image; best first where labels want one place.
+    """Draws detections into a copy of an image. The best detections are labelled first.
 
-    With `masks_alone` there are neither boxes nor labels.
+    Args:
+        image: uint8 [H, W, 3].
+        detections: the detections to draw, in pixels of the image.
+        pen: the width of lines and the size of letters.
+        colour_by, class_names: as for `draw_detections`.
+        masks_alone: whether boxes and labels are left out.
+
+    Returns:
+        uint8 [H, W, 3], a new picture.
     """
     kept = detections[np.argsort(-detections.scores, kind="stable")]
     colours = choose_colours(kept.category_ids, kept.class_names, colour_by, class_names)
@@ -129,7 +137,17 @@ def paint_detections(
 def paint_ground_truth(
     image: np.ndarray, ground_truth: GroundTruth, pen: Pen, colour_by: str, class_names: Sequence[str] | None
 ) -> np.ndarray:
-    """Draws annotated objects with a pen into a copy of the image."""
+    """Draws annotated objects into a copy of an image.
+
+    Args:
+        image: uint8 [H, W, 3].
+        ground_truth: the objects to draw, in pixels of the image.
+        pen: the width of lines and the size of letters.
+        colour_by, class_names: as for `draw_ground_truth`.
+
+    Returns:
+        uint8 [H, W, 3], a new picture.
+    """
     colours = choose_colours(ground_truth.labels, ground_truth.class_names, colour_by, class_names)
     patches = None if ground_truth.masks is None else list(ground_truth.mask_patches())
     return draw_objects(image, ground_truth.boxes, colours, ground_truth.class_names, pen, patches)

@@ -1,4 +1,4 @@
-"""Colours that colour-blind people can tell apart: Okabe and Ito's for kinds of things, viridis for scores."""
+"""Colours that colour-blind people can tell apart: Okabe and Ito's for classes and labels, viridis for scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PALETTE: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
 GREY, WHITE = (190, 190, 190), (255, 255, 255)
-# Without its darkest end, which is lost on dark ground when it is a thin line.
+# Without its darkest end: thin lines in it would be invisible on dark images.
 SCORE_COLOURS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.15, 1.0, 256)), "scores")
 
 
@@ -35,13 +35,13 @@ def choose_colours(
     """Returns a colour for each object.
 
     Args:
-        numbers: int [D], category ids or labels; they decide where `class_names` is None.
+        numbers: int [D], category ids or labels, which determine the colours if `class_names` is None.
         names: D class names.
-        colour_by: "class", or "instance" to tell neighbours of one class apart.
-        class_names: all classes in order.
+        colour_by: "class", or "instance" to tell neighbouring objects of a class apart.
+        class_names: all classes in the order of their colours.
 
     Raises:
-        ValueError: `colour_by` is something else.
+        ValueError: `colour_by` is neither "class" nor "instance".
     """
     if colour_by not in ("class", "instance"):
         raise ValueError(f"colour_by is {colour_by!r}, expected 'class' or 'instance'.")

@@ -1,8 +1,8 @@
-"""The pictures of a figure's panels: the image at the size at which it is shown, and what is drawn into it.
+"""Fits images into the panels of a figure, along with the boxes and objects to be drawn into them.
 
-Lines and letters then have one size, whether the image has 300 pixels or 4000.
+Lines and letters then have the same size in all figures, whether the image is 300 or 4000 pixels wide.
 
-Shape letters: H W of the panel's picture, P boxes.
+Shape letters: H W the height and width of the panel's picture, P boxes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ WIDTHS = {1: 6.0, 2: 4.6, 3: 3.4}  # inches, by the number of columns
 
 
 class PanelImage:
-    """An image fitted into a panel.
+    """An image resized to fit into a panel.
 
     Args:
-        image: uint8 [h, w, 3] or [h, w].
-        columns: how many panels share a row, 1 to 3.
-        faded: how much of the image gives way to dark grey, so that thin lines stand out: 0 to 1.
+        image: uint8 [h, w] or [h, w, C], with 1, 3 or 4 channels.
+        columns: number of panels in a row, 1 to 3.
+        faded: share of dark grey mixed into the image, 0 to 1, to make thin lines stand out.
 
     Attributes:
-        picture: uint8 [H, W, 3].
+        picture: uint8 [H, W, 3], the resized image.
     """
 
-    def __init__(self, image: np.ndarray, columns: int, faded: float = 0.0):
+    def __init__(self, image: np.ndarray, columns: int, faded: float = 0.0) -> None:
         image = checked_image(image)
         height, width = image.shape[:2]
         widest = WIDTHS[columns] * RASTER_DPI
@@ -43,10 +43,10 @@ class PanelImage:
         self._ratio = np.float32([size[0] / width, size[1] / height] * 2)
 
     def fit_boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Moves boxes float [P, 4], xyxy pixels of the image, to where they are in the picture."""
+        """Returns boxes float [P, 4], xyxy pixels of the image, in pixels of the picture."""
         return np.asarray(boxes, np.float32).reshape(-1, 4) * self._ratio
 
     def fit(self, objects: Detections | GroundTruth) -> Detections | GroundTruth:
-        """Moves detections or ground truths to where they are in the picture; masks go along with their boxes."""
+        """Returns detections or ground truths in pixels of the picture. Masks scale with their boxes."""
         size = self.picture.shape[:2]
         return dataclasses.replace(objects, boxes=self.fit_boxes(objects.boxes), image_size=size)

@@ -1,4 +1,4 @@
-"""Proposals of the RPN, before and after NMS.
+"""Figures of the RPN's proposals, before and after NMS.
 
 Shape letters: H W the image's height and width, P proposals.
 """
@@ -17,19 +17,19 @@ from keras_mrcnn.visualize.stage_outputs import ScoredBoxes, StageOutputs
 
 
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | None = None, top: int = 20) -> np.ndarray:
-    """Draws the best proposals as boxes, from yellow (best) to dark blue; the best lie on top.
+    """Draws the best proposals as boxes, from yellow for the best to dark blue. The best are on top.
 
     Args:
-        image: uint8 [H, W, 3] or [H, W].
+        image: uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
         boxes: float [P, 4], xyxy pixels of this image.
-        scores: float [P]; by default the boxes are taken as sorted, best first.
-        top: how many to draw.
+        scores: float [P]; by default the boxes must be sorted, best first.
+        top: how many proposals to draw.
 
     Returns:
         uint8 [H, W, 3], a new picture.
 
     Raises:
-        ValueError: the image is not uint8, or scores and boxes differ in number.
+        ValueError: the image is not uint8, or there are not as many scores as boxes.
     """
     image = checked_image(image)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -41,11 +41,11 @@ def draw_proposals(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray | No
 
 
 def show_proposals(outputs: StageOutputs, top: int = 20) -> Figure:
-    """Shows the best proposals before and after NMS side by side, coloured by score; the best lie on top.
+    """Shows the best proposals before and after NMS side by side, coloured by score. The best are on top.
 
     Args:
-        outputs: of one image.
-        top: how many boxes each panel shows; titles tell how many there are.
+        outputs: outputs of all stages for one image.
+        top: how many boxes each panel shows; the titles give their total numbers.
 
     Returns:
         `Figure` with two panels and a colour bar from the lowest to the highest score shown.
@@ -56,26 +56,26 @@ def show_proposals(outputs: StageOutputs, top: int = 20) -> Figure:
     drawn = np.concatenate([outputs.candidates.scores[:top], outputs.proposals.scores[:top]])
     lowest, highest = (float(drawn.min()), float(drawn.max())) if len(drawn) else (0.0, 1.0)
     panels = []
-    for when, found in (("Before", outputs.candidates), ("After", outputs.proposals)):
-        colours = score_colours(found.scores[:top], lowest, highest)
-        picture = paint_boxes(panel.picture, panel.fit_boxes(found.boxes[:top]), colours, PANEL_PEN.line_width)
-        panels.append(Panel(picture, f"{when} NMS: {best_of(found, top)}"))
+    for when, proposals in (("Before", outputs.candidates), ("After", outputs.proposals)):
+        colours = score_colours(proposals.scores[:top], lowest, highest)
+        picture = paint_boxes(panel.picture, panel.fit_boxes(proposals.boxes[:top]), colours, PANEL_PEN.line_width)
+        panels.append(Panel(picture, f"{when} NMS: {best_of(proposals, top)}"))
     return panel_figure(panels, 2, bar=ColourBar(SCORE_COLOURS, lowest, highest, "objectness"))
 
 
-def best_of(found: ScoredBoxes, top: int) -> str:
-    """Returns "the 20 best of 1,000 proposals", or how many there are where that is not more."""
-    every = counted(len(found), "proposal")
-    return f"the {top:,} best of {every}" if len(found) > top else every
+def best_of(proposals: ScoredBoxes, top: int) -> str:
+    """Returns a text such as "the 20 best of 1,000 proposals", or just "15 proposals" if all are drawn."""
+    every = counted(len(proposals), "proposal")
+    return f"the {top:,} best of {every}" if len(proposals) > top else every
 
 
 def paint_ranked(image: np.ndarray, boxes: np.ndarray, line_width: int) -> np.ndarray:
-    """Draws boxes float [P, 4], best first, coloured by rank, into a copy of the image."""
+    """Draws boxes float [P, 4], sorted best first, into a copy of an image, coloured by rank."""
     return paint_boxes(image, boxes, score_colours(-np.arange(len(boxes)), 1 - max(len(boxes), 2), 0), line_width)
 
 
 def paint_boxes(image: np.ndarray, boxes: np.ndarray, colours: list[Colour], line_width: int) -> np.ndarray:
-    """Draws boxes float [P, 4] into a copy of the image, the first ones on top."""
+    """Draws boxes float [P, 4] into a copy of an image, the first ones on top."""
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     for box, colour in zip(boxes[::-1], colours[::-1]):

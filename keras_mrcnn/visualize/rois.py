@@ -1,4 +1,4 @@
-"""RoIs sampled for the training of the heads, and their targets."""
+"""Figures of the RoIs sampled for training the heads, and of their targets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ FADED = 0.45
 
 
 def show_rois(outputs: StageOutputs) -> Figure:
-    """Shows the sampled RoIs, positives coloured by class and negatives grey, and beside them the targets' boxes.
+    """Shows the sampled RoIs and, beside them, the boxes of their targets.
 
-    Each target is labelled with its class and the number of RoIs that should find it.
+    Positive RoIs have the colours of their classes, negative ones are grey. Each target is labelled with its class and
+    the number of its RoIs.
 
     Args:
-        outputs: of one image.
+        outputs: outputs of all stages for one image.
 
     Returns:
-        `Figure` with two panels, or the image alone where no ground truth is given.
+        `Figure` with two panels, or just the image if there is no ground truth.
 
     Reference: Girshick, Fast R-CNN, 2015, section 2.3.
     """
@@ -45,7 +46,7 @@ def show_rois(outputs: StageOutputs) -> Figure:
 
 
 def _draw_rois(panel: PanelImage, rois: SampledRoIs) -> np.ndarray:
-    """Draws the background's RoIs thin and grey, then the positives."""
+    """Draws the negative RoIs as thin grey lines, then the positive ones on top."""
     picture = Image.fromarray(panel.picture)
     draw = ImageDraw.Draw(picture)
     boxes = panel.fit_boxes(rois.boxes)
@@ -57,7 +58,7 @@ def _draw_rois(panel: PanelImage, rois: SampledRoIs) -> np.ndarray:
 
 
 def _draw_targets(panel: PanelImage, outputs: StageOutputs) -> np.ndarray:
-    """Draws each target once, with the number of its RoIs."""
+    """Draws each target once, labelled with the number of its RoIs."""
     rois, positive = outputs.rois, outputs.rois.labels > 0
     _, first, counts = np.unique(rois.matched[positive], return_index=True, return_counts=True)
     labels = rois.labels[positive][first]
@@ -67,5 +68,5 @@ def _draw_targets(panel: PanelImage, outputs: StageOutputs) -> np.ndarray:
 
 
 def _num_targets(rois: SampledRoIs) -> int:
-    """Returns how many objects have a positive RoI."""
+    """Returns the number of objects that have a positive RoI."""
     return len(np.unique(rois.matched[rois.labels > 0]))

@@ -1,4 +1,4 @@
-"""Many pictures on one sheet."""
+"""Contact sheets: many pictures in one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keras_mrcnn.visualize.canvas import checked_image
 
 
 def contact_sheet(images: Iterable[np.ndarray], columns: int, cell_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Sets pictures of any sizes into rows, each shrunk to fit its cell and centred there, on white.
+    """Arranges pictures of any sizes in rows on white. Each is shrunk, if necessary, to fit its cell, and centred.
 
     Args:
-        images: uint8 [H, W, 3] or [H, W] each, at least one.
-        columns: pictures in a row.
-        cell_size: (height, width) in pixels; by default the largest height and width, but at most 640.
+        images: one or more images, uint8 [H, W] or [H, W, C], with 1, 3 or 4 channels.
+        columns: number of pictures in a row.
+        cell_size: (height, width) in pixels; by default the largest height and width of the images, but at most 640.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 [H, W, 3], the sheet.
 
     Raises:
         ValueError: there are no images, or `columns` is below 1.

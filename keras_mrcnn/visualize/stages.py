@@ -1,4 +1,4 @@
-"""All three stages of the model in one figure."""
+"""Figures of all three stages of the model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def stage_panels(outputs: StageOutputs, top: int = 20, min_score: float = 0.5) -
     """Shows the best proposals of the RPN, the detections of the box head, and the masks of the mask head.
 
     Args:
-        outputs: of one image.
-        top: how many proposals.
-        min_score: detections below this are left out.
+        outputs: outputs of all stages for one image.
+        top: how many proposals are drawn.
+        min_score: detections with lower scores are left out.
 
     Returns:
         `Figure` with three panels.
@@ -28,13 +28,13 @@ def stage_panels(outputs: StageOutputs, top: int = 20, min_score: float = 0.5) -
     """
     panel = PanelImage(outputs.image, columns=3)
     proposals = paint_ranked(panel.picture, panel.fit_boxes(outputs.proposals.boxes[:top]), PANEL_PEN.line_width)
-    found = panel.fit(outputs.detections.above(min_score))
+    detections = panel.fit(outputs.detections.above(min_score))
     names = outputs.class_names
-    boxes = paint_detections(panel.picture, dataclasses.replace(found, masks=None), PANEL_PEN, class_names=names)
-    masks = paint_detections(panel.picture, found, PANEL_PEN, class_names=names, masks_alone=True)
+    boxes = paint_detections(panel.picture, dataclasses.replace(detections, masks=None), PANEL_PEN, class_names=names)
+    masks = paint_detections(panel.picture, detections, PANEL_PEN, class_names=names, masks_alone=True)
     panels = [
         Panel(proposals, f"RPN: {best_of(outputs.proposals, top)}; best in yellow"),
-        Panel(boxes, f"Box head: {counted(len(found), 'detection')}"),
+        Panel(boxes, f"Box head: {counted(len(detections), 'detection')}"),
         Panel(masks, "Mask head: their masks"),
     ]
-    return panel_figure(panels, 3, class_legend(names, found.class_names))
+    return panel_figure(panels, 3, class_legend(names, detections.class_names))

@@ -1,4 +1,4 @@
-"""Weights in and out: our own files, torchvision's, ImageNet's."""
+"""Reads and writes weights: our own files, torchvision's and ImageNet's."""
 
 from keras_mrcnn.weights.model_files import fill_model, load_backbone, read_model_weights, read_weights, write_weights
 from keras_mrcnn.weights.native import WeightsError

@@ -1,20 +1,25 @@
-"""Which model a state dict of torchvision belongs to, read off its names and shapes."""
+"""Infers the model that a state dict of torchvision belongs to from its names and shapes."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.config import ModelConfig, RPNConfig
 from keras_mrcnn.layers.roi_align import BOX_POOL
 from keras_mrcnn.models.resnet import ARCHITECTURES
 from keras_mrcnn.weights.coco_classes import COCO_CLASS_NAMES
 
+Shapes = Mapping[str, tuple[int, ...]]
 # Blocks of layer1..layer4 and whether they are bottlenecks -> depth.
 DEPTHS = {blocks: depth for depth, blocks in ARCHITECTURES.items()}
 BODY, FPN, HEADS = "backbone.body.", "backbone.fpn.", "roi_heads."
 POOLED_CELLS = BOX_POOL**2
-# What every such model has, and the number of dimensions.
+# Weights that every such model has, and their numbers of dimensions.
 LANDMARKS = {
     f"{BODY}conv1.weight": 4,
     f"{BODY}layer1.0.conv1.weight": 4,
@@ -31,25 +36,31 @@ class ArchitectureError(UserError):
     """A state dict of a model that this package does not have; the message says what differs."""
 
 
-def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5, anchors=None):
-    """The config of the model that a state dict belongs to.
+def infer_config(
+    tensors: Mapping[str, np.ndarray],
+    counted_norms: Collection[str] = (),
+    class_names: Sequence[str] | None = None,
+    norm_epsilon: float = 1e-5,
+    anchors: RPNConfig | None = None,
+) -> ModelConfig:
+    """Infers the config of the model that a state dict belongs to.
 
     Settings that leave no trace in the weights (anchor sizes, thresholds, input size) get torchvision's defaults.
 
     Args:
         tensors: dict of torchvision names, in the new spelling, to arrays.
-        counted_norms: names, without their last part, of the batch norms that count their batches: those that were
-            trained. The others are frozen.
+        counted_norms: names, without their last part, of the batch norms that count their batches, which are those that
+            were trained. The others are frozen.
         class_names: names of the classes without the background; by default COCO's where there are 91 outputs, else
             "class 1", "class 2", ...
-        norm_epsilon: of every norm; torchvision writes it into no file.
+        norm_epsilon: of every norm; a state dict does not hold it.
         anchors: `RPNConfig` with the sizes and ratios of the anchors, by default torchvision's.
 
     Returns:
-        `ModelConfig`.
+        The `ModelConfig`.
 
     Raises:
-        ArchitectureError: there is no such model here, or the names do not fit the number of classes.
+        ArchitectureError: this package has no such model, or the class names do not fit the number of classes.
 
     Reference: torchvision `models/detection/mask_rcnn.py`, `maskrcnn_resnet50_fpn` and `maskrcnn_resnet50_fpn_v2`.
     """
@@ -61,7 +72,7 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5,
         if not shape or 0 in shape:
             raise ArchitectureError(f"{name} has shape {shape}, which no weight has")
 
-    def norm_of(prefix):
+    def norm_of(prefix: str) -> str | None:
         if f"{prefix}.running_var" in shapes:
             return "bn" if prefix in counted_norms else "frozen_bn"
         return "group_norm" if f"{prefix}.weight" in shapes else None
@@ -87,13 +98,21 @@ def infer_config(tensors, counted_norms=(), class_names=None, norm_epsilon=1e-5,
     )
 
 
-def is_classifier(tensors):
-    """Whether the names are those of torchvision's classification ResNets."""
+def is_classifier(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Returns whether the names are those of torchvision's classification ResNets."""
     return "conv1.weight" in tensors and "layer1.0.conv1.weight" in tensors
 
 
-def resnet_depth(shapes, prefix=""):
-    """Depth of the ResNet whose names begin with `prefix`. Raises `ArchitectureError`."""
+def resnet_depth(shapes: Shapes, prefix: str = "") -> int:
+    """Returns the depth of the ResNet whose names begin with `prefix`.
+
+    Args:
+        shapes: dict of torchvision names, in the new spelling, to shapes.
+        prefix: of the ResNet's names.
+
+    Raises:
+        ArchitectureError: this package has no such ResNet.
+    """
     counts = tuple(_count(shapes, f"{prefix}layer{stage}.{{}}.conv1.weight") for stage in (1, 2, 3, 4))
     bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
     if (counts, bottleneck) not in DEPTHS:
@@ -105,18 +124,18 @@ def resnet_depth(shapes, prefix=""):
     return DEPTHS[counts, bottleneck]
 
 
-def _body(shapes):
+def _body(shapes: Shapes) -> dict[str, Any]:
     return {"depth": resnet_depth(shapes, BODY), "width": shapes[f"{BODY}conv1.weight"][0] / 64}
 
 
-def _neck(shapes, norm):
+def _neck(shapes: Shapes, norm: str | None) -> dict[str, Any]:
     levels = _count(shapes, FPN + "inner_blocks.{}.0.weight")
     if levels != 4:
         raise ArchitectureError(f"its FPN has {levels} levels of the backbone; those with all 4 can be read")
     return {"channels": shapes[f"{FPN}inner_blocks.0.0.weight"][0], "norm": norm}
 
 
-def _rpn(shapes, anchors):
+def _rpn(shapes: Shapes, anchors: RPNConfig | None) -> dict[str, Any]:
     count = shapes["rpn.head.cls_logits.weight"][0]
     if count != 3 and anchors is None:
         raise ArchitectureError(
@@ -127,7 +146,7 @@ def _rpn(shapes, anchors):
     return {**settings, "convolutions": _count(shapes, "rpn.head.conv.{}.0.weight")}
 
 
-def _box_head(shapes, convolutions):
+def _box_head(shapes: Shapes, convolutions: int) -> dict[str, Any]:
     names = [f"{HEADS}box_head.{convolutions + 1 + 2 * i}.weight" for i in range(8)]
     if not convolutions:
         names = [f"{HEADS}box_head.fc{6 + i}.weight" for i in range(8)]
@@ -142,7 +161,7 @@ def _box_head(shapes, convolutions):
     return {**settings, "conv_channels": shapes[first][0]} if convolutions else settings
 
 
-def _class_names(count, class_names):
+def _class_names(count: int, class_names: Sequence[str] | None) -> tuple[str, ...]:
     if count < 1:
         raise ArchitectureError("has no classes beside the background")
     if class_names is None:
@@ -153,8 +172,8 @@ def _class_names(count, class_names):
     return tuple(class_names)
 
 
-def _count(shapes, pattern):
-    """How many of the names pattern.format(0), pattern.format(1), ... there are, without a gap."""
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Counts the names pattern.format(0), pattern.format(1), ... up to the first that is missing."""
     count = 0
     while pattern.format(count) in shapes:
         count += 1

@@ -1,4 +1,4 @@
-"""The classes of COCO under their numbers, as torchvision's 91-way models have them."""
+"""The classes of COCO by their numbers, as in torchvision's models with 91 outputs."""
 
 from keras_mrcnn.config import NO_CLASS
 
@@ -18,5 +18,5 @@ NAMES = {
 }
 # fmt: on
 
-# 90 names: those of the ids 1..90, of which ten belong to no class.
+# The names of ids 1..90, of which ten belong to no class.
 COCO_CLASS_NAMES = tuple(NAMES.get(number, NO_CLASS) for number in range(1, max(NAMES) + 1))

@@ -1,29 +1,34 @@
-"""Backbones trained on ImageNet, from `keras.applications`.
+"""Weights trained on ImageNet, from `keras.applications`.
 
-Its ResNets see BGR images minus a mean, carry convolution biases and another batch-norm epsilon. All of this is folded
-into the weights of our own, so that our normalised RGB images give the same maps. Other networks are taken as they are.
+Its ResNets take BGR images minus a mean and have convolution biases and another batch-norm epsilon. All of this is
+folded into the weights of our own ResNets, so that our normalised RGB images give the same maps. Other networks keep
+their weights unchanged.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from keras_mrcnn.compat import dtype_policy
+from keras_mrcnn.layers.conv_norm import ConvNorm
 from keras_mrcnn.models.applications import FunctionalBackbone, make_application
+from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD
 from keras_mrcnn.weights.names import network_weights
 from keras_mrcnn.weights.native import WeightsError, assign_entries, value_of
 
 MODELS = {50: "ResNet50", 101: "ResNet101"}
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
-# What our images went through: (x / 255 - mean) / std, RGB.
+# Our images are normalised as (x / 255 - mean) / std, RGB.
 OUR_MEAN, OUR_STD = np.array(PIXEL_MEAN), np.array(PIXEL_STD)
 EPSILON = 1.001e-5
 
 
-def load_imagenet(backbone, source="imagenet"):
+def load_imagenet(backbone: ResNet, source: str = "imagenet") -> None:
     """Fills a ResNet with the weights of the `keras.applications` model of the same depth.
 
     Args:
@@ -32,7 +37,7 @@ def load_imagenet(backbone, source="imagenet"):
         source: "imagenet", which Keras downloads and keeps, or a file with such weights (`include_top=False`).
 
     Raises:
-        WeightsError: there is no such model, the backbone has another shape, or the file cannot be had or read.
+        WeightsError: `keras.applications` has no such ResNet, or the file cannot be downloaded or read.
 
     Reference: He et al., Deep Residual Learning, 2016; `keras.applications.resnet`.
     """
@@ -48,14 +53,14 @@ def load_imagenet(backbone, source="imagenet"):
 
 
 def load_application(backbone: FunctionalBackbone, source: str) -> None:
-    """Fills a network of `keras.applications` with the weights that belong to it.
+    """Fills a network of `keras.applications` with its published weights or with those of a file.
 
     Args:
         backbone: one that was made by name.
         source: "imagenet", which Keras downloads and keeps, or a file with such weights (`include_top=False`).
 
     Raises:
-        WeightsError: the weights cannot be had or read, or are of another network.
+        WeightsError: the weights cannot be downloaded or read, or belong to another network.
     """
     if backbone.make_trained is None:
         raise WeightsError(f"{source}: load it into your network before you pass that to MaskRCNN")
@@ -65,10 +70,10 @@ def load_application(backbone: FunctionalBackbone, source: str) -> None:
 
 
 def adapt_first_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Returns a kernel for RGB as one for pictures with other channels, whose maps are of the same scale.
+    """Adapts a kernel for RGB to pictures with other channels, so that its maps keep their scale.
 
-    Grey pictures get the sum over the colours, as if they were RGB. A fourth channel gets zeros, so that the network
-    begins with what it makes of RGB and learns what to make of the rest.
+    Grey pictures get the sum over the colours, as if they were RGB. A fourth channel gets zeros: the network starts
+    from its output for RGB and learns to use the rest.
 
     Args:
         kernel: float [h, w, 3, out].
@@ -82,19 +87,19 @@ def adapt_first_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.pad(kernel, [(0, 0), (0, 0), (0, channels - 3), (0, 0)])
 
 
-def _trained(make, source):
-    """A network of `keras.applications` with weights, in float32. Raises `WeightsError`."""
+def _trained(make: Callable[..., keras.Model], source: str) -> keras.Model:
+    """Returns a network of `keras.applications` with weights, in float32. Raises `WeightsError`."""
     try:
         with dtype_policy("float32"):
             return make(weights=source)
-    except Exception as error:  # downloads and HDF5 fail in many ways, all meaning the same to the user
+    except Exception as error:  # downloads and HDF5 fail in many ways, which mean the same to the user
         raise WeightsError(
             f"model.backbone.weights {source}: cannot be had or read ({' '.join(str(error).split())[:200]}); check the "
             "network or the file, or set model.backbone.weights=null to start from random weights"
         ) from error
 
 
-def _check(backbone):
+def _check(backbone: ResNet) -> None:
     if backbone.depth not in MODELS:
         raise WeightsError(f"keras.applications has no ResNet-{backbone.depth}; set model.backbone.depth to 50 or 101")
     if backbone.stem.conv.filters != 64:
@@ -105,24 +110,26 @@ def _check(backbone):
         raise WeightsError("ImageNet weights hold batch norms; set model.backbone.norm to frozen_bn, bn or sync_bn")
 
 
-def _fold_stem(stem, trained):
-    """As `_fold`, with the images' normalisation folded into the kernel and the mean."""
+def _fold_stem(stem: ConvNorm, trained: keras.Model) -> None:
+    """Fills the stem as `_fold` does, with the images' normalisation folded into the kernel and the mean."""
     kernel, bias = (value_of(v) for v in trained.get_layer("conv1_conv").weights)
     kernel = kernel[:, :, ::-1, :]  # BGR to RGB
-    # Their input is 255 * std * ours + 255 * mean - their mean. The constant is below half a grey level, so that
-    # leaving it out of the zero padding does not matter.
+    # Their input is 255 * std * ours + 255 * mean - their mean. The constant is below half a grey level, so it does
+    # not matter that the zero padding lacks it.
     constant = 255 * OUR_MEAN - MEAN_BGR[::-1]
     bias = bias + np.einsum("hwio,i->o", kernel, constant)
     kernel = adapt_first_kernel(kernel * (255 * OUR_STD)[:, None], stem.conv.kernel.shape[2])
     _assign(stem, kernel, bias, trained.get_layer("conv1_bn"))
 
 
-def _fold(conv_norm, trained, name):
+def _fold(conv_norm: ConvNorm, trained: keras.Model, name: str) -> None:
+    """Fills a `ConvNorm` with the convolution and the norm called `name`."""
     kernel, bias = (value_of(v) for v in trained.get_layer(f"{name}_conv").weights)
     _assign(conv_norm, kernel, bias, trained.get_layer(f"{name}_bn"))
 
 
-def _assign(conv_norm, kernel, bias, trained_norm):
+def _assign(conv_norm: ConvNorm, kernel: np.ndarray, bias: np.ndarray, trained_norm: keras.layers.Layer) -> None:
+    """Assigns kernel and norm; the norm's statistics take in the bias and the difference in epsilon."""
     gamma, beta, mean, variance = (value_of(v) for v in trained_norm.weights)
     norm = conv_norm.norm
     conv_norm.conv.kernel.assign(kernel)

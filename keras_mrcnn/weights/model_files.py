@@ -1,4 +1,4 @@
-"""Weight files of every kind, into models and out of them: ours, torchvision's, ImageNet's."""
+"""Reads weight files of every kind (ours, torchvision's, ImageNet's), fills models with them, and writes ours."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import collections
 import json
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from pydantic import ValidationError
 
 from keras_mrcnn import pretrained
-from keras_mrcnn.config import ModelConfig, ResNetConfig
+from keras_mrcnn.config import ModelConfig, ResNetConfig, RPNConfig
 from keras_mrcnn.config.model import location
+from keras_mrcnn.models.applications import FunctionalBackbone
 from keras_mrcnn.models.resnet import ResNet
 from keras_mrcnn.weights import architecture, keras_applications, torch_files, torch_writer
 from keras_mrcnn.weights.names import backbone_weights, named_weights
@@ -34,22 +37,22 @@ CLASS_LAYERS = tuple(
 )
 
 WeightFile = collections.namedtuple("WeightFile", "path tensors counters config kind")
-WeightFile.__doc__ = """What a weight file holds: tensors, a dict of torchvision names to arrays; counters, those of
-torch's batch norms; config, a `ModelConfig`, None for an ImageNet classifier; kind: "keras_mrcnn", "torchvision" or
-"classifier"."""
+WeightFile.__doc__ = """Content of a weight file: path, as the caller gave it; tensors, a dict of torchvision names to
+arrays; counters, those of torch's batch norms; config, a `ModelConfig`, None for an ImageNet classifier; kind:
+"keras_mrcnn", "torchvision" or "classifier"."""
 
 
 def fill_model(model: keras.Model, content: WeightFile, *, strict: bool = False, new_classes: bool = False) -> None:
-    """Fills a `MaskRCNN` with what `read_model_weights` has read.
+    """Fills a `MaskRCNN` with the weights that `read_model_weights` has read.
 
     Args:
         model: `MaskRCNN`.
-        content: of a whole model.
-        strict: whether other classes than the model's are refused.
-        new_classes: whether other classes are what the user asks for, so that no warning is due.
+        content: weights of a whole model.
+        strict: whether weights for other classes are an error.
+        new_classes: whether the user asked for other classes, so that there is no need for a warning.
 
     Raises:
-        WeightsError: the weights do not fit the model, which then is as it was.
+        WeightsError: the weights do not fit the model, which then stays as it was.
     """
     if isinstance(model.config.backbone, ResNetConfig):
         backbone = model.config.backbone
@@ -66,17 +69,19 @@ def fill_model(model: keras.Model, content: WeightFile, *, strict: bool = False,
     )
 
 
-def load_backbone(backbone, source):
-    """Fills a backbone with weights trained on ImageNet, or with those of a whole Mask R-CNN's backbone.
+def load_backbone(backbone: ResNet | FunctionalBackbone, source: str | os.PathLike) -> None:
+    """Fills a backbone with weights trained on ImageNet, or with those of the backbone of a whole Mask R-CNN.
 
     Args:
         backbone: `ResNet` or `FunctionalBackbone`.
-        source: "imagenet" or a Keras .h5 file, see `load_imagenet` and `load_application`; weights of ours; or, for a
-            ResNet, a state dict of torchvision's resnet18, resnet34, resnet50 or resnet101, or of a Mask R-CNN. Or the
-            name of published weights, see `keras_mrcnn.pretrained`.
+        source: one of
+            - "imagenet" or a Keras .h5 file, see `load_imagenet` and `load_application`;
+            - a weight file of ours;
+            - for a ResNet, a state dict of torchvision's resnet18, resnet34, resnet50, resnet101 or Mask R-CNN;
+            - the name of published weights, see `keras_mrcnn.pretrained`.
 
     Raises:
-        WeightsError: the file cannot be had or read, or does not fit the backbone, which then is as it was.
+        WeightsError: the file cannot be downloaded or read, or does not fit the backbone, which then stays as it was.
     """
     is_resnet = isinstance(backbone, ResNet)
     path = source if source == "imagenet" else str(_path(source))
@@ -94,8 +99,8 @@ def load_backbone(backbone, source):
     assign_entries(backbone_weights(backbone), tensors, source)
 
 
-def _for_resnet(backbone, tensors):
-    """The weights that a `ResNet` has: no classifier, nothing beyond where it ends, a stem for its channels."""
+def _for_resnet(backbone: ResNet, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the weights that a `ResNet` has: without classifier or later stages, the stem adapted to its channels."""
     unused = ("fc.", *(f"layer{stage}." for stage in range(len(backbone.stages) + 1, 5)))
     tensors = {name: value for name, value in tensors.items() if not name.startswith(unused)}
     first, channels = "conv1.weight", backbone.stem.conv.kernel.shape[2]
@@ -105,8 +110,23 @@ def _for_resnet(backbone, tensors):
     return tensors
 
 
-def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
-    """Reads a file of any kind as a `WeightFile`; arguments as in `infer_config`, errors as in `fill_model`."""
+def read_weights(
+    file: str | os.PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    norm_epsilon: float | None = None,
+    anchors: RPNConfig | None = None,
+) -> WeightFile:
+    """Reads a weight file of any kind.
+
+    Args:
+        file: path of the file, or the name of published weights.
+        class_names, anchors: see `infer_config`.
+        norm_epsilon: of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.
+
+    Raises:
+        WeightsError: the file is missing, cannot be downloaded or read, or holds no weights of a model.
+    """
     path = _path(file)
     if path.suffix in KERAS_SUFFIXES:
         raise WeightsError(f"{file}: is a file of Keras; only model.backbone.weights takes those of keras.applications")
@@ -133,18 +153,26 @@ def read_weights(file, *, class_names=None, norm_epsilon=None, anchors=None):
     return WeightFile(file, tensors, counters, config, "torchvision")
 
 
-def read_model_weights(file: str | os.PathLike, **options) -> WeightFile:
-    """Reads a file of a whole model; arguments and errors as in `read_weights`, and one for files of a backbone."""
+def read_model_weights(file: str | os.PathLike, **options: Any) -> WeightFile:
+    """Reads a weight file of a whole model.
+
+    Args:
+        file: path of the file, or the name of published weights.
+        **options: see `read_weights`.
+
+    Raises:
+        WeightsError: see `read_weights`; or the file holds the weights of a backbone.
+    """
     published = pretrained.find(file)
     is_backbone = published is not None and published.kind == "backbone"
-    content = None if is_backbone else read_weights(file, **options)  # so that nothing is downloaded in vain
+    content = None if is_backbone else read_weights(file, **options)  # do not download a backbone only to refuse it
     if content is None or content.config is None:
         raise WeightsError(f"{file}: holds an ImageNet classifier, not a Mask R-CNN; use it as model.backbone.weights")
     return content
 
 
-def _path(file):
-    """The path of a file that may be given by the name of published weights."""
+def _path(file: str | os.PathLike) -> Path:
+    """Returns the path of a weight file, downloaded where `file` names published weights. Raises `WeightsError`."""
     try:
         path = pretrained.weights_path(file)
     except OSError as error:
@@ -155,7 +183,16 @@ def _path(file):
 
 
 def write_weights(path: str | os.PathLike, tensors: dict[str, np.ndarray], config: ModelConfig) -> None:
-    """Writes weights under torchvision's names, in the format of the suffix; the file appears whole or not at all."""
+    """Writes weights under torchvision's names; the file appears whole or not at all.
+
+    Args:
+        path: of the file, whose suffix decides on the format: *.safetensors, *.pth or *.pt.
+        tensors: arrays by torchvision's names.
+        config: of the model; state dicts cannot hold it.
+
+    Raises:
+        WeightsError: the suffix is another, or torch has no number format like that of an array.
+    """
     if Path(path).suffix in torch_files.SUFFIXES:
         torch_writer.write_state_dict(path, tensors)
     elif Path(path).suffix == ".safetensors":
@@ -165,7 +202,16 @@ def write_weights(path: str | os.PathLike, tensors: dict[str, np.ndarray], confi
 
 
 def halved(source: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarray:
-    """A kernel as float16, anything else unchanged. Raises `WeightsError` where float16 is too narrow."""
+    """Returns a kernel as float16, anything else unchanged.
+
+    Args:
+        source: of the weights, for the message.
+        name: of the weight, for the message.
+        value: the weight; it is a kernel where it has two dimensions or more.
+
+    Raises:
+        WeightsError: the range of float16 is too narrow for the kernel.
+    """
     if value.ndim < 2:
         return value
     if np.abs(value).max(initial=0.0) > np.finfo(np.float16).max:
@@ -174,13 +220,13 @@ def halved(source: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarra
     return value.astype(np.float16)
 
 
-def _as_float32(value):
-    # To NumPy TensorFlow's bfloat16 is no floating-point number.
+def _as_float32(value: np.ndarray) -> np.ndarray:
+    # NumPy does not count TensorFlow's bfloat16 among the floating-point types.
     floating = np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
     return value.astype(np.float32, copy=False) if floating else value
 
 
-def _config(file, text):
+def _config(file: str | os.PathLike, text: str) -> ModelConfig:
     try:
         return ModelConfig.model_validate(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -188,19 +234,19 @@ def _config(file, text):
 
 
 def as_one_line(error: Exception) -> str:
-    """Returns what an error says, in one line."""
+    """Returns the message of an error in one line."""
     if isinstance(error, ValidationError):
         problems = ((".".join(location(problem)), problem["msg"]) for problem in error.errors())
         return "; ".join(f"{key}: {message}" if key else message for key, message in problems)
     return " ".join(str(error).split())
 
 
-def _check_numerics(content, **settings):
-    """Settings of the backbone that no shape tells apart and that change what the weights mean."""
-    # Of classifiers there is no config; torchvision has what is our default.
+def _check_numerics(content: WeightFile, **settings: Any) -> None:
+    """Checks the backbone's settings that do not show in the shapes of its weights but change their meaning."""
+    # Classifiers have no config; our defaults are those of torchvision.
     backbone = (content.config or ModelConfig()).backbone
     for name, ours in settings.items():
-        theirs = getattr(backbone, name, ours)  # where the backbones differ in kind, their weights have other names
+        theirs = getattr(backbone, name, ours)  # backbones of different kinds differ in the names of their weights
         if theirs != ours:
             raise WeightsError(
                 f"{content.path}: belongs to a model with model.backbone.{name} {theirs}, this one has {ours}; set "
@@ -208,7 +254,8 @@ def _check_numerics(content, **settings):
             )
 
 
-def _report_skipped(content, config, skipped, strict):
+def _report_skipped(content: WeightFile, config: ModelConfig, skipped: Sequence[str], strict: bool) -> None:
+    """Warns of weights that are not loaded because the classes differ; with `strict`, raises `WeightsError`."""
     theirs, ours = len(content.config.class_names), len(config.class_names)
     classes = f"{content.path}: has {theirs} classes, the model {ours}"
     if theirs == ours:

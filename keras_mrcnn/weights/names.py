@@ -1,30 +1,41 @@
 """Torchvision's name and layout for every weight of a `MaskRCNN`.
 
 Weight files hold torchvision's names and layouts, so that one file serves both stacks and torchvision. A backbone that
-torchvision does not have, such as one of `keras.applications`, keeps Keras' layouts and, in the spelling of Keras 3,
-Keras' names.
+torchvision does not have, such as one of `keras.applications`, keeps Keras' layouts and Keras' names in the spelling of
+Keras 3.
 """
+
+from __future__ import annotations
 
 import collections
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_mrcnn.layers.conv_norm import ConvNorm
 from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
+from keras_mrcnn.models.box_head import BoxHead
+from keras_mrcnn.models.fpn import C4, FPN
+from keras_mrcnn.models.mask_head import MaskHead
+from keras_mrcnn.models.resnet import ResNet
+from keras_mrcnn.models.rpn import RPN
 
 Entry = collections.namedtuple("Entry", "variable to_torch from_torch")
 Entry.__doc__ = """A Keras variable and the functions that turn its NumPy value into torch's layout and back."""
+NamedEntries = Iterator[tuple[str, Entry]]
 
 
-def named_weights(model):
-    """Every weight of a model under its torchvision name.
+def named_weights(model: keras.Model) -> dict[str, Entry]:
+    """Returns every weight of a model under its torchvision name.
 
     Args:
         model: `MaskRCNN`.
 
     Returns:
-        dict of str to `Entry`, in the order of torchvision's state dict.
+        dict of names to `Entry`, in the order of torchvision's state dict.
     """
     return {
         **{f"backbone.body.{name}": entry for name, entry in backbone_weights(model.backbone).items()},
@@ -35,8 +46,8 @@ def named_weights(model):
     }
 
 
-def backbone_weights(backbone):
-    """Every weight of a backbone as `named_weights`: a `ResNet`'s under the names of torchvision's classifiers."""
+def backbone_weights(backbone: ResNet | FunctionalBackbone) -> dict[str, Entry]:
+    """Returns every weight of a backbone by name; the names of a `ResNet`'s are those of torchvision's classifiers."""
     if not isinstance(backbone, FunctionalBackbone):
         return dict(_resnet(backbone))
     fourth = {} if backbone.fourth is None else {"fourth/kernel": _plain(backbone.fourth.kernel)}
@@ -44,13 +55,13 @@ def backbone_weights(backbone):
 
 
 def network_weights(network: keras.Model) -> dict[str, Entry]:
-    """Returns every weight of a functional model as `Entry`, named layer/weight, the same on both stacks."""
+    """Returns every weight of a functional model under the name layer/weight, which is the same on both stacks."""
     entries, counts = {}, collections.Counter()
     for name, layer in leaf_layers(network):
         if not layer.weights:
             continue
         kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower()
-        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):  # Keras has numbered it, over all models of the process
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):  # Keras numbers such layers across all models of a process
             name = f"{name[: -len(layer.name)]}{kind}_{counts[kind]}"
             counts[kind] += 1
         name = name.replace("/BatchNorm", "_bn").replace("/", "_").lower()  # Keras 2 names MobileNet's layers so
@@ -58,12 +69,12 @@ def network_weights(network: keras.Model) -> dict[str, Entry]:
             # Keras 2 has conv/kernel:0 where Keras 3 has kernel.
             own_name = variable.name.rpartition("/")[2].partition(":")[0]
             if isinstance(layer, keras.layers.DepthwiseConv2D):
-                own_name = own_name.replace("depthwise_kernel", "kernel")  # the same
+                own_name = own_name.replace("depthwise_kernel", "kernel")  # likewise
             entries[f"{name}/{own_name}"] = _plain(variable)
     return entries
 
 
-def _resnet(backbone):
+def _resnet(backbone: ResNet) -> NamedEntries:
     yield from _conv_norm("conv1", "bn1", backbone.stem)
     for stage, blocks in enumerate(backbone.stages, start=1):
         for index, block in enumerate(blocks):
@@ -74,24 +85,24 @@ def _resnet(backbone):
                 yield from _conv_norm(f"{prefix}.downsample.0", f"{prefix}.downsample.1", block.shortcut)
 
 
-def _fpn(neck):
+def _fpn(neck: FPN | C4) -> NamedEntries:
     for name, convs in (("inner_blocks", getattr(neck, "inner", [])), ("layer_blocks", getattr(neck, "layer", []))):
         for level, conv in enumerate(convs):
             yield from _block(f"{name}.{level}", conv)
 
 
-def _rpn(rpn):
+def _rpn(rpn: RPN) -> NamedEntries:
     for index, conv in enumerate(rpn.convs):
         yield from _block(f"rpn.head.conv.{index}", conv)
     yield from _conv("rpn.head.cls_logits", rpn.objectness)
     yield from _conv("rpn.head.bbox_pred", rpn.deltas)
 
 
-def _box_head(head, channels):
+def _box_head(head: BoxHead, channels: int) -> NamedEntries:
     for index, conv in enumerate(head.convs):
         yield from _block(f"box_head.{index}", conv)
     if head.convs:
-        # There torchvision's head is one sequence: convolutions, flatten, then each dense layer and its ReLU.
+        # With convolutions torchvision's head is one sequence: these, a flatten, then each dense layer and its ReLU.
         first, channels = len(head.convs) + 1, head.convs[-1].conv.filters
         names = [f"box_head.{first + 2 * i}" for i in range(len(head.dense))]
     else:
@@ -103,7 +114,7 @@ def _box_head(head, channels):
     yield from _dense("box_predictor.bbox_pred", head.deltas)
 
 
-def _mask_head(head):
+def _mask_head(head: MaskHead) -> NamedEntries:
     for index, conv in enumerate(head.convs):
         yield from _block(f"mask_head.{index}", conv)
     # Keras keeps a transposed kernel as (h, w, out, in), torch as (in, out, h, w).
@@ -112,15 +123,15 @@ def _mask_head(head):
     yield from _conv("mask_predictor.mask_fcn_logits", head.logits)
 
 
-def _block(name, layer):
-    """A `ConvNorm` where torchvision has a sequence of convolution and, it may be, norm."""
+def _block(name: str, layer: ConvNorm) -> NamedEntries:
+    """Yields the weights of a `ConvNorm` for which torchvision has a sequence of a convolution and an optional norm."""
     if layer.norm is None:
         yield from _conv(f"{name}.0", layer.conv)
     else:
         yield from _conv_norm(f"{name}.0", f"{name}.1", layer)
 
 
-def _conv_norm(conv_name, norm_name, layer):
+def _conv_norm(conv_name: str, norm_name: str, layer: ConvNorm) -> NamedEntries:
     yield f"{conv_name}.weight", _transposed(layer.conv.kernel, (3, 2, 0, 1))
     norm = layer.norm
     yield f"{norm_name}.weight", _plain(norm.gamma)
@@ -130,18 +141,18 @@ def _conv_norm(conv_name, norm_name, layer):
         yield f"{norm_name}.running_var", _plain(norm.moving_variance)
 
 
-def _conv(name, layer):
+def _conv(name: str, layer: keras.layers.Layer) -> NamedEntries:
     yield f"{name}.weight", _transposed(layer.kernel, (3, 2, 0, 1))
     yield f"{name}.bias", _plain(layer.bias)
 
 
-def _dense(name, layer):
+def _dense(name: str, layer: keras.layers.Layer) -> NamedEntries:
     yield f"{name}.weight", _transposed(layer.kernel, (1, 0))
     yield f"{name}.bias", _plain(layer.bias)
 
 
-def _first_dense(name, layer, channels):
-    """Torch flattens maps as (C, H, W), Keras as (H, W, C)."""
+def _first_dense(name: str, layer: keras.layers.Layer, channels: int) -> NamedEntries:
+    """Yields the weights of a dense layer on flattened maps, which are (C, H, W) in torch and (H, W, C) in Keras."""
     inputs, outputs = layer.kernel.shape
     side = round((inputs // channels) ** 0.5)
     yield (
@@ -155,10 +166,10 @@ def _first_dense(name, layer, channels):
     yield f"{name}.bias", _plain(layer.bias)
 
 
-def _plain(variable):
+def _plain(variable: Any) -> Entry:
     return Entry(variable, np.asarray, np.asarray)
 
 
-def _transposed(variable, axes):
+def _transposed(variable: Any, axes: tuple[int, ...]) -> Entry:
     back = np.argsort(axes)
     return Entry(variable, lambda value: value.transpose(axes), lambda value: value.transpose(back))

@@ -1,6 +1,6 @@
-"""Pickles as plain data: nothing that a pickle names is imported, called or changed.
+"""Reads pickles as plain data: it imports, calls and changes nothing that a pickle names.
 
-Python's own unpickler is no use here. Even with a list of what may be asked for, it sets attributes of what is on that
+Python's own unpickler is not safe here. Even with a list of allowed names, it sets attributes of the objects on that
 list, and a few bytes can make it reserve gigabytes.
 """
 
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
-# A checkpoint takes about 40 for each tensor.
+# A checkpoint has about 40 for each tensor.
 MOST_INSTRUCTIONS = 1_000_000
 LONGEST_NAME = 200
 
 NAMES = {value: name for name, value in vars(pickle).items() if name in pickle.__all__ and isinstance(value, bytes)}
 CONSTANTS = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False, pickle.EMPTY_TUPLE: ()}
 NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d"}
-# Instructions that are followed by a length of this format, and then by so many bytes.
+# A length of this format follows the instruction, and then as many bytes.
 TEXTS = {
     pickle.BINUNICODE: "<I", pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE8: "<Q",
     pickle.BINSTRING: "<I", pickle.SHORT_BINSTRING: "<B",  # of Python 2
@@ -27,7 +28,7 @@ BYTES = {pickle.BINBYTES: "<I", pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES8: "
 PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
 GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
 TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
-IGNORED = {pickle.PROTO: 1, pickle.FRAME: 8}  # and how many bytes follow
+IGNORED = {pickle.PROTO: 1, pickle.FRAME: 8}  # and the number of bytes that follow
 
 
 class PickleError(ValueError):
@@ -39,34 +40,34 @@ class ForeignObjectError(PickleError):
 
 
 def shortened(name: str) -> str:
-    """Returns a name out of a file as one line of ASCII that is not long, for messages."""
+    """Returns a name from a file as one short line of ASCII, for messages."""
     return ascii(name)[1:-1][:LONGEST_NAME]
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """A harmless value of which nothing is kept but what kind of thing it is."""
+    """Harmless value of which only the kind is kept, for messages."""
 
     kind: str
 
 
 class PlainUnpickler:
-    """Reads pickles of None, bool, int, float, str, bytes, tuple, list, dict, and of what `names` and `storage` add.
+    """Reader for pickles of None, bool, int, float, str, bytes, tuple, list, dict and what `names` and `storage` add.
 
-    Memory stays in proportion to the length of the pickle, and depth costs nothing: there is no recursion.
+    Memory stays in proportion to the length of the pickle. Nesting may be of any depth, for there is no recursion.
 
     Args:
         data: bytes that hold the pickle.
-        names: what stands for each global name that may be asked for. Functions among them are called with what the
-            pickle gives them, so they must expect anything.
-        storage: makes the value of a persistent id, which may be anything that a pickle holds.
+        names: the global names that a pickle may ask for, and the value of each. The pickle chooses the arguments of
+            functions among them, so they must expect anything.
+        storage: function that returns the value of a persistent id, which may be anything that a pickle holds.
     """
 
     def __init__(self, data: memoryview, names: Mapping[str, object], storage: Callable[[object], object]):
         self.data, self.storage = data, storage
         self.names = {**names, "collections.OrderedDict": self._ordered_dict}
         self.position, self.instructions = 0, 0
-        # One takes a byte at least, but values that are given again and again count each time.
+        # An instruction takes at least one byte, but a value counts each time that it is used again.
         self.most_instructions = min(MOST_INSTRUCTIONS, 2 * len(data))
         self.stack: list = []
         self.marks: list[int] = []
@@ -74,11 +75,11 @@ class PlainUnpickler:
         self.actions = self._actions()
 
     def load(self, start: int = 0) -> tuple[object, int]:
-        """Returns the value of the pickle at `start`, and where the next byte after it is.
+        """Reads the pickle at `start`; returns its value and the position of the first byte after it.
 
         Raises:
             PickleError: the pickle is torn, or has more than `MOST_INSTRUCTIONS`.
-            ForeignObjectError: it asks for a name that is not allowed.
+            ForeignObjectError: the pickle asks for a name that is not allowed.
         """
         self.position, self.stack, self.marks, self.memo = start, [], [], {}
         try:
@@ -89,7 +90,7 @@ class PlainUnpickler:
         except (IndexError, KeyError, struct.error, UnicodeDecodeError):
             raise PickleError("its pickle is torn") from None
 
-    def _run(self, code):
+    def _run(self, code: bytes) -> None:
         push = self.stack.append
         if code in CONSTANTS:
             push(CONSTANTS[code])
@@ -112,7 +113,7 @@ class PlainUnpickler:
         else:
             raise PickleError(f"its pickle has {NAMES.get(code, 'a byte')} where torch has none ({code[0]:#04x})")
 
-    def _actions(self):
+    def _actions(self) -> dict[bytes, Callable[[], object]]:
         push = lambda make: lambda: self.stack.append(make())  # noqa: E731
         return {
             pickle.MARK: lambda: self.marks.append(len(self.stack)),
@@ -141,7 +142,7 @@ class PlainUnpickler:
 
     # Bytes.
 
-    def _take(self, count):
+    def _take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
             raise PickleError("its pickle ends too early")
@@ -149,10 +150,10 @@ class PlainUnpickler:
         self.position = end
         return taken
 
-    def _number(self, form):
+    def _number(self, form: str) -> int | float:
         return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
-    def _line(self):
+    def _line(self) -> str:
         ahead = bytes(self.data[self.position : self.position + LONGEST_NAME])
         line, newline, _ = ahead.partition(b"\n")
         if not newline:
@@ -162,19 +163,19 @@ class PlainUnpickler:
 
     # The stack.
 
-    def _count(self, instructions):
+    def _count(self, instructions: int) -> None:
         self.instructions += instructions
         if self.instructions > self.most_instructions:
             raise PickleError(f"its pickle has more than {self.most_instructions:,} instructions")
 
-    def _pop(self, count):
+    def _pop(self, count: int) -> list:
         if len(self.stack) < count:
             raise IndexError
         values = self.stack[-count:]
         del self.stack[-count:]
         return values
 
-    def _pop_to_mark(self):
+    def _pop_to_mark(self) -> list:
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
@@ -182,34 +183,34 @@ class PlainUnpickler:
 
     # Containers.
 
-    def _set_items(self, items):
+    def _set_items(self, items: list) -> None:
         if not isinstance(self.stack[-1], Opaque):
             self._extended(self.stack[-1], items)
 
-    def _extended(self, target, items):
+    def _extended(self, target: object, items: list) -> dict:
         if type(target) is not dict or len(items) % 2:
             raise PickleError("its pickle sets items of what is no dict")
         for key, value in zip(items[::2], items[1::2]):
-            # Hashing a deep tuple ends the process, and large numbers may be chosen to have one hash.
+            # Hashing a deep tuple ends the process, and large numbers can be chosen to share one hash.
             if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)):
                 raise PickleError(f"its pickle has a dict with a key of type {type(key).__name__}")
             target[key] = value
         return target
 
-    def _append(self, items):
+    def _append(self, items: list) -> None:
         if type(self.stack[-1]) is not list:
             raise PickleError("its pickle appends to what is no list")
         self.stack[-1].extend(items)
 
-    def _add(self, items):
+    def _add(self, items: list) -> None:
         if not isinstance(self.stack[-1], Opaque):
             raise PickleError("its pickle adds to what is no set")
 
-    def _frozenset(self):
+    def _frozenset(self) -> Opaque:
         self._pop_to_mark()
         return Opaque("frozenset")
 
-    def _ordered_dict(self, pairs=()):
+    def _ordered_dict(self, pairs: Sequence = ()) -> dict:
         self._count(len(pairs))  # as in `_called`
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
             raise PickleError("its pickle makes an OrderedDict of what are no pairs")
@@ -217,23 +218,23 @@ class PlainUnpickler:
 
     # Names.
 
-    def _named(self, module, name):
+    def _named(self, module: str, name: str) -> object:
         full = f"{module}.{name}"
         return self.names[full] if full in self.names else self._foreign(full)
 
-    def _foreign(self, name):
+    def _foreign(self, name: str) -> NoReturn:
         raise ForeignObjectError(f"asks for {shortened(name)}")
 
-    def _called(self, function, arguments):
+    def _called(self, function: object, arguments: object) -> object:
         if not callable(function) or type(arguments) is not tuple:
             raise PickleError("its pickle calls what is no function")
-        self._count(len(arguments))  # the same ones may be given again and again
+        self._count(len(arguments))  # a pickle may use the same ones again and again
         try:
             return function(*arguments)
         except TypeError:
             raise PickleError("its pickle calls a function with other arguments than torch does") from None
 
-    def _build(self, _):
-        # Attributes beside the items, such as the version numbers of a state dict, are of no use here.
+    def _build(self, _: list) -> None:
+        # Attributes besides the items, such as the version numbers of a state dict, do not matter here.
         if not isinstance(self.stack[-1], (dict, Opaque)):
             raise PickleError(f"its pickle sets attributes of a {type(self.stack[-1]).__name__}")

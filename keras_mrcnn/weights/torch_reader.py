@@ -6,11 +6,13 @@ import mmap
 import os
 import struct
 import zipfile
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 
 from keras_mrcnn.weights.torch_pickle import ForeignObjectError, PickleError, PlainUnpickler, shortened
-from keras_mrcnn.weights.torch_tensors import NAMES, Storages
+from keras_mrcnn.weights.torch_tensors import NAMES, Storage, Storages
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -18,50 +20,57 @@ BYTE_ORDERS = {b"little": "<", b"big": ">"}
 
 
 def load(path: str | os.PathLike) -> object:
-    """Reads what `torch.save` wrote: None, numbers, texts, lists, tuples, dicts, and a `Tensor` for each tensor.
+    """Reads a file that `torch.save` wrote.
 
-    The file is mapped into memory, not read. Other harmless values are an `Opaque` each.
+    The file is mapped into memory, so numbers load when they are used.
+
+    Args:
+        path: of the file, in the zip format or in the one before torch 1.6.
+
+    Returns:
+        The saved value, made of None, numbers, strings, lists, tuples and dicts, with a `Tensor` for each tensor and an
+        `Opaque` for each other harmless value.
 
     Raises:
         ForeignObjectError: the file asks for something else; nothing in it is run.
-        PickleError: the file is torn, or not torch's.
+        PickleError: the file is torn, or is not one of torch.
         OSError: the file cannot be opened.
     """
     with open(path, "rb") as file:
         beginning = file.read(4)
         if not beginning:
             raise PickleError("it is empty")
-        # The mapping lives as long as an array that shows a part of it.
+        # The mapping lives as long as any array that is a view of it.
         data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         return _load_zip(file, data) if beginning == b"PK\x03\x04" else _load_legacy(data)
 
 
-def _load_zip(file, data):
+def _load_zip(file: BinaryIO, data: np.ndarray) -> object:
     members = _members(file, len(data))
     folders = [name[: -len("data.pkl")] for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(folders) != 1:
         raise PickleError(f"it has {len(folders)} members data.pkl, not one")
     member = lambda name: _content(members, folders[0] + name, data)  # noqa: E731
-    # Files of torch before 2.1 do not say.
+    # Before torch 2.1 files did not state their byte order.
     byte_order = bytes(member("byteorder")) if f"{folders[0]}byteorder" in members else b"little"
     if byte_order not in BYTE_ORDERS:
         raise PickleError("its member byteorder is neither little nor big")
     storages = Storages(BYTE_ORDERS[byte_order])
 
-    def storage(identity):
-        key, found = storages.of(identity)
-        if found.data is None:
-            found.data = member(f"data/{key}")
-        if len(found.data) != found.count * found.format.bytes:
-            raise PickleError(f"its storage {shortened(key)} has {len(found.data):,} bytes, not what its pickle says")
-        return found
+    def load_storage(identity: object) -> Storage:
+        key, storage = storages.of(identity)
+        if storage.data is None:
+            storage.data = member(f"data/{key}")
+        if len(storage.data) != storage.count * storage.format.bytes:
+            raise PickleError(f"its storage {shortened(key)} has {len(storage.data):,} bytes, not what its pickle says")
+        return storage
 
     pickle = memoryview(member("data.pkl"))
-    return PlainUnpickler(pickle, NAMES, storage).load()[0]
+    return PlainUnpickler(pickle, NAMES, load_storage).load()[0]
 
 
-def _members(file, length):
-    """Members of an archive by name."""
+def _members(file: BinaryIO, length: int) -> dict[str, zipfile.ZipInfo]:
+    """Returns the members of an archive by name."""
     try:
         infos = zipfile.ZipFile(file).infolist()
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, OverflowError, OSError):
@@ -74,8 +83,8 @@ def _members(file, length):
     return members
 
 
-def _content(members, name, data):
-    """The bytes of a member, a part of the mapped file."""
+def _content(members: Mapping[str, zipfile.ZipInfo], name: str, data: np.ndarray) -> np.ndarray:
+    """Returns the bytes of a member, a part of the mapped file."""
     if name not in members:
         raise PickleError(f"it lacks the member {shortened(name)}")
     info = members[name]
@@ -91,8 +100,8 @@ def _content(members, name, data):
     return data[start : start + info.file_size]
 
 
-def _load_legacy(data):
-    """Four pickles (a magic number, a version, the machine, the content), the keys of the storages, and their bytes."""
+def _load_legacy(data: np.ndarray) -> object:
+    """Reads four pickles (magic number, version, machine, content), the keys of the storages, and their bytes."""
     storages = Storages()
     unpickler = PlainUnpickler(memoryview(data), NAMES, lambda identity: storages.of(identity)[1])
     try:
@@ -114,8 +123,8 @@ def _load_legacy(data):
     return content
 
 
-def _fill(storage, data, start):
-    """Gives a storage its bytes, which follow their count; returns where they end. They are little-endian always."""
+def _fill(storage: Storage | None, data: np.ndarray, start: int) -> int:
+    """Gives a storage its bytes, which follow their count and are always little-endian; returns where they end."""
     if storage is None or storage.data is not None:
         raise PickleError("it lists other storages than its pickle asks for")
     end = start + 8 + storage.count * storage.format.bytes

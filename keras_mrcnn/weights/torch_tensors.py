@@ -1,22 +1,23 @@
-"""Tensors as the pickles of torch have them: formats of numbers, storages, and views of them."""
+"""Tensors in the pickles of torch: formats of numbers, storages, and views of storages."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_mrcnn.weights.torch_pickle import Opaque, PickleError, shortened
 
-MOST_DIMENSIONS = 32  # of an array of NumPy before 2.0
-# Formats of numbers and how NumPy reads them; bfloat16 is the upper half of a float32.
+MOST_DIMENSIONS = 32  # of an array in NumPy before 2.0
+# Formats of numbers and NumPy's types for them; bfloat16 is the upper half of a float32.
 FORMATS = {
     "float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2", "bool": "u1",
     "int64": "i8", "int32": "i4", "int16": "i2", "int8": "i1",
     "uint64": "u8", "uint32": "u4", "uint16": "u2", "uint8": "u1", "untyped": "u1",
 }  # fmt: skip
-# Bytes of numbers that are not read, so that a checkpoint may hold them beside the model.
+# Bytes per number of formats that are not read; a checkpoint may hold them beside the model.
 OTHER_FORMATS = {
     "complex32": 4, "complex64": 8, "complex128": 16, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1,
     "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1, "float4_e2m1fn_x2": 1, "quint8": 1, "qint8": 1, "qint32": 4,
@@ -29,7 +30,7 @@ STORAGES = {
     "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128", "QUInt8Storage": "quint8",
     "QInt8Storage": "qint8", "QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4",
 }  # fmt: skip
-# What checkpoints hold beside a model, and tensors of other kinds. They are known by name alone.
+# Other values that checkpoints hold beside a model, and tensors of other kinds; only their names matter.
 KINDS = {
     "torch._utils._rebuild_sparse_tensor": "sparse tensor",
     "torch._utils._rebuild_qtensor": "quantized tensor",
@@ -60,19 +61,19 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Format:
-    """Format of numbers, by torch's name, such as "float32"."""
+    """Format of numbers, with torch's name for it, such as "float32"."""
 
     name: str
 
     @property
     def bytes(self) -> int:
-        """Bytes of a number."""
+        """Returns the bytes of one number."""
         return OTHER_FORMATS[self.name] if self.name in OTHER_FORMATS else np.dtype(FORMATS[self.name]).itemsize
 
 
 @dataclass(eq=False)
 class Storage:
-    """Numbers that tensors are views of: `data` is uint8, one-dimensional, and a part of the mapped file."""
+    """Numbers of which tensors are views; `data` is a one-dimensional uint8 array, part of the mapped file."""
 
     format: Format
     count: int
@@ -82,7 +83,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """View of a storage: offset and strides count numbers. Whether it fits the storage is checked by `array` alone."""
+    """View of a storage; offset and strides count numbers. Only `array` checks whether it fits the storage."""
 
     storage: Storage
     offset: int
@@ -92,16 +93,16 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """Returns the number of its elements."""
         return math.prod(self.shape)
 
     def array(self) -> np.ndarray:
-        """Returns the numbers; those of a float format as float32, others as they are.
+        """Returns the tensor as an array; floating-point numbers become float32, others keep their type.
 
-        float32 and integers in the byte order of this machine stay in the mapped file, and cannot be written to.
+        Arrays of float32 and of integers in the byte order of this machine are read-only views of the mapped file.
 
         Raises:
-            PickleError: the view reaches beyond its storage, or the format of its numbers is not read.
+            PickleError: the view reaches beyond its storage, or the format of its numbers is not supported.
         """
         if self.format.name not in FORMATS:
             raise PickleError(f"holds {self.format.name} numbers, which are not read here; save them as float32")
@@ -109,7 +110,7 @@ class Tensor:
         form = np.dtype(FORMATS[self.format.name]).newbyteorder(self.storage.byte_order)
         if self.size == 0:
             return _converted(_empty(self.shape, form), self.format)
-        # Strides of sides of 1 lead nowhere and may be anything.
+        # The stride of a side of length 1 has no effect and may be anything.
         strides = [stride if side > 1 else 0 for side, stride in zip(self.shape, self.strides)]
         last = self.offset + sum((side - 1) * stride for side, stride in zip(self.shape, strides))
         if last >= len(self.storage.data) // itemsize:
@@ -120,14 +121,21 @@ class Tensor:
 
 
 class Storages:
-    """The storages of a file by key, made of persistent ids."""
+    """The storages of a file by key, made from persistent ids."""
 
     def __init__(self, byte_order: str = "<"):
         self.byte_order = byte_order
         self.by_key: dict[str, Storage] = {}
 
     def of(self, identity: object) -> tuple[str, Storage]:
-        """Returns (key, storage) of ("storage", type, key, device, count), to which the old format adds None."""
+        """Returns the key and the storage of a persistent id.
+
+        Args:
+            identity: ("storage", type, key, device, count), followed by None in the format before torch 1.6.
+
+        Raises:
+            PickleError: it is no such id, or its storage had another format or size before.
+        """
         if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
             raise PickleError("its pickle asks for a storage in a way that torch does not")
         _, form, key, _, count, *view = identity
@@ -139,7 +147,9 @@ class Storages:
         return key, storage
 
 
-def _tensor(storage, offset, shape, strides, *_, form=None):
+def _tensor(
+    storage: object, offset: object, shape: object, strides: object, *_: object, form: Format | None = None
+) -> Tensor:
     if not isinstance(storage, Storage) or type(shape) is not tuple or type(strides) is not tuple:
         raise PickleError("its pickle makes a tensor of what is no storage, sizes and strides")
     if len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
@@ -149,46 +159,55 @@ def _tensor(storage, offset, shape, strides, *_, form=None):
     return Tensor(storage, offset, shape, strides, form or storage.format)
 
 
-def _tensor_of_format(storage, offset, shape, strides, requires_grad, hooks, form, *_):
+def _tensor_of_format(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    requires_grad: object,
+    hooks: object,
+    form: object,
+    *_: object,
+) -> Tensor:
     if type(form) is not Format:
         raise PickleError("its pickle makes a tensor of what is no format of numbers")
     return _tensor(storage, offset, shape, strides, form=form)
 
 
-def _parameter(tensor, *_):
+def _parameter(tensor: object, *_: object) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise PickleError("its pickle makes a parameter of what is no tensor")
     return tensor
 
 
-def _tensor_with_attributes(make, kind, arguments, *_):
+def _tensor_with_attributes(make: object, kind: object, arguments: object, *_: object) -> Tensor:
     if make not in (_tensor, _tensor_of_format, _parameter) or type(arguments) is not tuple or len(arguments) > 9:
         raise PickleError("its pickle makes a tensor of what is none")
     return make(*arguments)
 
 
-def _size(sides):
+def _size(sides: object) -> tuple:
     if type(sides) is not tuple:
         raise PickleError("its pickle makes a torch.Size of what is no tuple")
     return sides
 
 
-def _opaque(kind):
+def _opaque(kind: str) -> Callable[..., Opaque]:
     return lambda *_: Opaque(kind)
 
 
-def _is_count(value):
+def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**62
 
 
-def _empty(shape, form):
+def _empty(shape: tuple, form: np.dtype) -> np.ndarray:
     try:
         return np.empty(shape, form)
     except ValueError:
         raise PickleError("has sides that are too long") from None
 
 
-def _converted(array, form):
+def _converted(array: np.ndarray, form: Format) -> np.ndarray:
     if form.name == "bfloat16":
         return np.left_shift(array, 16, dtype=np.uint32, out=np.empty(array.shape, np.uint32)).view(np.float32)
     if form.name == "bool":

@@ -1,4 +1,4 @@
-"""Writes state dicts as `torch.save` does, without torch."""
+"""Writes state dicts in the format of `torch.save`, without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_mrcnn.weights.torch_tensors import STORAGES
 
 FOLDER = "archive"
 FORMAT_VERSION = b"3\n"
-ALIGNMENT = 64  # bytes, of the numbers in the file, so that they can be used where they are
+ALIGNMENT = 64  # bytes; torch can then map the numbers into memory and use them in place
 LOCAL_HEADER_BYTES, EXTRA_HEADER = 30, struct.Struct("<2sH")
 STORAGE_OF = {form: name for name, form in STORAGES.items() if form != "untyped"}
 
@@ -29,11 +29,11 @@ def write_state_dict(path: str | os.PathLike, tensors: Mapping[str, np.ndarray])
     """Writes a dict of names to arrays as a state dict for `torch.load`; the file appears whole or not at all.
 
     Args:
-        path: of the file; folders that are missing are made.
-        tensors: arrays of the formats that torch has storages for, which are not the unsigned ones beyond uint8.
+        path: of the file; missing folders are made.
+        tensors: arrays of types that torch has storages for, which excludes unsigned integers wider than uint8.
 
     Raises:
-        WeightsError: torch has no storage for the format of an array.
+        WeightsError: torch has no storage for the type of an array.
         OSError: the file cannot be written.
     """
     arrays = {name: _contiguous(value) for name, value in tensors.items()}
@@ -49,46 +49,47 @@ def write_state_dict(path: str | os.PathLike, tensors: Mapping[str, np.ndarray])
                 _add(archive, f"data/{key}", value.reshape(-1).view(np.uint8).data)
             _add(archive, "version", FORMAT_VERSION)
         file.flush()
-        os.fsync(file.fileno())  # a name may outlive a power cut that its content does not
+        os.fsync(file.fileno())  # a power cut must not leave the name without the content
 
 
-def _contiguous(value):
+def _contiguous(value: np.ndarray) -> np.ndarray:
+    """Returns an array in C order and in the byte order of this machine."""
     value = np.asarray(value)
     return np.asarray(value, value.dtype.newbyteorder("="), order="C")
 
 
-def _add(archive, name, content):
+def _add(archive: zipfile.ZipFile, name: str, content: bytes | memoryview) -> None:
     """Adds a member that begins at a multiple of `ALIGNMENT`; the extra field of its header fills the gap."""
-    info = zipfile.ZipInfo(f"{FOLDER}/{name}")  # of 1980, so that equal weights make equal files
+    info = zipfile.ZipInfo(f"{FOLDER}/{name}")  # it is dated 1980, so that equal weights make equal files
     start = archive.fp.tell() + LOCAL_HEADER_BYTES + len(info.filename) + EXTRA_HEADER.size
     padding = -start % ALIGNMENT
     info.extra = EXTRA_HEADER.pack(b"FB", padding) + bytes(padding)
     archive.writestr(info, content)
 
 
-def _state_dict_pickle(arrays):
+def _state_dict_pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
     items = b"".join(_plain(name) + _tensor(key, value) for key, (name, value) in enumerate(arrays.items()))
     return pickle.PROTO + b"\x02" + EMPTY_ORDERED_DICT + pickle.MARK + items + pickle.SETITEMS + pickle.STOP
 
 
-def _tensor(key, value):
-    """Makes a tensor of storage, offset, sizes, strides, requires_grad and hooks."""
+def _tensor(key: int, value: np.ndarray) -> bytes:
+    """Returns the instructions that make a tensor from storage, offset, sizes, strides, requires_grad and hooks."""
     strides = tuple(stride // value.itemsize for stride in value.strides)
     arguments = _storage(key, value) + _plain(0) + _plain(value.shape) + _plain(strides) + _plain(False)
     make = _global("torch._utils", "_rebuild_tensor_v2")
     return make + pickle.MARK + arguments + EMPTY_ORDERED_DICT + pickle.TUPLE + pickle.REDUCE
 
 
-def _storage(key, value):
+def _storage(key: int, value: np.ndarray) -> bytes:
     kind = _global("torch", STORAGE_OF[value.dtype.name])
     identity = _plain("storage") + kind + _plain(str(key)) + _plain("cpu") + _plain(value.size)
     return pickle.MARK + identity + pickle.TUPLE + pickle.BINPERSID
 
 
-def _global(module, name):
+def _global(module: str, name: str) -> bytes:
     return pickle.GLOBAL + f"{module}\n{name}\n".encode()
 
 
-def _plain(value):
-    """The instructions that make a value, which is all of its pickle but the first two bytes and the last."""
+def _plain(value: object) -> bytes:
+    """Returns the instructions that make a value: its pickle without the first two bytes and the last."""
     return pickle.dumps(value, protocol=2)[2:-1]

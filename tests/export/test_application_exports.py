@@ -15,11 +15,11 @@ from keras_mrcnn.export.saved_model import export_saved_model
 from keras_mrcnn.mask_rcnn.detector import Detector
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
+LARGE = ("EfficientNetV2B0", "ConvNeXtTiny", "ResNet50V2", "DenseNet121", "MobileNetV3Large")
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["MobileNetV3Small", "EfficientNetV2B0", "ConvNeXtTiny", "ResNet50V2", "DenseNet121", "MobileNetV3Large"]
-)
+@pytest.mark.parametrize("name", ["MobileNetV3Small", *(pytest.param(name, marks=pytest.mark.long) for name in LARGE)])
 def test_same_detections(name, tmp_path):
     model = confident_model(backbone=ApplicationsConfig(name=name))
     image = noise_image(97, 131)[None]

@@ -44,7 +44,7 @@ def conv(x, channels, name, stride=1):
 def small_network(name="small", outputs=None):
     """A convolution for each stride; at stride 4 a residual sum, then a last block whose shortcut strides, too."""
     x = inputs = keras.Input((None, None, 3))
-    x = layers.BatchNormalization(name="stem/BatchNorm")(conv(x, 4, "Stem", 2))
+    x = layers.BatchNormalization(name="stem_bn")(conv(x, 4, "Stem", 2))
     x = layers.ReLU(name="stem_relu")(x)
     x = conv(x, 5, "down4", 2)
     x = total = layers.Add(name="sum4")([x, conv(x, 5, "branch4")])
@@ -223,7 +223,7 @@ def test_batch_norms_move_only_where_they_are_to(norm):
     backbone(normalised(picture(32, 32)), training=True)
     moved = {name for name, value in snapshot_of(backbone).items() if (value != before[name]).any()}
     assert moved == (set() if norm == "frozen_bn" else {"stem_bn/moving_mean", "stem_bn/moving_variance"})
-    assert any("gamma" in v.name for v in backbone.get_layer("body").get_layer("stem/BatchNorm").trainable_weights) == (
+    assert any("gamma" in v.name for v in backbone.get_layer("body").get_layer("stem_bn").trainable_weights) == (
         norm == "bn"
     )
 
@@ -253,7 +253,8 @@ def test_mixed_precision(network):
     assert {tf.as_dtype(weight.dtype).name for weight in backbone.weights} == {"float32"}
     expected = FunctionalBackbone(copy_network(network), raw)(image)
     for fmap, other in zip(maps, expected):
-        np.testing.assert_allclose(np.float32(fmap), other, atol=0.03 * np.abs(other).max())
+        error, largest = np.abs(np.float32(fmap) - other), np.abs(other).max()
+        assert error.mean() < 0.01 * largest and error.max() < 0.08 * largest  # bfloat16 has 8 binary digits
 
 
 @pytest.mark.parametrize("neck", ["fpn", "c4"])
@@ -318,7 +319,7 @@ def test_network_by_name_with_weights_of_its_own(tmp_path):
 
     model.save_pretrained(tmp_path / "model.safetensors")
     assert not changed(snapshot(model), snapshot(MaskRCNN.from_preset(tmp_path / "model.safetensors")))
-    with pytest.raises(WeightsError, match="cannot be had or read"):
+    with pytest.raises(WeightsError, match="no such file"):
         load_backbone(model.backbone, str(tmp_path / "nowhere.h5"))
 
 

@@ -19,7 +19,7 @@ def make_config(neck="fpn", **rpn):
 
 def best_of_all_anchors(box, size, config):
     """The same by trying every anchor of the model."""
-    resized = image_ops.resized_size(*size, config.min_size, config.max_size)
+    resized = image_ops.resized_size(*map(int, size), config.min_size, config.max_size)
     padded = (resized.numpy() + 31) // 32 * 32
     maps = [tf.zeros([1, *-(-padded // stride), 1]) for stride in GRIDS[config.neck.kind]]
     anchors = tf.concat(AnchorGenerator(config.anchor_sizes, config.rpn.aspect_ratios)(maps, padded), axis=0)

@@ -123,7 +123,7 @@ class EmptiedMeanwhile(list):
 
 def test_two_threads_that_want_the_last_connection():
     with client_of("rest", quick()) as client:
+        client.close()
         client._model._idle = EmptiedMeanwhile()
         assert len(client(noise_image(5, 5))) == 2
-        client._model._idle = EmptiedMeanwhile()
         client.close()

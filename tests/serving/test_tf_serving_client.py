@@ -137,7 +137,7 @@ def test_names_the_image_that_it_cannot_use(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with client_of("rest", quick()) as client:
         for images, message in (
-            ([tmp_path / "gone.png"], "gone.png cannot be read"),
+            ([tmp_path / "gone.png"], "gone.png does not exist"),
             ([tmp_path / "text.png"], "text.png is not an image"),
             ([noise_image(5, 5), b"no picture"], r"images\[1\] is not an image"),
             ([noise_image(5, 5).astype(np.float32)], r"images\[0\] is float32"),

@@ -9,17 +9,11 @@ import pytest
 from video.clips import UNEVEN, OneBox, StillFrames, corners, cut_off, noise_clip, read_clip, write_clip
 
 from keras_mrcnn.base.records import Detections
-from keras_mrcnn.video import annotate
 from keras_mrcnn.video.annotate import annotate_video, batches, draw_tracked
 from keras_mrcnn.video.frame import Frame, VideoError
 from keras_mrcnn.video.frames import open_frames
 from keras_mrcnn.video.tracks import ColourTracks
 from keras_mrcnn.visualize import PALETTE
-
-
-@pytest.fixture(autouse=True)
-def _one_box(monkeypatch):
-    monkeypatch.setattr(annotate, "Detector", OneBox)
 
 
 def moving_bar(count, height=48, width=160):
@@ -34,7 +28,7 @@ def moving_bar(count, height=48, width=160):
 
 def annotated(source, path, **options):
     """(summary, images, times) of an annotated video."""
-    summary = annotate_video(None, source, path, **options)
+    summary = annotate_video(OneBox(), source, path, **options)
     return (summary, *read_clip(path))
 
 
@@ -50,7 +44,7 @@ def test_frames_in_are_frames_out(tmp_path, batch_size):
 
 
 def test_summary(tmp_path):
-    summary = annotate_video(None, StillFrames(moving_bar(3)), tmp_path / "out.mp4")
+    summary = annotate_video(OneBox(), StillFrames(moving_bar(3)), tmp_path / "out.mp4")
     assert summary.path == tmp_path / "out.mp4" and summary.seconds > 0
     assert summary.frames_per_second == pytest.approx(3 / summary.seconds)
     assert str(summary).startswith(f"Wrote 3 frames to {tmp_path / 'out.mp4'} in ")
@@ -111,7 +105,7 @@ def test_odd_sizes(tmp_path):
 def test_cut_off_video_is_written_up_to_the_cut(tmp_path):
     path = cut_off(noise_clip(tmp_path / "in.mp4"), 0.6)
     with pytest.raises(VideoError) as caught:
-        annotate_video(None, open_frames(path), tmp_path / "out.mp4", batch_size=3)
+        annotate_video(OneBox(), open_frames(path), tmp_path / "out.mp4", batch_size=3)
     images, _ = read_clip(tmp_path / "out.mp4")
     assert 16 < len(images) < 40
     assert str(caught.value).startswith(f"{path} ")
@@ -120,17 +114,17 @@ def test_cut_off_video_is_written_up_to_the_cut(tmp_path):
 
 
 def test_nothing_is_left_when_the_model_fails(tmp_path, monkeypatch):
-    detect, calls = OneBox.detect, []
+    predict, calls = OneBox.predict, []
 
-    def fail(self, images):
-        calls.append(len(images))
+    def fail(self, pictures, batch_size):
+        calls.append(len(pictures))
         if len(calls) > 2:
             raise RuntimeError("a fault")
-        return detect(self, images)
+        return predict(self, pictures, batch_size)
 
-    monkeypatch.setattr(OneBox, "detect", fail)
+    monkeypatch.setattr(OneBox, "predict", fail)
     with pytest.raises(RuntimeError, match="a fault"):
-        annotate_video(None, StillFrames(moving_bar(20)), tmp_path / "out.mp4")
+        annotate_video(OneBox(), StillFrames(moving_bar(20)), tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +143,7 @@ class InterruptAt:
 def test_ctrl_c_finishes_the_file(tmp_path):
     source, before = StillFrames(moving_bar(4) * 1000), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as caught:
-        annotate_video(None, source, tmp_path / "out.mp4", progress=InterruptAt(5))
+        annotate_video(OneBox(), source, tmp_path / "out.mp4", progress=InterruptAt(5))
     images, _ = read_clip(tmp_path / "out.mp4")
     assert 5 <= len(images) <= 6
     assert str(caught.value) == f"interrupted; the {len(images)} frames before that are in {tmp_path / 'out.mp4'}"
@@ -160,7 +154,7 @@ def test_ctrl_c_finishes_the_file(tmp_path):
 def test_ctrl_c_is_how_a_camera_ends(tmp_path):
     source = StillFrames(moving_bar(4) * 1000)
     source.is_endless = True
-    summary = annotate_video(None, source, tmp_path / "out.mp4", progress=InterruptAt(5))
+    summary = annotate_video(OneBox(), source, tmp_path / "out.mp4", progress=InterruptAt(5))
     assert summary.frames == len(read_clip(tmp_path / "out.mp4")[0])
 
 
@@ -175,7 +169,7 @@ def test_reading_does_not_run_away_from_writing(tmp_path):
             self.done += count
             ahead.append(source.given - self.done)
 
-    annotate_video(None, source, tmp_path / "out.mp4", batch_size=2, progress=Watch())
+    annotate_video(OneBox(), source, tmp_path / "out.mp4", batch_size=2, progress=Watch())
     # Two queues of two batches, a batch at work, and one frame in each hand.
     assert max(ahead) <= 4 + 4 + 2 + 2
 
@@ -184,9 +178,9 @@ def test_targets_are_checked_first(tmp_path):
     path = write_clip(tmp_path / "in.mp4")
     before = path.read_bytes()
     with pytest.raises(ValueError, match="would be written over"):
-        annotate_video(None, open_frames(path), path)
+        annotate_video(OneBox(), open_frames(path), path)
     with pytest.raises(ValueError, match="videos are written as"):
-        annotate_video(None, open_frames(path), tmp_path / "out.gif")
+        annotate_video(OneBox(), open_frames(path), tmp_path / "out.gif")
     assert path.read_bytes() == before
 
 
