@@ -36,7 +36,7 @@ TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
 
 
 @click.group()
-def main():
+def main() -> None:
     """Measure training and inference beside the peers."""
 
 
@@ -46,7 +46,9 @@ def main():
 @click.option("--steps", type=click.IntRange(4), default=8, help="Steps of each stage; the first 2 warm up.")
 @click.option("--precision", "precisions", type=click.Choice(list(PRECISIONS)), multiple=True, default=list(PRECISIONS))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
-def train(peer_python, peers, steps, precisions, json_file):
+def train(
+    peer_python: str | None, peers: Path, steps: int, precisions: tuple[str, ...], json_file: Path | None
+) -> None:
     """Time one image through the stages: R50-FPN, 800 x 1088, 8 objects, float32 and bfloat16.
 
     RPNStage from the image (backbone trained from ResNet's stage 3 up), BoxStage and MaskStage out of a warm feature
@@ -72,7 +74,7 @@ def train(peer_python, peers, steps, precisions, json_file):
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Processes of each kind, taking turns.")
 @click.option("--models", type=click.Path(path_type=Path), help="Keep the exported models there, and use them again.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
-def infer(peer_python, peers, rounds, models, json_file):
+def infer(peer_python: str | None, peers: Path, rounds: int, models: Path | None, json_file: Path | None) -> None:
     """Time one image through the exported models: R50-FPN, 91 classes, 800 x 1088, 100 detections.
 
     To final detections and to pasted masks, in each precision; and the memory of a process that does it.
@@ -86,7 +88,7 @@ def infer(peer_python, peers, rounds, models, json_file):
 @click.option("--count", type=click.IntRange(1), default=24, help="How many of the images; the first 4 warm up.")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Processes of each kind, taking turns.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
-def predict(weights, images, count, rounds, json_file):
+def predict(weights: Path, images: Path, count: int, rounds: int, json_file: Path | None) -> None:
     """Time `keras-mrcnn predict` on the files of a folder beside the SavedModel of the same weights.
 
     Seconds for a picture without the start of the programs, and the memory of a process of each kind.
@@ -95,7 +97,7 @@ def predict(weights, images, count, rounds, json_file):
 
 
 def _stage_seconds(precision, steps):
-    """Median seconds of a step of each stage, reading included."""
+    """Returns the median seconds of a step of each stage, including the time to read its batch."""
     import keras
 
     from keras_mrcnn.config import load_config
@@ -135,7 +137,7 @@ def _stage_seconds(precision, steps):
 
 
 def _one_picture(folder):
-    """Annotation file and image folder of one picture with the peer's objects."""
+    """Writes a picture with the objects of the peer's, and returns the annotation file and the image folder."""
     import numpy as np
     from PIL import Image
 
@@ -159,7 +161,7 @@ def _one_picture(folder):
 
 
 def _peer_step(python, folder, precision):
-    """torchvision's median seconds for a joint step; None without `--peer-python`."""
+    """Returns torchvision's median seconds for a joint step; None without `--peer-python`."""
     if python is None:
         return None
     script = folder / "torchvision_train.py"

@@ -1,4 +1,4 @@
-"""What `benchmark.py infer` measures: exported models, each in a process of its own, in turns with its peer."""
+"""Measures exported models for `benchmark.py infer`, each in a process of its own, in turns with its peer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from keras_mrcnn import MaskRCNN
 
 RUNNER = Path(__file__).with_name("infer_runner.py")
 CLASSES, SPREAD = 90, 3.0
 PASTE_RUNS = 9
 
-# name, our variant, its form, paste, the peer's arguments (or our variant that it is measured against), goal
+# name, our variant, its form, paste, the arguments of the peer (or our variant to compare with), goal
 ROWS = (
     ("SavedModel float32, detections", "r50", "saved_model", "nopaste", ("fp32", "nopaste"), 0.70),
     ("SavedModel float32, pasted", "r50", "saved_model", "paste", ("fp32", "paste"), 0.70),
@@ -28,8 +32,8 @@ ROWS = (
 )
 
 
-def measure_inference(peer_python, peers, rounds, models):
-    """Rows (name, ours, peer or None, goal): seconds, then megabytes of the processes."""
+def measure_inference(peer_python: str | None, peers: Path, rounds: int, models: Path | None) -> list[tuple]:
+    """Measures all variants and returns rows (name, ours, peer or None, goal): seconds, then megabytes."""
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) if models is None else models
         export_models(models)
@@ -44,16 +48,16 @@ def measure_inference(peer_python, peers, rounds, models):
                     peer.append(run_program([peer_python, peers / "torchvision_infer.py", *against]))
                 path = models / variant / "1" if form == "saved_model" else models / variant
                 ours.append(_run_ours(form, path, paste))
-            rows.append((name, *(_median(found, "median_s") for found in (ours, peer)), goal))
+            rows.append((name, *(_median(runs, "median_s") for runs in (ours, peer)), goal))
             if paste == "paste" or form == "onnx":
-                sizes = [_median(found, "peak_memory_mb") for found in (ours, peer)]
+                sizes = [_median(runs, "peak_memory_mb") for runs in (ours, peer)]
                 memory.append((f"peak memory MB: {name}", *sizes, 1.0 if "float32" in name else None))
         rows.append(("pasting 100 masks", *_pasting(peer_python, peers, rounds), 0.5))
         return [*rows, *memory]
 
 
-def export_models(folder):
-    """Exports the network in every variant that is not there yet."""
+def export_models(folder: Path) -> None:
+    """Exports the network in every variant that the folder lacks."""
     from keras_mrcnn.export.int8 import quantize_onnx
     from keras_mrcnn.export.onnx import export_onnx
     from keras_mrcnn.export.saved_model import export_saved_model
@@ -77,8 +81,8 @@ def _picture():
 
 
 @functools.cache
-def random_model():
-    """Random weights, with class scores as far apart as a trained model's, so that there are 100 detections."""
+def random_model() -> MaskRCNN:
+    """Makes a model with random weights; its class scores differ like trained ones, so it has 100 detections."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -101,7 +105,7 @@ def random_model():
 
 
 def _pasting(peer_python, peers, rounds):
-    """Median seconds of ours and torchvision's for the same boxes, with sides of 40 to 400 pixels."""
+    """Returns our median seconds and torchvision's for the same boxes, with sides of 40 to 400 pixels."""
     import numpy as np
 
     from keras_mrcnn.base.records import Detections
@@ -111,7 +115,7 @@ def _pasting(peer_python, peers, rounds):
     corners = random.uniform(0, 1, (count, 2)) * ([1088, 800] - sides)
     boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
     masks = random.uniform(0, 1, (count, 28, 28)).astype(np.float32)
-    found = Detections(boxes, np.ones(count), np.ones(count, np.int32), ("x",) * count, masks, (800, 1088))
+    detections = Detections(boxes, np.ones(count), np.ones(count, np.int32), ("x",) * count, masks, (800, 1088))
     ours, peer = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "masks.npz")
@@ -121,7 +125,7 @@ def _pasting(peer_python, peers, rounds):
                 peer.append(run_program([peer_python, peers / "torchvision_paste.py", file])["median_s"])
             for _ in range(PASTE_RUNS):
                 start = time.perf_counter()
-                found.paste_masks()
+                detections.paste_masks()
                 ours.append(time.perf_counter() - start)
     return statistics.median(ours), statistics.median(peer) if peer else None
 
@@ -134,7 +138,7 @@ def run_program(command: list, reads_json: bool = True) -> dict | None:
     """Runs a program to its end and returns the JSON line that it prints last, if it prints one.
 
     Raises:
-        ClickException: it has failed; the message is the last line of its stderr.
+        ClickException: the program failed; the message is the last line of its stderr.
     """
     command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -144,5 +148,5 @@ def run_program(command: list, reads_json: bool = True) -> dict | None:
     return json.loads(done.stdout.strip().splitlines()[-1]) if reads_json else None
 
 
-def _median(found, key):
-    return statistics.median(facts[key] for facts in found) if found else None
+def _median(runs, key):
+    return statistics.median(run[key] for run in runs) if runs else None

@@ -18,11 +18,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
+import numpy as np
 from run_exported import open_onnxruntime, open_saved_model, read_picture
 
 HERE = Path(__file__).resolve().parent
@@ -34,26 +37,26 @@ TIMED_PICTURES = 20
 HEAD = ("backbone", "box AP", "mask AP", "parameters", "SavedModel", "ONNX", "steps", "parity")
 
 
-def command_line(*arguments):
-    """Runs keras-mrcnn; its output goes to the terminal."""
+def command_line(*arguments: Any) -> None:
+    """Runs keras-mrcnn with its output on the terminal."""
     subprocess.run([sys.executable, "-m", "keras_mrcnn", *map(str, arguments)], check=True)
 
 
-def settings_of(name):
-    """What to set of the preset for a backbone: one of keras.applications learns all of its weights, as ResNet-18."""
+def settings_of(name: str) -> tuple[str, ...]:
+    """Returns options that set a backbone: one of keras.applications learns all of its weights, like ResNet-18."""
     return () if name == RESNET else ("--set", f"model.backbone={{name: {name}, norm: bn, freeze_stages: 0}}")
 
 
-def train(name, data, run, epochs, steps):
-    """Trains with so many epochs of each stage, all of `steps`."""
+def train(name: str, data: Path, run: Path, epochs: dict[str, int], steps: int) -> None:
+    """Trains each stage for its number of epochs, each of `steps` steps."""
     changes = [f"train.{stage}.{key}" for stage in EPOCHS for key in ("epochs", "steps_per_epoch")]
     values = [value for stage in EPOCHS for value in (epochs[stage], steps)]
     sets = [item for key, value in zip(changes, values) for item in ("--set", f"{key}={value}")]
     command_line("train", "--preset", "scenes-small", "--data", data, "--run", run, *settings_of(name), *sets)
 
 
-def seconds_per_step(name, data, folder):
-    """Of the joint stage, from two short trainings, so that what comes before and after the steps drops out."""
+def seconds_per_step(name: str, data: Path, folder: Path) -> float:
+    """Measures a step of the joint stage by two short trainings, whose difference has only steps in it."""
     seconds = []
     for steps in (FEW_STEPS, MORE_STEPS):
         start = time.perf_counter()
@@ -62,8 +65,8 @@ def seconds_per_step(name, data, folder):
     return max(seconds[1] - seconds[0], 1e-3) / (MORE_STEPS - FEW_STEPS)
 
 
-def milliseconds(run, pictures):
-    """Median time of a picture, the first left out."""
+def milliseconds(run: Callable[[np.ndarray], Any], pictures: Iterable[np.ndarray]) -> float:
+    """Returns the median time of a picture, without the first one."""
     times = []
     for picture in pictures:
         start = time.perf_counter()
@@ -72,8 +75,8 @@ def milliseconds(run, pictures):
     return statistics.median(times[1:])
 
 
-def measure(name, run, folder, images, limit):
-    """A row of the table as a dict, from the run's files and its exports."""
+def measure(name: str, run: Path, folder: Path, images: Path, limit: int | None) -> dict[str, Any]:
+    """Returns a row of the table as a dict, from the files of the run and its exports."""
     from keras_mrcnn import MaskRCNN
     from keras_mrcnn.export.model_card import count_parameters
 
@@ -82,7 +85,7 @@ def measure(name, run, folder, images, limit):
         command_line("export", run, "--name", name, "--out", folder)
     compared = [run, "--images", images, "--saved-model", saved_model, "--onnx", onnx, "--json", parity]
     limited = ("--limit", limit) if limit else ()
-    # It ends with 1 where a runtime misses a goal, which the table says, too.
+    # Its exit status is 1 if a runtime misses a goal, which the table says, too.
     subprocess.run([sys.executable, *map(str, (HERE / "compare_exports.py", *compared, *limited))], check=False)
     comparison = json.loads(parity.read_text(encoding="utf-8"))
     scores = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -98,16 +101,18 @@ def measure(name, run, folder, images, limit):
     }
 
 
-def newest(folder):
+def newest(folder: Path) -> Path:
+    """Returns the newest version in the folder of a SavedModel."""
     return max((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
-def meets_goals(row, goals):
+def meets_goals(row: dict[str, Any], goals: dict[str, float]) -> bool:
+    """Returns whether a row of compare_exports.py meets its goals."""
     return not row["unlike"] and all(row[key] <= goal for key, goal in goals.items())
 
 
-def table(rows):
-    """The rows as text."""
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Formats the rows as text."""
     lines = [HEAD]
     for row in rows:
         parity = ", ".join(f"{one['runtime']} {'yes' if one['meets goals'] else 'NO'}" for one in row["parity"])
@@ -125,7 +130,9 @@ def table(rows):
 @click.option("--backbone", "names", multiple=True, help=f"Instead of {', '.join(DEFAULT)}; can be repeated.")
 @click.option("--limit", type=click.IntRange(1), help="Compare detections on so many pictures only.")
 @click.option("--out", type=click.Path(path_type=Path), default="runs/backbones", help="Folder for everything.")
-def main(data, minutes, steps, names, limit, out):
+def main(
+    data: Path, minutes: float, steps: int | None, names: tuple[str, ...], limit: int | None, out: Path
+) -> None:
     """Compare backbones on the scenes in DATA."""
     out.mkdir(parents=True, exist_ok=True)
     rows = []

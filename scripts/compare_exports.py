@@ -21,8 +21,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -33,20 +35,24 @@ from run_exported import MISSING, read_picture
 from keras_mrcnn.base.iou import box_iou, match_pairs
 from keras_mrcnn.base.tables import text_table
 
+if TYPE_CHECKING:
+    from keras_mrcnn import MaskRCNN
+
 GOALS = {"score": 1e-4, "box": 0.05, "mask": 2e-3}
 SAME_BOX, TIE, IOU_TIE = 1.0, 1e-6, 1e-5  # pixels; difference of two scores; of an IoU and the limit of NMS
 PROGRAM = Path(__file__).resolve().with_name("run_exported.py")
 HEAD = ("runtime", "images", "detections", "unlike", "order", "ties", "score", "box, px", "mask")
 PATH = click.Path(exists=True, path_type=Path)
+Arrays = dict[str, Any]  # outputs by name, without padding, and whether they are full
 
 
 class NotInstalledError(RuntimeError):
-    """A runtime that is not there; the message names it."""
+    """A runtime is not installed; the message names it."""
 
 
 @dataclass
 class Comparison:
-    """What one runtime's detections differ by, over all images; the last three are the greatest differences."""
+    """How the detections of one runtime differ, over all images; the last three are the greatest differences."""
 
     runtime: str
     images: int = 0
@@ -58,39 +64,53 @@ class Comparison:
     box: float = 0.0
     mask: float = 0.0
 
-    def add(self, name, found, expected, threshold, nms_iou):
-        """Takes one image in; `found` and `expected` are dicts of arrays without padding."""
-        rows, wanted, distance = pair(found, expected)
+    def add(self, name: str, outputs: Arrays, expected: Arrays, threshold: float, nms_iou: float) -> None:
+        """Adds one image; `outputs` and `expected` are dicts of arrays without padding."""
+        rows, expected_rows, distance = pair(outputs, expected)
         self.images += 1
         self.detections += len(expected["scores"])
-        ties, unexplained = lone_detections(found, expected, rows, wanted, threshold, nms_iou)
-        swapped, tied = other_places(rows, wanted, expected["scores"])
+        ties, unexplained = lone_detections(outputs, expected, rows, expected_rows, threshold, nms_iou)
+        swapped, tied = other_places(rows, expected_rows, expected["scores"])
         self.ties += ties + tied
         self.order += swapped - tied
         if unexplained:
             self.unlike.append(name)
         if len(rows):
-            masks = found["masks"][rows].astype(np.float64) / 255 - expected["probabilities"][wanted]
-            self.score = max(self.score, float(np.abs(found["scores"][rows] - expected["scores"][wanted]).max()))
+            masks = outputs["masks"][rows].astype(np.float64) / 255 - expected["probabilities"][expected_rows]
+            self.score = max(
+                self.score, float(np.abs(outputs["scores"][rows] - expected["scores"][expected_rows]).max())
+            )
             self.box = max(self.box, float(distance.max()))
             self.mask = max(self.mask, float(np.abs(masks).max()))
 
-    def meets_goals(self):
+    def meets_goals(self) -> bool:
+        """Returns whether all images have the same detections, within the goals."""
         return not self.unlike and all(getattr(self, name) <= goal for name, goal in GOALS.items())
 
 
-def pair(found, expected):
-    """The detections that both have: rows int [P] in `found`, rows int [P] in `expected`, rising, pixels between."""
-    distance = np.abs(found["boxes"][None].astype(np.float64) - expected["boxes"][:, None]).max(axis=-1, initial=0)
-    distance[found["category_ids"][None] != expected["category_ids"][:, None]] = np.inf
-    wanted, rows = np.array(sorted(match_pairs(-distance, -SAME_BOX)), int).reshape(-1, 2).T
-    return rows, wanted, distance[wanted, rows]
+def pair(outputs: Arrays, expected: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs the detections that both have.
+
+    Returns:
+        rows int [P] in `outputs`; rows int [P] in `expected`, rising; and the distances of the boxes in pixels.
+    """
+    distance = np.abs(outputs["boxes"][None].astype(np.float64) - expected["boxes"][:, None]).max(axis=-1, initial=0)
+    distance[outputs["category_ids"][None] != expected["category_ids"][:, None]] = np.inf
+    expected_rows, rows = np.array(sorted(match_pairs(-distance, -SAME_BOX)), int).reshape(-1, 2).T
+    return rows, expected_rows, distance[expected_rows, rows]
 
 
-def lone_detections(found, expected, rows, wanted, threshold, nms_iou):
-    """How many detections without a partner a tie explains, and how many it does not."""
-    sides = [(found, np.setdiff1d(np.arange(len(found["scores"])), rows))]
-    sides.append((expected, np.setdiff1d(np.arange(len(expected["scores"])), wanted)))
+def lone_detections(
+    outputs: Arrays,
+    expected: Arrays,
+    rows: np.ndarray,
+    expected_rows: np.ndarray,
+    threshold: float,
+    nms_iou: float,
+) -> tuple[int, int]:
+    """Counts the detections without a partner that a tie explains, and those that it does not."""
+    sides = [(outputs, np.setdiff1d(np.arange(len(outputs["scores"])), rows))]
+    sides.append((expected, np.setdiff1d(np.arange(len(expected["scores"])), expected_rows)))
     explained = []
     for (own, lone), (other, other_lone) in (sides, sides[::-1]):
         by_nms = own["category_ids"][lone, None] == other["category_ids"][other_lone]
@@ -104,32 +124,39 @@ def lone_detections(found, expected, rows, wanted, threshold, nms_iou):
     return ties, sum(int((~values).sum()) for values in explained)
 
 
-def other_places(rows, wanted, scores):
-    """How many of the pairs stand at another place among them, and how many of these tie with what should be there."""
+def other_places(rows: np.ndarray, expected_rows: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
+    """Counts the pairs whose order differs, and those among them that tie with the expected detection."""
     places = np.argsort(np.argsort(rows))
     moved = places != np.arange(len(rows))
-    tied = np.abs(scores[wanted][places] - scores[wanted]) <= TIE
+    tied = np.abs(scores[expected_rows][places] - scores[expected_rows]) <= TIE
     return int(moved.sum()), int((moved & tied).sum())
 
 
-def compare(runtime, names, answers, expected, threshold, nms_iou):
-    """`Comparison` of a runtime's answers, dict of arrays with all images, with a list of the Python model's."""
+def compare(
+    runtime: str,
+    names: Iterable[str],
+    answers: Mapping[str, np.ndarray],
+    expected: Iterable[Arrays],
+    threshold: float,
+    nms_iou: float,
+) -> Comparison:
+    """Compares a runtime's answers, a dict of arrays for all images, with a list of the Python model's."""
     result = Comparison(runtime)
-    for row, (name, wanted) in enumerate(zip(names, expected)):
-        found = unpadded({key: value[row] for key, value in answers.items()})
-        result.add(name, found, wanted, threshold, nms_iou)
+    for row, (name, expected_outputs) in enumerate(zip(names, expected)):
+        outputs = unpadded({key: value[row] for key, value in answers.items()})
+        result.add(name, outputs, expected_outputs, threshold, nms_iou)
     return result
 
 
-def unpadded(found):
-    """The outputs of an image without padding; full tells that there was no room for more."""
-    count = int(found["valid"])
-    rows = {name: value[:count] for name, value in found.items() if name != "valid"}
-    return {**rows, "full": count == len(found["scores"]) > 0}
+def unpadded(outputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Returns the outputs of an image without padding; full says that there was no room for more."""
+    count = int(outputs["valid"])
+    rows = {name: value[:count] for name, value in outputs.items() if name != "valid"}
+    return {**rows, "full": count == len(outputs["scores"]) > 0}
 
 
-def python_model(model):
-    """A function of an image, uint8 [H, W, 3], to what the Python model finds, its masks as probabilities."""
+def python_model(model: MaskRCNN) -> Callable[[np.ndarray], Arrays]:
+    """Returns a function that runs the Python model on an image, uint8 [H, W, 3]; its masks are probabilities."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
@@ -143,12 +170,14 @@ def python_model(model):
     return lambda image: unpadded({name: value.numpy() for name, value in detect(image).items()})
 
 
-def run_runtime(runtime, model, paths, python=sys.executable):
-    """The answers of one runtime for image files, from a process of its own.
+def run_runtime(
+    runtime: str, model: Path, paths: Iterable[Path], python: str = sys.executable
+) -> dict[str, np.ndarray]:
+    """Runs one runtime on image files in a process of its own and returns its answers.
 
     Raises:
-        NotInstalledError: the runtime is not there.
-        ClickException: it failed.
+        NotInstalledError: the runtime is not installed.
+        ClickException: the runtime failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         pictures, out = Path(folder, "pictures.json"), Path(folder, "found.npz")
@@ -163,8 +192,8 @@ def run_runtime(runtime, model, paths, python=sys.executable):
             return dict(answers)
 
 
-def table(results):
-    """The comparisons as text, the goals below."""
+def table(results: Iterable[Comparison]) -> str:
+    """Formats the comparisons as text, with the goals below."""
     rows = [HEAD]
     for one in results:
         counts = (one.images, one.detections, len(one.unlike), one.order, one.ties)
@@ -173,8 +202,8 @@ def table(results):
     return text_table(rows)
 
 
-def newest_version(folder):
-    """The folder of a SavedModel: the one named, or the newest version below it."""
+def newest_version(folder: Path) -> Path:
+    """Returns the folder of a SavedModel: `folder` itself, or the newest version in it."""
     if (folder / "saved_model.pb").is_file():
         return folder
     versions = [path for path in folder.iterdir() if path.name.isdecimal()]
@@ -183,8 +212,10 @@ def newest_version(folder):
     return max(versions, key=lambda path: int(path.name))
 
 
-def runtimes(saved_model, onnx, openvino_python):
-    """(title, runtime, model, Python) of all that there is to compare."""
+def runtimes(
+    saved_model: Path | None, onnx: Path | None, openvino_python: str
+) -> list[tuple[str, str, Path, str]]:
+    """Returns (title, runtime, model, Python) of everything to compare."""
     chosen = []
     if saved_model:
         version = newest_version(saved_model)
@@ -206,7 +237,15 @@ def runtimes(saved_model, onnx, openvino_python):
 @click.option("--limit", type=click.IntRange(1), help="Compare on the first so many images, by name.")
 @click.option("--openvino-python", default=sys.executable, help="Python with openvino, NumPy and Pillow.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
-def main(weights, saved_model, onnx, folder, limit, openvino_python, json_file):
+def main(
+    weights: Path,
+    saved_model: Path | None,
+    onnx: Path | None,
+    folder: Path,
+    limit: int | None,
+    openvino_python: str,
+    json_file: Path | None,
+) -> None:
     """Compare exported files with the model of WEIGHTS (a weight file or the folder of a run) on images."""
     from keras_mrcnn import MaskRCNN
     from keras_mrcnn.evaluation.tables import write_json

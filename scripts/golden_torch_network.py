@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import BatchNorm2d
@@ -20,8 +23,8 @@ from torchvision.ops import FrozenBatchNorm2d
 STEPS = ("C2", "C3", "C4", "C5")
 
 
-def build(case, version):
-    """The model with the weights that follow from its names."""
+def build(case: ModuleType, version: str) -> MaskRCNN:
+    """Makes the model, with weights that follow from their names."""
     channels, box_channels, outputs = case.CHANNELS, case.BOX_CHANNELS, len(case.CLASS_NAMES) + 1
     convolutions = (channels,) * 4
     if version == "v1":
@@ -51,8 +54,8 @@ def build(case, version):
     return model.eval()
 
 
-def run(case, version):
-    """Arrays of every step on `case.images()`, of the whole model on a picture, and gradients of the heads."""
+def run(case: ModuleType, version: str) -> dict[str, Any]:
+    """Returns arrays of every step on `case.images()`, of the whole model on a picture, and gradients of the heads."""
     model = build(case, version)
     images = torch.tensor(case.images()).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -63,7 +66,7 @@ def run(case, version):
         values.update(_rpn(model, features, case))
         padded = ImageList(images, [tuple(size) for size in case.SIZES.tolist()])
         boxes, _ = model.rpn(padded, features)
-        values.update({f"proposals {i}": found for i, found in enumerate(boxes)})
+        values.update({f"proposals {i}": rows for i, rows in enumerate(boxes)})
         values.update(_heads(model, features, boxes, padded.image_sizes, case))
         values.update(_whole(model, case))
     return {**values, **_gradients(model, {name: fmap.detach() for name, fmap in features.items()}, case)}
@@ -79,26 +82,26 @@ def _rpn(model, features, case):
 def _heads(model, features, boxes, sizes, case):
     heads = model.roi_heads
     class_logits, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, boxes, sizes)))
-    found = heads.postprocess_detections(class_logits, deltas, boxes, sizes)
+    detections = heads.postprocess_detections(class_logits, deltas, boxes, sizes)
     values = {"class logits": class_logits, "deltas": case.thin(deltas)}
-    for name, per_image in zip(("boxes", "scores", "labels"), found):
+    for name, per_image in zip(("boxes", "scores", "labels"), detections):
         values.update({f"{name} {i}": value for i, value in enumerate(per_image)})
-    pooled = heads.mask_roi_pool(features, found[0], sizes)
+    pooled = heads.mask_roi_pool(features, detections[0], sizes)
     logits = heads.mask_predictor(heads.mask_head(pooled))
-    labels = torch.cat(found[2])
+    labels = torch.cat(detections[2])
     values["mask logits"] = logits[torch.arange(len(labels)), labels][:, ::4, ::4]
     return values
 
 
 def _whole(model, case):
-    """From a uint8 picture to detections in its own pixels."""
-    found = model([torch.tensor(case.picture(50, 71)).permute(2, 0, 1) / 255])[0]
-    values = {f"whole {name}": found[name] for name in ("boxes", "scores", "labels")}
-    return {**values, "whole masks": np.packbits(found["masks"][:, 0].numpy() > 0.5)}
+    """Runs the model from a uint8 picture to detections in its own pixels."""
+    outputs = model([torch.tensor(case.picture(50, 71)).permute(2, 0, 1) / 255])[0]
+    values = {f"whole {name}": outputs[name] for name in ("boxes", "scores", "labels")}
+    return {**values, "whole masks": np.packbits(outputs["masks"][:, 0].numpy() > 0.5)}
 
 
 def _gradients(model, features, case):
-    """Norm and some entries of the gradient of each head weight, for the sum of the three losses on fixed RoIs."""
+    """Returns some entries of the gradient of each head weight, for the sum of the three losses on fixed RoIs."""
     heads, targets = model.roi_heads, {name: torch.tensor(value) for name, value in case.head_case().items()}
     rois, labels = list(targets["rois"]), list(targets["labels"].long())
     sizes = [tuple(size) for size in case.SIZES.tolist()]
@@ -108,14 +111,14 @@ def _gradients(model, features, case):
     mask_logits = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(features, rois, sizes)))
     every = torch.cat(labels)
     own = mask_logits[torch.arange(len(every)), every][every > 0]
-    wanted = targets["target_masks"].flatten(0, 1)[every > 0]
-    losses.append(torch.nn.functional.binary_cross_entropy_with_logits(own, wanted))
+    target_masks = targets["target_masks"].flatten(0, 1)[every > 0]
+    losses.append(torch.nn.functional.binary_cross_entropy_with_logits(own, target_masks))
     names, parameters = zip(*heads.named_parameters())
     gradients = dict(zip(names, torch.autograd.grad(sum(losses), parameters)))
     values = {f"gradient roi_heads.{name}": case.thin(value, 60) for name, value in gradients.items()}
     return {"head losses": torch.stack(losses), **values}
 
 
-def last(fmap):
-    """Channels last."""
+def last(fmap: torch.Tensor) -> torch.Tensor:
+    """Moves the channels of a map to the last axis."""
     return fmap.permute(0, 2, 3, 1)

@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,21 +26,23 @@ from keras_mrcnn.detection_outputs import to_detections
 HEIGHT, WIDTH, RUNS, WARM_UP = 800, 1088, 7, 2
 
 
-def load_saved_model(path):
+def load_saved_model(path: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns a function that runs a SavedModel on an image, uint8 [H, W, 3]."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
     detect = loaded.signatures["detect"]
 
     def run(image):
-        found = detect(images=tf.constant(image[None]))
-        return {name: value.numpy()[0] for name, value in found.items()}
+        outputs = detect(images=tf.constant(image[None]))
+        return {name: value.numpy()[0] for name, value in outputs.items()}
 
-    run.keeps = loaded  # the signature alone would let go of the variables
+    run.keeps = loaded  # the signature alone does not keep the variables
     return run
 
 
-def load_onnx(path):
+def load_onnx(path: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns a function that runs an ONNX file on an image, uint8 [H, W, 3]."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
@@ -47,19 +50,20 @@ def load_onnx(path):
     return lambda image: dict(zip(names, (value[0] for value in session.run(names, {"images": image[None]}))))
 
 
-def main(kind, path, paste):
+def main(kind: str, path: str, paste: str) -> None:
+    """Times one model and prints the figures as JSON."""
     run = {"saved_model": load_saved_model, "onnx": load_onnx}[kind](path)
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     names = {category: str(category) for category in range(1, 1000)}
     seconds = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        found = to_detections(run(image), names, (HEIGHT, WIDTH))
+        detections = to_detections(run(image), names, (HEIGHT, WIDTH))
         if paste == "paste":
-            found.paste_masks()
+            detections.paste_masks()
         seconds.append(time.perf_counter() - start)
-    facts = {"median_s": statistics.median(seconds[WARM_UP:]), "min_s": min(seconds), "detections": len(found)}
-    print(json.dumps({**facts, "peak_memory_mb": peak_memory_mb()}))
+    figures = {"median_s": statistics.median(seconds[WARM_UP:]), "min_s": min(seconds), "detections": len(detections)}
+    print(json.dumps({**figures, "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Writes tests/golden/*.npz: what torchvision makes of the inputs in tests/golden_inputs.py and golden_network.py.
+"""Writes tests/golden/*.npz: torchvision's results for the inputs in tests/golden_inputs.py and golden_network.py.
 
-Needs torch and torchvision, and nothing of ours but those two files. Run it when an input changes:
+It needs torch and torchvision, and no code of ours except those two files. Run it when an input changes:
 
     python scripts/make_golden.py
 """
@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ LARGEST_FILE = 100_000
 RATIOS = (0.5, 1.0, 2.0)
 
 
-def anchors():
-    """Some rows of each level's anchors; `c4` is one map of stride 16 with 9 anchors a cell."""
+def anchors() -> dict[str, Any]:
+    """Returns some rows of the anchors of each level; `c4` is one map of stride 16 with 9 anchors a cell."""
     pyramid = anchor_utils.AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), (RATIOS,) * 5)
     single = anchor_utils.AnchorGenerator(((128, 256, 512),), (RATIOS,))
     values = {}
@@ -42,7 +43,8 @@ def anchors():
     return values
 
 
-def box_arithmetic():
+def box_arithmetic() -> dict[str, Any]:
+    """Returns encoded, decoded and clipped boxes, IoUs and the rows that NMS keeps."""
     references, targets, deltas = map(torch.tensor, inputs.box_case())
     values = {}
     for name, weights in (("rpn", (1.0, 1.0, 1.0, 1.0)), ("head", (10.0, 10.0, 5.0, 5.0))):
@@ -60,7 +62,8 @@ def box_arithmetic():
     return values
 
 
-def roi_align():
+def roi_align() -> dict[str, Any]:
+    """Returns the levels of RoIs and what RoIAlign pools from them."""
     features, rois = inputs.roi_align_case()
     maps = {str(i): channels_first(fmap) for i, fmap in enumerate(features)}
     per_image, sizes = list(torch.tensor(rois)), [inputs.ROI_INPUT] * 2
@@ -72,7 +75,8 @@ def roi_align():
     return values
 
 
-def proposals():
+def proposals() -> dict[str, Any]:
+    """Returns the number of proposals and some of them, for training and for testing."""
     objectness, deltas = inputs.proposal_case()
     maps = [torch.zeros(1, 1, *size) for size in inputs.map_sizes(128, 160)]
     generator = anchor_utils.AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), (RATIOS,) * 5)
@@ -98,7 +102,8 @@ def proposals():
     return values
 
 
-def matching():
+def matching() -> dict[str, Any]:
+    """Returns the matches of anchors and of RoIs with ground truth."""
     generated, gt_boxes = map(torch.tensor, inputs.matching_case())
     quality = box_iou(gt_boxes, generated)
     return {
@@ -107,26 +112,28 @@ def matching():
     }
 
 
-def detections():
+def detections() -> dict[str, Any]:
+    """Returns the final detections from outputs of the box head."""
     logits, deltas, rois = (torch.tensor(value) for value in inputs.detection_case())
     heads = SimpleNamespace(
         box_coder=_utils.BoxCoder((10.0, 10.0, 5.0, 5.0)), score_thresh=0.05, nms_thresh=0.5, detections_per_img=100
     )
-    found = roi_heads.RoIHeads.postprocess_detections(
+    kept = roi_heads.RoIHeads.postprocess_detections(
         heads, logits.reshape(-1, 5), deltas.reshape(-1, 20), list(rois), inputs.DETECTION_SIZES.tolist()
     )
     names = ("boxes", "scores", "labels")
-    return {f"{name} {i}": value for name, values in zip(names, found) for i, value in enumerate(values)}
+    return {f"{name} {i}": value for name, values in zip(names, kept) for i, value in enumerate(values)}
 
 
-def losses():
+def losses() -> dict[str, Any]:
+    """Returns the losses, their gradients and the mask targets."""
     case = {name: torch.tensor(value) for name, value in inputs.loss_case().items()}
     leaves = ("objectness", "rpn_deltas", "class_logits", "deltas", "mask_logits")
     for name in leaves:
         case[name].requires_grad_(True)
     labels, positives = case["labels"].long(), case["labels"] > 0
     encode = lambda weights: _utils.BoxCoder(weights).encode_single(case["target_boxes"], case["references"])  # noqa: E731
-    sampler = SimpleNamespace(fg_bg_sampler=lambda found: ([found[0] > 0], [found[0] == 0]))
+    sampler = SimpleNamespace(fg_bg_sampler=lambda labels: ([labels[0] > 0], [labels[0] == 0]))
     objectness, rpn_box = rpn.RegionProposalNetwork.compute_loss(
         sampler, case["objectness"], case["rpn_deltas"], [positives.float()], [encode((1.0,) * 4)]
     )
@@ -144,12 +151,14 @@ def losses():
     return {**values, **gradients, "target_masks": targets}
 
 
-def pasted():
-    masks, found = map(torch.tensor, inputs.paste_case())
-    return {"soft": roi_heads.paste_masks_in_image(masks[:, None], found, inputs.PASTE_SIZE)[:, 0]}
+def pasted() -> dict[str, Any]:
+    """Returns masks pasted into an image."""
+    masks, corners = map(torch.tensor, inputs.paste_case())
+    return {"soft": roi_heads.paste_masks_in_image(masks[:, None], corners, inputs.PASTE_SIZE)[:, 0]}
 
 
-def transformed():
+def transformed() -> dict[str, Any]:
+    """Returns a normalised, resized and padded batch, and the sizes of resized images."""
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     step = transform.GeneralizedRCNNTransform(inputs.TRANSFORM_MIN, inputs.TRANSFORM_MAX, mean, std)
     pictures = [channels_first(inputs.picture(*size)[None])[0] / 255 for size in ((37, 61), (90, 70))]
@@ -160,19 +169,20 @@ def transformed():
     return {"batch": values[:, ::3, ::3], "shape": values.shape, "sizes": batch.image_sizes, "full sizes": sizes}
 
 
-def channels_first(value):
+def channels_first(value: np.ndarray) -> torch.Tensor:
+    """Moves the channels of an array from the last axis before height and width."""
     return torch.tensor(np.moveaxis(value, -1, -3).copy())
 
 
-def small_network(version):
-    """What each step of a small network gives, and the gradients of its heads."""
+def small_network(version: str) -> dict[str, Any]:
+    """Returns the results of each step of a small network, and the gradients of its heads."""
     from golden_torch_network import run
 
     return run(network, version)
 
 
-def state_dict_names():
-    """Names and shapes of `maskrcnn_resnet50_fpn`'s weights, one a line."""
+def state_dict_names() -> dict[str, Any]:
+    """Returns the names and shapes of the weights of `maskrcnn_resnet50_fpn`, one a line."""
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     lines = [f"{name} {'x'.join(map(str, value.shape))}" for name, value in model.state_dict().items()]
     norms = (".bn", "downsample.1")
@@ -181,7 +191,8 @@ def state_dict_names():
     return {"names": np.array(lines), "trained": trained}
 
 
-def main():
+def main() -> None:
+    """Writes all files and prints their sizes."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     makers = {

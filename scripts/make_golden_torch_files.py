@@ -1,6 +1,6 @@
-"""Writes tests/golden/torch_*.pth: small files of torch itself, which tests/golden_torch_files.py describes.
+"""Writes tests/golden/torch_*.pth: small files by torch itself, which tests/golden_torch_files.py describes.
 
-Needs torch and NumPy. Run it when the description changes; another folder serves to try another torch:
+It needs torch and NumPy. Run it when the description changes; name a FOLDER to try another version of torch:
 
     python scripts/make_golden_torch_files.py [FOLDER]
 """
@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +23,20 @@ import golden_torch_files as golden  # noqa: E402
 LARGEST_FILE = 8_000
 
 
-def formats():
+def formats() -> dict[str, torch.Tensor]:
+    """Makes a tensor of each number format."""
     return {name: torch.tensor(golden.NUMBERS).to(getattr(torch, name)) for name in golden.FORMATS}
 
 
-def views():
+def views() -> dict[str, torch.Tensor]:
+    """Makes views of one tensor, a parameter and an expanded tensor."""
     base = torch.tensor(golden.BASE)
     made = {name: eval(words, {"base": base}) for name, words in golden.VIEWS.items()}
     return OrderedDict(made, parameter=torch.nn.Parameter(base), repeated=torch.full((1,), 3.0).expand(5))
 
 
-def checkpoint():
-    """What torchvision's training script saves, and some more."""
+def checkpoint() -> dict[str, Any]:
+    """Makes a checkpoint like that of torchvision's training script, with some additional entries."""
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     optimizer = torch.optim.Adam(model.parameters())
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[16, 22])
@@ -46,7 +49,8 @@ def checkpoint():
     }  # fmt: skip
 
 
-def main():
+def main() -> None:
+    """Writes all files and prints their sizes."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else TESTS / "golden"
     torch.manual_seed(0)
     torch.set_num_threads(1)

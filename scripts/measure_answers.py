@@ -33,8 +33,8 @@ BYTES = {
 }
 
 
-def unthresholded(weights):
-    """The model of a weight file, which keeps every detection however low its score."""
+def unthresholded(weights: Path) -> MaskRCNN:
+    """Loads the model of a weight file, changed to keep every detection however low its score."""
     config = MaskRCNN.from_preset(weights).config
     box_head = config.box_head.model_copy(update={"score_threshold": 0.0})
     model = MaskRCNN(config.model_copy(update={"box_head": box_head}))
@@ -42,8 +42,8 @@ def unthresholded(weights):
     return model
 
 
-def with_masks(outputs, masks):
-    """An answer of serving_default with other masks, as each signature gives it."""
+def with_masks(outputs: dict[str, np.ndarray], masks: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Returns an answer with other masks, by signature."""
     outputs = {**outputs, "masks": masks}
     return {"serving_default": outputs, "serving_compact": compact(outputs)}
 
@@ -52,22 +52,22 @@ def with_masks(outputs, masks):
 @click.argument("weights", type=click.Path(exists=True, path_type=Path))
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--count", default=50, show_default=True, help="How many of the images, evenly spread.")
-def main(weights, images, count):
+def main(weights: Path, images: Path, count: int) -> None:
     paths = sorted(images.iterdir())
     paths = [paths[place] for place in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
     with tempfile.TemporaryDirectory() as folder:
         model = FakeModel.of_folder(export_saved_model(unthresholded(weights), Path(folder, "model")))
-        found = [{name: model.run(name, [path.read_bytes()]) for name in SIGNATURES} for path in paths]
-    first = found[0]["serving_default"]
+        answers = [{name: model.run(name, [path.read_bytes()]) for name in SIGNATURES} for path in paths]
+    first = answers[0]["serving_default"]
     noise = with_masks(first, np.random.default_rng(0).integers(0, 256, first["masks"].shape, np.uint8))
     empty = {name: np.zeros_like(value) for name, value in first.items()}
     none = with_masks(empty, empty["masks"])
-    detections = [int(answers["serving_default"]["valid"][0]) for answers in found]
+    detections = [int(answer["serving_default"]["valid"][0]) for answer in answers]
     print(f"{len(paths)} images, {min(detections)} to {max(detections)} detections each")
     print(f"{'bytes':40}{'mean':>10}{'most':>10}{'noise':>10}{'none':>10}")
     for signature in SIGNATURES:
         for protocol, bytes_of in BYTES.items():
-            sizes = [bytes_of(answers[signature]) for answers in found]
+            sizes = [bytes_of(answer[signature]) for answer in answers]
             columns = (round(np.mean(sizes)), max(sizes), bytes_of(noise[signature]), bytes_of(none[signature]))
             print(f"{signature + ', ' + protocol:40}" + "".join(f"{size:>10,}" for size in columns))
 

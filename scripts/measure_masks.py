@@ -24,7 +24,7 @@ ROIS_PER_OBJECT = 4
 
 
 def roi_align_weights(start: float, stop: float, num_pixels: int, size: int = TARGET_SIZE) -> np.ndarray:
-    """RoIAlign on one axis, as weights float64 [size, num_pixels]: scale 1, sampling ratio -1, aligned=False."""
+    """Returns RoIAlign on one axis as weights float64 [size, num_pixels]: scale 1, sampling ratio -1, aligned=False."""
     extent = max(stop - start, 1.0)
     samples = int(np.ceil(extent / size))
     points = start + (np.arange(size * samples) + 0.5) * extent / (size * samples)
@@ -40,19 +40,19 @@ def roi_align_weights(start: float, stop: float, num_pixels: int, size: int = TA
 
 
 def full_size_target(mask: np.ndarray, roi: np.ndarray) -> np.ndarray:
-    """torchvision's target: float64 [28, 28] from the mask at training size, [H, W], and an RoI in its pixels."""
+    """Returns torchvision's target, float64 [28, 28], from a mask [H, W] at training size and an RoI in its pixels."""
     rows = roi_align_weights(roi[1], roi[3], mask.shape[0])
     return rows @ mask @ roi_align_weights(roi[0], roi[2], mask.shape[1]).T
 
 
 def resize_nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[H, W] -> [h, w], as torch's interpolate(mode="nearest")."""
+    """Resizes a mask from [H, W] to [h, w], as torch's interpolate(mode="nearest")."""
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, mask.shape))
     return mask[rows][:, columns]
 
 
 def jittered_box(box: np.ndarray, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-    """A box in the image that overlaps the given one with an IoU of at least 0.5."""
+    """Draws a box in the image that overlaps the given one with an IoU of at least 0.5."""
     extent = np.tile(box[2:] - box[:2], 2)
     limits = [size[1], size[0], size[1], size[0]]
     for spread in np.linspace(0.3, 0, 100):
@@ -65,22 +65,22 @@ def jittered_box(box: np.ndarray, size: tuple[int, int], random: np.random.Gener
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """IoU of two bool arrays; 1 where both are empty."""
+    """Returns the IoU of two bool arrays; 1 if both are empty."""
     union = (first | second).sum()
     return float((first & second).sum() / union) if union else 1.0
 
 
 def pasted_overlap(targets: np.ndarray, boxes: np.ndarray, masks: list[np.ndarray]) -> list[float]:
-    """IoU of each mask with the target of its own box, pasted back: the best that a mask head could score."""
+    """Returns the IoU of each mask with the pasted target of its own box: the best score of any mask head."""
     count = len(boxes)
-    found = Detections(
+    detections = Detections(
         boxes.astype(np.float32), np.ones(count), np.ones(count, np.int32), ("",) * count, targets, masks[0].shape
     )
-    return [overlap(pasted, mask > 0) for pasted, mask in zip(found.paste_masks(), masks)]
+    return [overlap(pasted, mask > 0) for pasted, mask in zip(detections.paste_masks(), masks)]
 
 
 def measure(dataset: CocoDataset, min_size: int, max_size: int, mask_size: int) -> dict[str, float]:
-    """Mean figures over all objects, for one size of the image and of the compact masks."""
+    """Returns mean figures over all objects, for one size of the image and of the compact masks."""
     random = np.random.default_rng(0)
     columns: dict[str, list[float]] = {}
     for image_id, (height, width) in zip(dataset.image_ids, dataset.image_sizes):
@@ -102,10 +102,10 @@ def measure(dataset: CocoDataset, min_size: int, max_size: int, mask_size: int) 
         ratio = np.tile([width / size[1], height / size[0]], 2)
         exact = np.stack([area_average(full[index], roi * ratio, TARGET_SIZE) for index, roi in zip(matched, rois)])
         count = len(rois) - len(boxes)
-        for name, wanted in (("torchvision", torchvision), ("exact", exact)):
-            difference = np.abs(compact - wanted)[:count].mean(axis=(1, 2))
+        for name, expected in (("torchvision", torchvision), ("exact", exact)):
+            difference = np.abs(compact - expected)[:count].mean(axis=(1, 2))
             columns.setdefault(f"difference to {name}", []).extend(difference)
-            pairs = zip(compact[:count] >= 0.5, wanted[:count] >= 0.5)
+            pairs = zip(compact[:count] >= 0.5, expected[:count] >= 0.5)
             columns.setdefault(f"IoU with {name}", []).extend(overlap(a, b) for a, b in pairs)
         for name, targets in (("torchvision", torchvision), ("compact", compact)):
             pasted = pasted_overlap(np.float32(targets[count:]), truth.boxes, full)
@@ -114,6 +114,7 @@ def measure(dataset: CocoDataset, min_size: int, max_size: int, mask_size: int) 
 
 
 def main() -> None:
+    """Prints the figures for several sizes of images and masks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("annotation_file")
     parser.add_argument("image_folder")

@@ -25,19 +25,19 @@ WARM_UP = 0.3
 
 
 def resident_mb() -> float:
-    """Resident memory of this process now, in MB."""
+    """Returns the resident memory of this process now, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def growth(points: list[tuple[int, float]]) -> float:
-    """MB for 1,000 steps, from (step, MB) after the warm-up."""
+    """Returns the growth in MB for 1,000 steps, from (step, MB) after the warm-up."""
     steps, megabytes = np.array(points[int(WARM_UP * len(points)) :]).T
     return float(np.polyfit(steps, megabytes, 1)[0] * 1000)
 
 
 def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
-    """Trains the stages for `steps` steps each; returns (step, MB) for each stage, and its peak."""
+    """Trains the stages for `steps` steps each and returns (step, MB) and the peak of each stage."""
     import keras
 
     from keras_mrcnn.config import load_config
@@ -65,9 +65,10 @@ def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
     points: dict[str, list] = {name: [] for name in stages}
 
     class Watch(trainer.SaveCheckpoint):
-        """Writes down the memory when an epoch has ended."""
+        """Records the memory at the end of each epoch."""
 
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            """Writes the checkpoint and records the memory."""
             super().on_epoch_end(epoch, logs)
             points[self.stage].append(((epoch + 1) * (steps // epochs), resident_mb()))
 
@@ -75,8 +76,8 @@ def train(folder: Path, stages: list[str], cache: str, steps: int) -> dict:
     keras.utils.disable_interactive_logging()
     run = trainer.StagedTrainer(load_config("scenes-small", tuple(overrides)), folder / "run", verbose=0)
     run.fit()
-    facts = read_json(folder / "run" / "metrics.json")["training"]
-    return {name: {"points": points[name], "peak": facts[name]["peak_memory_mb"]} for name in stages}
+    records = read_json(folder / "run" / "metrics.json")["training"]
+    return {name: {"points": points[name], "peak": records[name]["peak_memory_mb"]} for name in stages}
 
 
 def show(stages: str, cache: str, steps: int) -> None:
@@ -85,13 +86,14 @@ def show(stages: str, cache: str, steps: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    for name, facts in json.loads(done.stdout.splitlines()[-1]).items():
-        memory = "  ".join(f"{step}: {megabytes:.0f}" for step, megabytes in facts["points"])
+    for name, figures in json.loads(done.stdout.splitlines()[-1]).items():
+        memory = "  ".join(f"{step}: {megabytes:.0f}" for step, megabytes in figures["points"])
         print(f"{name} stage, {steps} steps, cache {cache}\n    MB at step  {memory}")
-        print(f"    growth {growth(facts['points']):+.1f} MB per 1,000 steps, peak {facts['peak']} MB", flush=True)
+        print(f"    growth {growth(figures['points']):+.1f} MB per 1,000 steps, peak {figures['peak']} MB", flush=True)
 
 
 def main() -> None:
+    """Runs the cases and prints their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="of each stage, at least 100")
     parser.add_argument("--stages", help="rpn, box, mask, joint, or some with commas between; by default three cases")

@@ -21,7 +21,7 @@ HEIGHT, WIDTH, RUNS = 800, 1088, 7
 
 @click.command()
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
-def main(precision):
+def main(precision: str) -> None:
     """Print a table of the parts of one inference."""
     import numpy as np
     import tensorflow as tf
@@ -56,8 +56,8 @@ def main(precision):
     proposals = part("proposals: best, decode, NMS", 0, lambda *x: model.proposals(*x, anchors, sizes), *scores)
     count = int(proposals.valid[0])
     pooled = part("RoIAlign 7 x 7", 0, lambda x, y: model.box_pool(model.roi_features(x), y), features, proposals.boxes)
-    found = part("box head", _box_head(model, count), lambda x: model.box_head(x), pooled)
-    detections = part("detections: decode, NMS", 0, lambda *x: model.detections(*x, proposals, sizes), *found)
+    head_outputs = part("box head", _box_head(model, count), lambda x: model.box_head(x), pooled)
+    detections = part("detections: decode, NMS", 0, lambda *x: model.detections(*x, proposals, sizes), *head_outputs)
     count = int(detections.valid[0])
     boxes = detections.boxes
     masks = part("RoIAlign 14 x 14", 0, lambda x, y: model.mask_pool(model.roi_features(x), y), features, boxes)

@@ -25,7 +25,7 @@ LEAST_FRAMES = 200
 
 
 def resident_mb() -> float:
-    """Resident memory of this process now, in MB."""
+    """Returns the resident memory of this process now, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -45,18 +45,20 @@ def make_video(path: Path, num_frames: int) -> None:
 
 
 def count_frames(path: Path) -> int:
+    """Counts the frames of a video."""
     from keras_mrcnn.video.frames import open_frames
 
     return sum(1 for _ in open_frames(path))
 
 
 class Watch:
-    """Stands in for a progress bar; writes down the memory after each tenth of the frames."""
+    """A progress bar that records the memory after each tenth of the frames."""
 
     def __init__(self, num_frames: int) -> None:
         self.done, self.step, self.points = 0, max(num_frames // 10, 1), []
 
     def update(self, count: int) -> None:
+        """Counts frames, and records the memory when a tenth is done."""
         self.done += count
         if self.done % self.step == 0:
             self.points.append((self.done, resident_mb()))
@@ -64,12 +66,13 @@ class Watch:
 
 
 def growth(points: list[tuple[int, float]]) -> float:
-    """MB for 1,000 frames, from (frame, MB) after the warm-up."""
+    """Returns the growth in MB for 1,000 frames, from (frame, MB) after the warm-up."""
     frames, megabytes = np.array(points[int(WARM_UP * len(points)) :]).T
     return float(np.polyfit(frames, megabytes, 1)[0] * 1000)
 
 
 def main() -> None:
+    """Makes and annotates a video and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="weight file, or the folder of a run")
     parser.add_argument("--seconds", type=int, default=10, help="length of the video")

@@ -7,15 +7,18 @@ Takes the first images that have objects, writes them as a data set of their own
 `scripts/overfit.yaml` and prints the table.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
+import os
 from pathlib import Path
 
 from keras_mrcnn import StagedTrainer, load_config
 
 
-def choose_images(annotations, count):
-    """The COCO dict of the first `count` images, by id, that have objects."""
+def choose_images(annotations: str | os.PathLike, count: int) -> dict:
+    """Returns the COCO dict of the first `count` images, by id, that have objects."""
     content = json.loads(Path(annotations).read_text(encoding="utf-8"))
     with_objects = {a["image_id"] for a in content["annotations"] if not a["iscrowd"]}
     chosen = sorted(with_objects)[:count]
@@ -26,7 +29,8 @@ def choose_images(annotations, count):
     }
 
 
-def main():
+def main() -> None:
+    """Writes the data set, trains and prints the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", required=True, help="COCO JSON file")
     parser.add_argument("--images", required=True, help="folder with its images")

@@ -25,7 +25,10 @@ WARM_UP = 4
 
 
 def run_command(weights: str, out: str, pictures: list[str]) -> list[float]:
-    """Returns when each picture was finished, in seconds; the command draws a picture as soon as it has its objects."""
+    """Runs the command and returns when each picture was finished, in seconds.
+
+    The command draws a picture as soon as it has its objects.
+    """
     from keras_mrcnn.cli import main as command
 
     command(["predict", weights, *pictures, "--out", out], standalone_mode=False)
@@ -33,7 +36,7 @@ def run_command(weights: str, out: str, pictures: list[str]) -> list[float]:
 
 
 def run_saved_model(path: str, out: str, pictures: list[str]) -> list[float]:
-    """Returns when each picture was finished, in seconds."""
+    """Runs a SavedModel and returns when each picture was finished, in seconds."""
     run, finished = load_saved_model(path), []
     names = {category: str(category) for category in range(1, 1000)}
     for picture in pictures:
@@ -44,14 +47,15 @@ def run_saved_model(path: str, out: str, pictures: list[str]) -> list[float]:
 
 
 def seconds_a_picture(finished: list[float]) -> float:
-    """Returns the mean over the pictures after the warm-up."""
+    """Returns the mean time of a picture after the warm-up."""
     return (finished[-1] - finished[WARM_UP - 1]) / (len(finished) - WARM_UP)
 
 
-def main(kind, model, out, *pictures):
+def main(kind: str, model: str, out: str, *pictures: str) -> None:
+    """Runs one kind and prints the figures as JSON."""
     finished = {"command": run_command, "saved_model": run_saved_model}[kind](model, out, list(pictures))
-    facts = {"seconds_a_picture": seconds_a_picture(finished), "pictures": len(finished)}
-    print(json.dumps({**facts, "peak_memory_mb": peak_memory_mb()}))
+    figures = {"seconds_a_picture": seconds_a_picture(finished), "pictures": len(finished)}
+    print(json.dumps({**figures, "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
 import argparse
 from pathlib import Path
 
-COUNT, COLUMNS, CELL, LOOKED_AT = 12, 4, (288, 288), 6
+COUNT, COLUMNS, CELL, EXAMPLE = 12, 4, (288, 288), 6
 
 
-def main():
+def main() -> None:
+    """Draws the pictures of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("scenes", type=Path, help="folder of generated scenes")
@@ -18,7 +19,8 @@ def main():
     draw(arguments.run, arguments.scenes, arguments.pictures)
 
 
-def draw(run, scenes, pictures):
+def draw(run: Path, scenes: Path, pictures: Path) -> None:
+    """Writes detections.png and stages.png into the folder `pictures`."""
     from skimage.io import imsave
 
     from keras_mrcnn import CocoDataset, MaskRCNN
@@ -36,7 +38,7 @@ def draw(run, scenes, pictures):
     ]
     imsave(pictures / "detections.png", contact_sheet(drawn, COLUMNS, CELL))
     data = CocoDataset(scenes / "annotations" / "val.json", scenes / "images" / "val")
-    image_id = data.image_ids[LOOKED_AT]
+    image_id = data.image_ids[EXAMPLE]
     outputs = inspect_stages(model, data.load_image(image_id), data.ground_truth(image_id))
     stage_panels(outputs).savefig(pictures / "stages.png", dpi=100)
 

@@ -10,21 +10,25 @@ import argparse
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "notebooks"
 
 
-def is_log(output):
+def is_log(output: dict[str, Any]) -> bool:
+    """Returns whether an output of a cell is a log line of a library."""
     return output.get("name") == "stderr" or str(output.get("text", "")).startswith("INFO:tensorflow")
 
 
-def main():
+def main() -> None:
+    """Renders the notebooks."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     render()
 
 
-def render():
+def render() -> None:
+    """Runs all notebooks and replaces the pages."""
     import nbformat
     from nbclient import NotebookClient
     from nbconvert import MarkdownExporter
@@ -37,7 +41,7 @@ def render():
     for path in tqdm(sorted((ROOT / "notebooks").glob("*.ipynb")), "render", unit="notebook"):
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
-        for cell in notebook.cells:  # what libraries say on their way up is nobody's result
+        for cell in notebook.cells:  # log lines of libraries are no results
             if cell.cell_type == "code":
                 cell.outputs = [out for out in cell.outputs if not is_log(out)]
         text, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": f"{path.stem}_files"})

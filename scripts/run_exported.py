@@ -6,31 +6,37 @@ pictures.json holds a list of paths; found.npz gets every output, pictures along
 starts one such process for each runtime. It needs Pillow, NumPy and the runtime alone.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps
 
-MISSING = 3  # exit status where the runtime is not installed
+MISSING = 3  # exit status if the runtime is not installed
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # from an image, uint8 [H, W, 3], to the outputs
 
 
-def read_picture(path):
-    """uint8 [H, W, 3], RGB, upright."""
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """Reads a picture as uint8 [H, W, 3], RGB, upright."""
     with Image.open(path) as image:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def open_saved_model(path):
+def open_saved_model(path: str) -> Run:
+    """Returns a function that runs the signature detect of a SavedModel."""
     import tensorflow as tf
 
     detect = tf.saved_model.load(path).signatures["detect"]
     return lambda image: _numpy(detect(images=tf.constant(image[None])))
 
 
-def open_serving_default(path):
+def open_serving_default(path: str) -> Run:
+    """Returns a function that runs the signature serving_default of a SavedModel."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)  # its signatures live as long as it does
@@ -43,7 +49,8 @@ def open_serving_default(path):
     return run
 
 
-def open_onnxruntime(path):
+def open_onnxruntime(path: str) -> Run:
+    """Returns a function that runs an ONNX file with ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -51,15 +58,16 @@ def open_onnxruntime(path):
     return lambda image: dict(zip(names, session.run(None, {first: image[None]})))
 
 
-def open_openvino(path):
+def open_openvino(path: str) -> Run:
+    """Returns a function that runs an ONNX file with OpenVINO."""
     import openvino
 
-    # By itself it computes in bfloat16 where the processor can.
+    # By default it computes in bfloat16 if the processor can.
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(image):
-        found = compiled([image[None]])
-        return {output.any_name: np.array(found[output]) for output in compiled.outputs}
+        outputs = compiled([image[None]])
+        return {output.any_name: np.array(outputs[output]) for output in compiled.outputs}
 
     return run
 
@@ -72,11 +80,12 @@ RUNTIMES = {
 }
 
 
-def _numpy(found):
-    return {name: value.numpy() for name, value in found.items()}
+def _numpy(outputs):
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
-def main(runtime, model, pictures, out):
+def main(runtime: str, model: str, pictures: str, out: str) -> int:
+    """Runs a model on all pictures, writes the outputs and returns the exit status."""
     sys.modules["keras_mrcnn"] = None  # an import of it fails, even where it is installed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:

@@ -5,6 +5,8 @@ TensorFlow takes seconds to import, so each command imports what it needs when i
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from keras_mrcnn import __version__
@@ -18,19 +20,20 @@ from keras_mrcnn.cli.train import train
 from keras_mrcnn.cli.video import video
 from keras_mrcnn.cli.weights import weights
 
-# What our own code raises about input, and what the operating system refuses; anything else is a fault in the program.
+# Errors about input and those of the operating system; anything else is a fault in the program.
 EXPECTED = (UserError, OSError)
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class ErrorLines(click.Group):
-    """A group whose commands end with one line on stderr where something expected went wrong."""
+    """A group of commands that report expected errors in one line on stderr."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; an expected error ends the program with one line on stderr and an exit status."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader of our output has left; click ends quietly
+            raise  # nobody reads our output any more; click ends quietly
         except KeyboardInterrupt as error:
             code, message = INTERRUPTED, str(error) or "interrupted"
         except Exception as error:
@@ -42,7 +45,7 @@ class ErrorLines(click.Group):
 
 
 def _sentence(error):
-    """What to tell the user about an error; None where it is a fault in the program, or click deals with it."""
+    """Returns what to tell the user about an error; None if it is a fault in the program or click handles it."""
     # By name, because TensorFlow may not be imported here.
     if type(error).__name__ == "ResourceExhaustedError":
         return "the device has not enough memory; lower the batch size or model.min_size"
@@ -52,7 +55,7 @@ def _sentence(error):
 @click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="keras-mrcnn")
 @click.option("--debug", is_flag=True, help="Show where in the program an error came up.")
-def main(debug):
+def main(debug: bool) -> None:
     """Mask R-CNN for Keras: prepare data, train in three stages, evaluate, predict, export."""
 
 

@@ -1,4 +1,4 @@
-"""`keras-mrcnn data`: make a data set, check one, look at one as training sees it."""
+"""`keras-mrcnn data`: makes data sets, checks them and draws them as training sees them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _png(ctx, param, value):
 
 
 @click.group()
-def data():
+def data() -> None:
     """Make, check or show data sets in COCO format."""
 
 
@@ -39,7 +39,7 @@ def data():
 @click.option("--val", "num_val", type=click.IntRange(1), default=150, help="How many validation scenes.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another seed gives other scenes.")
 @click.option("--overwrite", is_flag=True, help="Replace scenes that were made with other parameters.")
-def scenes(folder, num_train, num_val, seed, overwrite):
+def scenes(folder: Path, num_train: int, num_val: int, seed: int, overwrite: bool) -> None:
     """Draw scenes of vehicles, people and animals into FOLDER.
 
     The same numbers and seed give the same scenes; where FOLDER holds them already, nothing is done.
@@ -59,7 +59,7 @@ def scenes(folder, num_train, num_val, seed, overwrite):
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--images", type=EXISTING_FOLDER, help="Folder with the images, where its name does not tell.")
 @click.pass_context
-def check(ctx, path, images):
+def check(ctx: click.Context, path: Path, images: Path | None) -> None:
     """List every problem of a data set; exit status 1 if there is any.
 
     PATH is a COCO annotation file, or a folder with annotations/*.json and images/.
@@ -69,13 +69,13 @@ def check(ctx, path, images):
         raise click.UsageError(f"{path}: has no annotations/*.json; name the annotation file itself")
     if path.is_dir() and images is not None and len(files) > 1:
         raise click.UsageError(f"{path}: has {len(files)} annotation files; check them one by one to use --images")
-    found = [_check_file(annotations, images or images_of(annotations)) for annotations in files]
-    if sum(found):
+    counts = [_check_file(annotations, images or images_of(annotations)) for annotations in files]
+    if sum(counts):
         ctx.exit(1)
 
 
 def _check_file(annotations, images):
-    """Prints what is wrong with one annotation file and its images; returns how many problems there are."""
+    """Prints the problems of one annotation file and its images, and returns how many there are."""
     from tqdm import tqdm
 
     from keras_mrcnn.data.check import check_dataset
@@ -118,7 +118,17 @@ def _check_file(annotations, images):
     help=f"Settings that come with the package: {PRESET_NAMES}.  [default: coco-r50-fpn]",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
-def show(path, out, split, images, count, seed, config, preset, settings):
+def show(
+    path: Path,
+    out: Path,
+    split: str,
+    images: Path | None,
+    count: int,
+    seed: int,
+    config: Path | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+) -> None:
     """Draw images as training sees them, augmented, with their ground truth.
 
     PATH is a COCO annotation file, or a folder with annotations/SPLIT.json and images/SPLIT. Augmentation is set as
@@ -160,7 +170,7 @@ def _annotations_of(folder, split):
 
 
 def _augmented(dataset, config, seed):
-    """Gives each image of the training stream, drawn, with the numbers of its objects and of those dropped."""
+    """Yields each image of the training stream, drawn, and how many objects it has and how many were dropped."""
     import tensorflow as tf
 
     from keras_mrcnn.base.records import GroundTruth

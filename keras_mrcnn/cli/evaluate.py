@@ -1,6 +1,10 @@
-"""`keras-mrcnn evaluate`: how good each stage of a model is."""
+"""`keras-mrcnn evaluate`: scores each stage of a model."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +21,11 @@ from keras_mrcnn.cli.locations import (
     write_results,
 )
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
+
+if TYPE_CHECKING:
+    from keras_mrcnn.config import ModelConfig
+    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 
 def _stages(ctx, param, value):
@@ -44,8 +53,17 @@ def _stages(ctx, param, value):
     "[default: data.eval_batch_size of a run folder, 1 for a weight file]",
 )
 def evaluate(
-    weights, weights_option, data, annotations, images, stages, metrics_file, results_file, errors, batch_size
-):
+    weights: Path | None,
+    weights_option: Path | None,
+    data: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    stages: tuple[str, ...],
+    metrics_file: Path | None,
+    results_file: Path | None,
+    errors: bool,
+    batch_size: int | None,
+) -> None:
     """Score a model on a COCO data set: RPN, boxes and masks.
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. The data are those of --data,
@@ -82,15 +100,15 @@ def evaluate(
 
 
 def _data_files(weights, data, annotations, images):
-    """Annotation file and image folder, from the options or from the run."""
+    """Returns the annotation file and the image folder, from the options or from the run."""
     if data is not None and (annotations or images):
         raise click.UsageError("give either --data, or --annotations and --images")
     if data is not None:
-        found = split_files(data, "val")
-        if not found[0].is_file():
+        files = split_files(data, "val")
+        if not files[0].is_file():
             raise click.UsageError(f"{data}: has no annotations/val.json; name the files with --annotations FILE "
                                    "--images FOLDER")
-        return found
+        return files
     if annotations and images:
         return annotations, images
     if annotations or images:
@@ -101,8 +119,14 @@ def _data_files(weights, data, annotations, images):
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
 
 
-def run_evaluation(model, dataset, stages, batch_size):
-    """What `evaluate_model` returns."""
+def run_evaluation(
+    model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str], batch_size: int
+) -> tuple[dict, list[dict]]:
+    """Evaluates a model and returns the scores and COCO results of `evaluate_model`.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
     import tensorflow as tf
 
     from keras_mrcnn.data.pipeline import reading_error
@@ -118,7 +142,7 @@ def run_evaluation(model, dataset, stages, batch_size):
 
 
 def _errors(dataset, results, stages):
-    """What `analyse_errors` says of the boxes and the masks, as far as they were scored."""
+    """Returns the errors of boxes and masks by stage, for the stages that were scored; see `analyse_errors`."""
     from keras_mrcnn.evaluation.errors import analyse_errors
 
     return {
@@ -128,23 +152,32 @@ def _errors(dataset, results, stages):
     }
 
 
-def open_dataset(annotations, images, config):
-    """Opens a data set with those of its classes that a `ModelConfig` has; names those that only one of them has."""
+def open_dataset(annotations: Path, images: Path, config: ModelConfig) -> CocoDataset:
+    """Opens a data set with the classes that the model knows, and prints the classes that only one of the two has.
+
+    Args:
+        annotations: COCO annotation file.
+        images: folder with its images.
+        config: `ModelConfig` of the model.
+
+    Raises:
+        UserError: the data set has no images, or no class of the model.
+    """
     from keras_mrcnn.config import NO_CLASS
     from keras_mrcnn.data.coco import CocoDataset
 
     dataset = CocoDataset(annotations, images, channels=config.channels)
     if not len(dataset):
         raise UserError(f"{annotations}: has no images to evaluate on")
-    wanted = [name for name in dict.fromkeys(config.class_names) if name != NO_CLASS]
-    both = [name for name in wanted if name in dataset.class_names]
+    known = [name for name in dict.fromkeys(config.class_names) if name != NO_CLASS]
+    both = [name for name in known if name in dataset.class_names]
     if not both:
         raise UserError(
-            f"{annotations}: has the classes {', '.join(dataset.class_names)}, the model {', '.join(wanted)}; evaluate "
+            f"{annotations}: has the classes {', '.join(dataset.class_names)}, the model {', '.join(known)}; evaluate "
             "on data that have some of the model's"
         )
     unknown = [name for name in dataset.class_names if name not in {*both, NO_CLASS}]
-    absent = [name for name in wanted if name not in both]
+    absent = [name for name in known if name not in both]
     for sentence, names in (("The model does not know", unknown), ("The data do not have", absent)):
         if names:
             click.echo(f"{sentence} {len(names)} classes, which are not scored: {', '.join(names)}.", err=True)

@@ -1,4 +1,4 @@
-"""`keras-mrcnn export`: a trained model for TF Serving and for ONNX Runtime."""
+"""`keras-mrcnn export`: writes a trained model for TF Serving and for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -40,7 +40,18 @@ def _name(ctx, param, value):
 @click.option("--data", type=EXISTING_FOLDER, help="COCO data set with train and val, for bfloat16 and int8.")
 @click.option("--calibration-images", type=click.IntRange(1), default=100, help="Of --data's train images, for int8.")
 @click.option("--score-images", type=click.IntRange(1), help="Of --data's val images; by default all.")
-def export(weights, name, out, version, form, precision, onnx_input, data, calibration_images, score_images):
+def export(
+    weights: Path,
+    name: str,
+    out: Path,
+    version: int | None,
+    form: str,
+    precision: str,
+    onnx_input: str,
+    data: Path | None,
+    calibration_images: int,
+    score_images: int | None,
+) -> None:
     """Write WEIGHTS as OUT/NAME/VERSION and OUT/NAME.onnx.
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints.
@@ -77,7 +88,7 @@ def export(weights, name, out, version, form, precision, onnx_input, data, calib
 
 
 def _checked_forms(form, precision, version, onnx_input, data):
-    """Which of "saved_model" and "onnx" to write."""
+    """Returns which of "saved_model" and "onnx" to write."""
     if form not in ("both", *FORMATS[precision]):
         raise click.UsageError(ONLY[precision])
     forms = FORMATS[precision] if form == "both" else (form,)
@@ -93,7 +104,7 @@ def _checked_forms(form, precision, version, onnx_input, data):
 
 
 def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val, score_images):
-    """Writes and scores the int8 file, made of a float32 file that is not kept."""
+    """Writes and scores the int8 file; the float32 file that it is made from is temporary."""
     from keras_mrcnn.cli.export_accuracy import choose_images, print_ap_change
     from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.export.int8 import quantize_onnx

@@ -1,4 +1,4 @@
-"""`keras-mrcnn predict`: detections in pictures, as COCO results and drawn."""
+"""`keras-mrcnn predict`: finds objects in pictures, writes them as COCO results and draws them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-# What is looked for in folders; a file that is named is read whatever its name.
+# The images in folders; a file that the user names is read whatever its suffix.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Job(NamedTuple):
-    """One image: where it is, its COCO id and name, and where it is to be drawn."""
+    """One image: its path, its COCO id and file name, and the path of the drawn picture."""
 
     path: Path
     image_id: int
@@ -34,7 +34,9 @@ class Job(NamedTuple):
 @click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.5, help="Draw detections from this score on.")
 @click.option("--batch-size", type=click.IntRange(1), default=1, help="Images of one size in the network at once.")
-def predict(weights, images, out, annotations, min_score, batch_size):
+def predict(
+    weights: Path, images: tuple[Path, ...], out: Path, annotations: Path | None, min_score: float, batch_size: int
+) -> None:
     """Find the objects in IMAGES (files, or folders with all below them).
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. OUT/detections.json has every
@@ -62,22 +64,22 @@ def predict(weights, images, out, annotations, min_score, batch_size):
     except ImageError as error:
         failure = error
     done = [job for job in jobs if job.image_id in results]
-    found = [result for job in done for result in results[job.image_id]]
-    for path, content in zip(_lists(out), (found, _image_list(done, sizes, model.config))):
+    detected = [result for job in done for result in results[job.image_id]]
+    for path, content in zip(_lists(out), (detected, _image_list(done, sizes, model.config))):
         write_results(path, content)
-    click.echo(f"Wrote {len(found)} detections in {len(done)} images to {out}.")
+    click.echo(f"Wrote {len(detected)} detections in {len(done)} images to {out}.")
     _tell_replaced(out, earlier, sum(job.picture in earlier for job in done))
     if failure is not None:
         raise ImageError(f"{len(jobs) - len(done)} of {len(jobs)} files could not be read:\n{failure}")
 
 
 def _lists(out):
-    """The two JSON files: detections and images."""
+    """Returns the paths of the two JSON files: detections and images."""
     return out / "detections.json", out / "images.json"
 
 
 def _tell_replaced(out, earlier, pictures):
-    """Says on stderr what an earlier run has lost; `earlier` are the files of these names that there were before."""
+    """Prints on stderr which files of an earlier run were replaced; `earlier` are those that existed before."""
     names = [path.name for path in _lists(out) if path in earlier]
     if pictures:
         names.append("1 picture" if pictures == 1 else f"{pictures} pictures")
@@ -86,49 +88,49 @@ def _tell_replaced(out, earlier, pictures):
 
 
 def _jobs(images, out, annotations):
-    """One `Job` for each file, in the order given, those of a folder by name."""
-    found = {}
+    """Returns one `Job` for each file, in the order given, those of a folder by name."""
+    files = {}
     for path in images:
         for file, name in _files(path, out) if path.is_dir() else [(path, path.name)]:
-            found.setdefault(Path(os.path.abspath(file)), (file, name))
+            files.setdefault(Path(os.path.abspath(file)), (file, name))
     ids = _image_ids(annotations) if annotations else None
     jobs, taken, used = [], set(), {}
-    for number, (file, name) in enumerate(found.values(), start=1):
+    for number, (file, name) in enumerate(files.values(), start=1):
         file_name, image_id = (file.as_posix(), number) if ids is None else _record(ids, name, annotations)
         if used.setdefault(image_id, file) != file:
             raise UserError(f"{used[image_id]} and {file} are both {file_name} of {annotations}; leave one out")
-        picture = _free_place(out / name, taken, set(found))
+        picture = _free_place(out / name, taken, set(files))
         taken.add(Path(os.path.abspath(picture)))
         jobs.append(Job(file, image_id, file_name, picture))
     return jobs
 
 
 def _files(folder, out):
-    """The image files below a folder with their names relative to it, without what an earlier run wrote into `out`."""
+    """Lists the images below a folder with their names relative to it, without those of an earlier run in `out`."""
     inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     written = out.resolve()
-    # Where out is the folder itself, nothing tells the two apart; `_free_place` then refuses.
+    # If out is the folder itself, nothing tells the two apart, and `_free_place` refuses.
     own = [path for path in inside if written == folder.resolve() or written not in path.resolve().parents]
     if not own:
         raise click.UsageError(f"{folder}: has no images ({', '.join(IMAGE_SUFFIXES)})")
     return [(path, path.relative_to(folder).as_posix()) for path in own]
 
 
-def _free_place(wanted, taken, inputs):
-    """A path for a drawn picture that no other picture has; never that of an image to be read."""
-    if wanted.suffix.lower() not in DRAWN_SUFFIXES:
-        wanted = wanted.with_name(f"{wanted.name}.png")
-    if Path(os.path.abspath(wanted)) in inputs:
-        raise click.UsageError(f"{wanted} is one of the images and would be drawn over; choose another --out")
-    place, number = wanted, 1
-    while Path(os.path.abspath(place)) in taken:
+def _free_place(path, taken, inputs):
+    """Returns a path for a drawn picture that no other picture has, and never that of an input image."""
+    if path.suffix.lower() not in DRAWN_SUFFIXES:
+        path = path.with_name(f"{path.name}.png")
+    if Path(os.path.abspath(path)) in inputs:
+        raise click.UsageError(f"{path} is one of the images and would be drawn over; choose another --out")
+    free, number = path, 1
+    while Path(os.path.abspath(free)) in taken:
         number += 1
-        place = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}")
-    return place
+        free = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    return free
 
 
 def _image_ids(annotations):
-    """File name -> (file name, id) of an annotation file; also by the last part of the name, where that is unique."""
+    """Maps each file name of an annotation file to (file name, id), and its last part too where that is unique."""
     from keras_mrcnn.data.coco import load_annotations
 
     images = load_annotations(annotations)["images"]
@@ -145,7 +147,7 @@ def _record(ids, name, annotations):
 
 
 def _image_list(jobs, sizes, config):
-    """The images as a COCO file without annotations, which pycocotools takes together with the results."""
+    """Returns the images as a COCO file without annotations, which pycocotools reads together with the results."""
     images = [
         {"id": job.image_id, "file_name": job.file_name, **dict(zip(("height", "width"), sizes[job.image_id]))}
         for job in jobs

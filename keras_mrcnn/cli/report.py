@@ -1,4 +1,4 @@
-"""`keras-mrcnn report`: one HTML file about a run."""
+"""`keras-mrcnn report`: writes one HTML file about a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_f
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 SPLITS = {"train": "training", "val": "validation"}
-# The parts of the report that only a finished model and data to evaluate it on can fill.
+# The parts of the report that need a finished model and data to evaluate it on.
 EVALUATED = ("curves", "confusion", "errors", "pictures")
-# Those that the scores of the training can fill too.
+# The parts that the scores of the training can fill as well.
 SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "mask head"}}
 
 
@@ -36,7 +36,7 @@ SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "
     help="The most images of one size that go through the network at once; scores do not depend on it.  "
     "[default: data.eval_batch_size of the run]",
 )
-def report(run, data, out, images, batch_size):
+def report(run: Path, data: Path | None, out: Path | None, images: int, batch_size: int | None) -> None:
     """Write one HTML file about a run: scores, pictures, mistakes, losses, data and settings.
 
     RUN is the folder that `train` wrote. Its model is evaluated on the validation data, and what every stage makes of
@@ -45,19 +45,19 @@ def report(run, data, out, images, batch_size):
     import_tensorflow()
     from keras_mrcnn.report import Evaluation, best_and_worst, data_statistics, read_run, score_pictures, write_report
 
-    found, missing = read_run(run), {}
-    datasets = _datasets(found, data, missing)
-    statistics = {split: data_statistics(dataset, found.config.model) for split, dataset in datasets.items()}
+    record, missing = read_run(run), {}
+    datasets = _datasets(record, data, missing)
+    statistics = {split: data_statistics(dataset, record.config.model) for split, dataset in datasets.items()}
     evaluation, best, worst = None, [], []
-    if found.weights is not None and "val" in datasets:
-        model, dataset = load_model(found.weights), datasets["val"]
-        batch_size = batch_size or found.config.data.eval_batch_size
+    if record.weights is not None and "val" in datasets:
+        model, dataset = load_model(record.weights), datasets["val"]
+        batch_size = batch_size or record.config.data.eval_batch_size
         evaluation = Evaluation(dataset, *run_evaluation(model, dataset, SCORED_PARTS, batch_size))
         chosen = best_and_worst(score_pictures(dataset, evaluation.results), images)
         best, worst = _picture_views(model, dataset, chosen)
-    _name_missing(found, datasets, evaluation, best or worst, missing)
+    _name_missing(record, datasets, evaluation, best or worst, missing)
     path = write_report(
-        found,
+        record,
         out or run / "report.html",
         statistics=statistics,
         evaluation=evaluation,
@@ -69,7 +69,7 @@ def report(run, data, out, images, batch_size):
 
 
 def _datasets(run, folder, missing):
-    """The data sets of the splits that can be opened; where the run's own cannot be, `missing` says why."""
+    """Opens the data sets of the splits; where the run's own cannot be opened, `missing` says why."""
     datasets, sentences = {}, []
     for split, title in SPLITS.items():
         annotations, images = _files(run.config.data, folder, split)
@@ -93,14 +93,14 @@ def _datasets(run, folder, missing):
 
 
 def _files(settings, folder, split):
-    """Annotation file and image folder of a split; None or empty where the run names none."""
+    """Returns the annotation file and the image folder of a split; None or empty where the run names none."""
     if folder is not None:
         return split_files(folder, split)
     return getattr(settings, f"{split}_annotations"), getattr(settings, f"{split}_images")
 
 
 def _picture_views(model, dataset, chosen):
-    """The panels of the pictures in each of the lists that `best_and_worst` chose."""
+    """Returns the panels of the pictures in each list that `best_and_worst` chose."""
     import numpy as np
     from tqdm import tqdm
 
@@ -111,16 +111,16 @@ def _picture_views(model, dataset, chosen):
         image, objects = dataset.load_image(score.image_id), dataset.ground_truth(score.image_id)
         # The model may know more classes than the data, or in another order.
         labels = np.array([model.config.class_names.index(name) + 1 for name in objects.class_names], np.int32)
-        seen = inspect_stages(model, image, dataclasses.replace(objects, labels=labels))
+        outputs = inspect_stages(model, image, dataclasses.replace(objects, labels=labels))
         bar.update()
-        return picture_panels(dataset.image_path(score.image_id).name, score, seen)
+        return picture_panels(dataset.image_path(score.image_id).name, score, outputs)
 
     with tqdm(desc="pictures", total=sum(map(len, chosen)), unit="picture", disable=None, leave=False) as bar:
         return [[views(score) for score in scores] for scores in chosen]
 
 
 def _name_missing(run, datasets, evaluation, has_pictures, missing):
-    """Fills in why each part of the report lacks something."""
+    """Adds to `missing` why a part of the report is missing."""
     why = "the training is not finished" if run.weights is None else "there are no validation data"
     if not datasets:
         missing["anchors"] = "This takes annotations, and there are no data."

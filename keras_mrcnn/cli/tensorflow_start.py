@@ -1,7 +1,7 @@
-"""Imports TensorFlow for a command, without the lines that its C++ libraries print meanwhile.
+"""Imports TensorFlow for a command, without the lines that its C++ libraries print.
 
-These lines look like errors and are none: libraries that register twice, a search for GPUs on a machine that has none.
-What goes wrong in earnest reaches Python as an exception.
+These lines look like errors but are harmless: libraries that register twice, a search for GPUs on a machine without
+one. Real failures reach Python as exceptions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 def import_tensorflow() -> None:
     """Imports TensorFlow and Keras; every command that needs them calls this first.
 
-    Whoever sets TF_CPP_MIN_LOG_LEVEL sees all lines of that level. Where TensorFlow is imported already, this only
-    checks Keras.
+    If the user has set TF_CPP_MIN_LOG_LEVEL, all lines of that level are printed. If TensorFlow is imported already,
+    this only checks Keras.
 
     Raises:
-        UserError: Keras runs on another backend than TensorFlow.
+        UserError: Keras runs on a backend other than TensorFlow.
     """
     if "tensorflow" in sys.modules:
         import keras_mrcnn.compat  # noqa: F401
@@ -41,8 +41,8 @@ def import_tensorflow() -> None:
 
 
 def _import():
-    """Imports both and returns whether there is a GPU for TensorFlow; the first search for one prints too."""
-    from keras_mrcnn import compat  # before TensorFlow, for it refuses other backends at once
+    """Imports both and returns whether TensorFlow has a GPU; the first search for one also prints lines."""
+    from keras_mrcnn import compat  # before TensorFlow, because it refuses other backends at once
 
     compat.leave_out_memory_optimizer()
     import tensorflow as tf
@@ -52,7 +52,7 @@ def _import():
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Holds back what the process writes to file descriptor 2, and writes it only if the block fails unexpectedly."""
+    """Holds back the output to file descriptor 2, and prints it only if the block fails unexpectedly."""
     from keras_mrcnn.base.errors import UserError
 
     sys.stderr.flush()

@@ -1,10 +1,10 @@
-"""The Python that makes torchvision's model for a `ModelConfig`, where torchvision has one."""
+"""Writes the Python code that makes torchvision's model for a `ModelConfig`, where torchvision has one."""
 
 from __future__ import annotations
 
 from keras_mrcnn.config import ModelConfig, ResNetConfig
 
-# Which weights there are and what they compute. Batch norms count as one kind, frozen or not.
+# Settings that decide which weights there are and what they compute. Frozen and other batch norms count as one kind.
 V1 = {
     "channels": 3,
     "backbone.depth": 50, "backbone.width": 1.0, "backbone.stride_in": "3x3", "backbone.norm": "bn",
@@ -28,13 +28,13 @@ ARGUMENTS = {
 DETECTION = "from torchvision.models.detection"
 
 
-def function_name(config):
-    """Name of the function of torchvision whose models have such weights, or None."""
+def function_name(config: ModelConfig) -> str | None:
+    """Returns the name of torchvision's function whose models have such weights, or None."""
     return next((name for name, known in FUNCTIONS.items() if not _differing(config, known)), None)
 
 
-def lacking_settings(config):
-    """The settings, as "key value", that keep torchvision from having such a model; [] where it has."""
+def lacking_settings(config: ModelConfig) -> list[str]:
+    """Returns the settings, as "key value", that torchvision's models do not have; [] if it has such a model."""
     known = min(FUNCTIONS.values(), key=lambda settings: len(_differing(config, settings)))
     lacking = {key: value for key, value in _differing(config, known).items() if known is V2 or key != "backbone.depth"}
     if known is V2 and _anchors(config):
@@ -42,8 +42,8 @@ def lacking_settings(config):
     return [f"{key} {value}" for key, value in lacking.items()]
 
 
-def code_lines(config):
-    """Lines of Python that make torchvision's `model`, which gives the detections of ours with the same weights.
+def code_lines(config: ModelConfig) -> list[str]:
+    """Returns lines of Python that make torchvision's `model`, which detects the same as ours with the same weights.
 
     Args:
         config: `ModelConfig` without `lacking_settings`.
@@ -71,25 +71,25 @@ def code_lines(config):
 
 
 def _anchors(config):
-    """An expression for anchors that are not the default, else ""."""
+    """Returns an expression for anchors that are not the default, else ""."""
     if (config.anchor_sizes, config.rpn.aspect_ratios) == (ModelConfig().anchor_sizes, ModelConfig().rpn.aspect_ratios):
         return ""
     return f"AnchorGenerator({config.anchor_sizes}, ({config.rpn.aspect_ratios},) * {len(config.anchor_sizes)})"
 
 
 def _differing(config, known):
-    """The settings in which a config is not as `known`, by key."""
+    """Returns the settings in which a config differs from `known`, by key."""
     if not isinstance(config.backbone, ResNetConfig):
         return {"backbone": config.backbone.title}
-    values, found = config.model_dump(), {}
+    values, differing = config.model_dump(), {}
     irrelevant = set() if config.box_head.convolutions else {"box_head.conv_channels", "box_head.norm"}
     if config.backbone.depth < 50:
-        irrelevant.add("backbone.stride_in")  # basic blocks have no 1x1 convolution before
+        irrelevant.add("backbone.stride_in")  # basic blocks have no 1x1 convolution
     for key in known.keys() - irrelevant:
         value = _setting(values, key)
         if ("bn" if value in ("frozen_bn", "sync_bn") else value) != known[key]:
-            found[key] = value
-    return dict(sorted(found.items()))
+            differing[key] = value
+    return dict(sorted(differing.items()))
 
 
 def _setting(values, key):

@@ -1,10 +1,11 @@
-"""`keras-mrcnn train`: the three stages, one after the other."""
+"""`keras-mrcnn train`: trains the three stages, one after the other."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from pathlib import Path
 
 import click
 
@@ -40,7 +41,17 @@ from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 @click.option("--skip-bad", is_flag=True, help="Drop and count what the data check finds, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, with the settings of the run.")
 @click.option("--seed", type=click.IntRange(0), help="Of the first weights and the order of the images.")
-def train(config, preset, data, run, weights, settings, skip_bad, resume, seed):
+def train(
+    config: Path | None,
+    preset: str | None,
+    data: Path | None,
+    run: Path,
+    weights: Path | None,
+    settings: tuple[str, ...],
+    skip_bad: bool,
+    resume: bool,
+    seed: int | None,
+) -> None:
     """Train RPN, box head and mask head, each with all before it frozen.
 
     Settings come from --config or --preset, or with --resume from the run; --set changes single ones, such as
@@ -70,26 +81,26 @@ def train(config, preset, data, run, weights, settings, skip_bad, resume, seed):
     from keras_mrcnn.training.trainer import StagedTrainer
 
     try:
-        # Keras's bar moves by control codes, which fill a log file; 2 is a line an epoch.
+        # Keras's bar uses control codes, which fill a log file; 2 prints a line for each epoch.
         trainer = StagedTrainer(resolved, run, resume=resume, verbose=1 if sys.stdout.isatty() else 2)
         trainer.fit()
     except KeyboardInterrupt:
         if sys.stdout.isatty():
-            click.echo()  # for the bar has not ended its line
+            click.echo()  # because the bar has not ended its line
         raise KeyboardInterrupt(f"interrupted{_how_to_go_on(run)}") from None
     if trainer.workers.is_chief:
         click.echo(f"Wrote the trained model to {run / 'model.safetensors'}.")
 
 
 def _how_to_go_on(run):
-    """The command that resumes a run, where there is something to resume."""
+    """Returns a hint with the command that resumes a run, or "" if there is no checkpoint."""
     if not (run / "checkpoint.safetensors").is_file():
         return ""
     return f"; go on from the last epoch with: keras-mrcnn train --resume --run {shlex.quote(str(run))}"
 
 
 def _source(config, preset, run, resume):
-    """What to read the settings from: the name of a preset, or a file."""
+    """Returns where to read the settings from: the name of a preset, or a file."""
     if resume:
         if config or preset:
             raise click.UsageError("--resume takes the settings of the run; leave --config and --preset out, and "
@@ -103,17 +114,17 @@ def _source(config, preset, run, resume):
 
 
 def _data_settings(folder):
-    """The settings that --data stands for. JSON strings, for they are YAML whatever the path holds."""
+    """Returns the settings that --data stands for, as JSON strings, which are YAML whatever the path holds."""
     if folder is None:
         return []
-    found = {}
+    settings = {}
     for split in ("train", "val"):
         annotations, images = split_files(folder, split)
         if annotations.is_file():
-            found[f"data.{split}_annotations"], found[f"data.{split}_images"] = str(annotations), str(images)
+            settings[f"data.{split}_annotations"], settings[f"data.{split}_images"] = str(annotations), str(images)
         elif split == "train":
             raise click.UsageError(f"{folder}: has no annotations/train.json; name the files with "
                                    "--set data.train_annotations=FILE --set data.train_images=FOLDER")
         else:
             click.echo(f"{folder} has no annotations/val.json, so the stages are not scored.", err=True)
-    return [f"{key}={json.dumps(value)}" for key, value in found.items()]
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]

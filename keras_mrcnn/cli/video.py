@@ -1,4 +1,4 @@
-"""`keras-mrcnn video`: detections drawn into a video, a camera's pictures or a sequence of images."""
+"""`keras-mrcnn video`: draws detections into a video, the pictures of a camera or a sequence of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from keras_mrcnn.cli.locations import WEIGHTS, load_model
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-# tqdm's own, but with frames a second where they are fewer than one too.
+# As tqdm's own, but in frames a second even if there is less than one.
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
@@ -24,7 +24,9 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt
     type=click.FloatRange(0, 1000, min_open=True),
     help="Frames a second of image files, which have no times of their own.  [default: 25]",
 )
-def video(weights, source, target, min_score, batch_size, fps):
+def video(
+    weights: Path, source: str, target: Path, min_score: float, batch_size: int, fps: float | None
+) -> None:
     """Find the objects in every frame of IN and draw them into the video OUT.
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. IN is a video file, a pattern

@@ -1,4 +1,4 @@
-"""`keras-mrcnn weights`: list published weights, convert weight files, look into them."""
+"""`keras-mrcnn weights`: lists published weights, converts weight files and describes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_mrcnn.cli.locations import FILE, WEIGHTS, weights_file
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-# The parts of a model and how the names of their weights begin; what is left of a classifier is its backbone.
+# The parts of a model and the prefixes of their weight names; all other weights of a classifier are its backbone's.
 PARTS = {"backbone": "backbone.body.", "FPN": "backbone.fpn.", "RPN": "rpn.", "box head": "roi_heads.box_",
          "mask head": "roi_heads.mask_", "classifier": "fc."}  # fmt: skip
 FIRST_NAMES = 5
@@ -21,12 +21,12 @@ LIST_TITLES = ("name", "what", "classes", "score", "MB", "licence", "downloaded"
 
 
 @click.group()
-def weights():
+def weights() -> None:
     """List published weights; convert weight files between our format and torch's, or look into them."""
 
 
 @weights.command("list")
-def list_published():
+def list_published() -> None:
     """List the published weights, whose names stand for files wherever a command takes WEIGHTS.
 
     They are downloaded when they are first used, into $KERAS_HOME/models or ~/.keras/models. Backbones are for the
@@ -59,7 +59,7 @@ def _columns(rows):
 
 
 def _class_names(ctx, param, value):
-    """Names out of a file with one a line, or out of a list with commas."""
+    """Reads class names from a file with one a line, or from a list with commas."""
     if value is None:
         return None
     path = Path(value)
@@ -91,7 +91,9 @@ def _class_names(ctx, param, value):
     help="Of a state dict's batch norms; by default 0 for torchvision's published COCO v1 file, else 1e-5.",
 )
 @click.option("--half", is_flag=True, help="Write kernels as float16: half the size, three digits.")
-def convert(source, target, class_names, norm_epsilon, half):
+def convert(
+    source: Path, target: Path, class_names: tuple[str, ...] | None, norm_epsilon: float | None, half: bool
+) -> None:
     """Write the weights of IN as OUT, in the format that OUT's ending names.
 
     IN is a weight file of ours or of torchvision, the folder of a run, or a name that `weights list` prints. OUT is
@@ -116,7 +118,7 @@ def convert(source, target, class_names, norm_epsilon, half):
 @weights.command("inspect")
 @click.argument("file", type=WEIGHTS)
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print the model settings instead, for a training config.")
-def inspect_file(file, as_yaml):
+def inspect_file(file: Path, as_yaml: bool) -> None:
     """Say what FILE holds, and which model of torchvision takes it.
 
     FILE is a weight file, the folder of a run, or a name that `weights list` prints.
@@ -124,72 +126,72 @@ def inspect_file(file, as_yaml):
     import_tensorflow()
     from keras_mrcnn.weights.model_files import read_weights
 
-    found = read_weights(weights_file(file))
+    content = read_weights(weights_file(file))
     if as_yaml:
         import yaml
 
-        click.echo(yaml.safe_dump({"model": _settings(found)}, sort_keys=False), nl=False)
+        click.echo(yaml.safe_dump({"model": _settings(content)}, sort_keys=False), nl=False)
         return
-    click.echo(f"{found.path}: {_kind(found)}")
-    click.echo(text_table(list(_summary(found).items()), left_columns=2))
-    click.echo("\n" + _format_parts(_parts(found)))
-    if found.config is not None:
-        click.echo("\n" + _in_torchvision(found.config))
+    click.echo(f"{content.path}: {_kind(content)}")
+    click.echo(text_table(list(_summary(content).items()), left_columns=2))
+    click.echo("\n" + _format_parts(_parts(content)))
+    if content.config is not None:
+        click.echo("\n" + _in_torchvision(content.config))
 
 
-def _kind(found):
-    """What kind of file it is."""
+def _kind(content):
+    """Describes what kind of file it is."""
     from keras_mrcnn.cli.torchvision_code import function_name
 
-    if found.config is None:
-        return f"torchvision's ImageNet classifier resnet{_depth(found)}, for model.backbone.weights"
-    alike = function_name(found.config)
+    if content.config is None:
+        return f"torchvision's ImageNet classifier resnet{_depth(content)}, for model.backbone.weights"
+    alike = function_name(content.config)
     shape = f"of the shape of torchvision's {alike}" if alike else "of none of torchvision's ready shapes"
-    return f"{'our weights and config' if found.kind == 'keras_mrcnn' else 'a state dict'}, {shape}"
+    return f"{'our weights and config' if content.kind == 'keras_mrcnn' else 'a state dict'}, {shape}"
 
 
-def _summary(found):
-    """What the file says of the network, by name."""
-    if found.config is None:
-        outputs = found.tensors["fc.weight"].shape[0] if "fc.weight" in found.tensors else "none, for fc is missing"
-        return {"backbone": f"ResNet-{_depth(found)}", "classes": outputs, "counters": _counters(found)}
-    config = found.config
+def _summary(content):
+    """Returns what the file says about the network, by name."""
+    if content.config is None:
+        outputs = content.tensors["fc.weight"].shape[0] if "fc.weight" in content.tensors else "none, for fc is missing"
+        return {"backbone": f"ResNet-{_depth(content)}", "classes": outputs, "counters": _counters(content)}
+    config = content.config
     names = ", ".join([*config.class_names[:FIRST_NAMES], "..."][: len(config.class_names)])
     return {
         "backbone": _body(config) + _stride(config),
         "norms": ", ".join(f"{part} {norm or 'none'}" for part, norm in _norms(config).items()),
         "norm epsilon": f"{config.norm_epsilon:g}",
         "classes": f"{len(config.class_names)}: {names}",
-        "counters": _counters(found),
+        "counters": _counters(content),
     }
 
 
-def _counters(found):
-    return f"{len(found.counters)} of batches (num_batches_tracked)" if found.counters else "none"
+def _counters(content):
+    return f"{len(content.counters)} of batches (num_batches_tracked)" if content.counters else "none"
 
 
-def _settings(found):
-    """The model's settings as plain values, without the classes, which training takes from the data."""
-    if found.config is None:
-        return {"backbone": {"depth": _depth(found), "stride_in": "3x3", "weights": str(found.path)}}
-    settings = found.config.model_dump(mode="json", exclude={"class_names", "category_ids"})
-    settings["backbone"].pop("weights", None)  # this file counts, not the one that its training began with
+def _settings(content):
+    """Returns the model's settings as plain values, without the classes, which training takes from the data."""
+    if content.config is None:
+        return {"backbone": {"depth": _depth(content), "stride_in": "3x3", "weights": str(content.path)}}
+    settings = content.config.model_dump(mode="json", exclude={"class_names", "category_ids"})
+    settings["backbone"].pop("weights", None)  # this file replaces the one that its training began with
     return settings
 
 
-def _parts(found):
-    """Rows (part, tensors, parameters, megabytes) of the parts that there are.
+def _parts(content):
+    """Returns rows (part, tensors, parameters, megabytes) for the parts of the file.
 
-    Parameters are what torch counts as such: no statistics, and nothing of a frozen batch norm.
+    Parameters are counted as torch does: without statistics and without frozen batch norms.
     """
     rows = {part: [part, 0, 0, 0.0] for part in PARTS}
-    norms = {} if found.config is None else _norms(found.config)
-    for name, value in found.tensors.items():
+    norms = {} if content.config is None else _norms(content.config)
+    for name, value in content.tensors.items():
         part = next((part for part, beginning in PARTS.items() if name.startswith(beginning)), "backbone")
         layer, last = name.rpartition(".")[0], re.split("[./]", name)[-1]
         statistics = (f"{layer}.running_var", f"{name.rpartition('/')[0]}/moving_variance")
         trained = last in ("weight", "bias", "gamma", "beta") and norms.get(part) != "frozen_bn"
-        is_parameter = trained or not any(statistic in found.tensors for statistic in statistics)
+        is_parameter = trained or not any(statistic in content.tensors for statistic in statistics)
         rows[part][1] += 1
         rows[part][2] += value.size * is_parameter
         rows[part][3] += value.nbytes / 1e6
@@ -197,14 +199,14 @@ def _parts(found):
 
 
 def _format_parts(rows):
-    """The rows of `_parts` as text, their sum last."""
+    """Formats the rows of `_parts` as text, with their sum last."""
     total = ["all", *(sum(column) for column in list(zip(*rows))[1:])]
     lines = [(*counts, f"{size:.1f}") for *counts, size in [*rows, total]]
     return text_table([("part", "tensors", "parameters", "MB"), *lines], min_width=8)
 
 
 def _in_torchvision(config):
-    """The code of torchvision's model, or why there is none."""
+    """Returns the code that makes torchvision's model, or why there is none."""
     from keras_mrcnn.cli.torchvision_code import code_lines, lacking_settings
 
     lacking = lacking_settings(config)
@@ -223,21 +225,21 @@ def _body(config):
 
 
 def _stride(config):
-    """What to add of our own ResNet, whose weights do not tell."""
+    """Returns where a ResNet has its stride, which its weights do not tell; "" for other backbones."""
     return f", stride in the {config.backbone.stride_in} convolution" if hasattr(config.backbone, "stride_in") else ""
 
 
 def _norms(config):
-    """Kind of norm, or None, by part."""
+    """Returns the kind of norm, or None, by part."""
     norms = config.backbone.norm, config.neck.norm, config.box_head.norm, config.mask_head.norm
     return dict(zip(("backbone", "FPN", "box head", "mask head"), norms))
 
 
-def _depth(found):
-    """Depth of a classifier."""
+def _depth(content):
+    """Returns the depth of a classifier."""
     from keras_mrcnn.weights.architecture import ArchitectureError, resnet_depth
 
     try:
-        return resnet_depth({name: value.shape for name, value in found.tensors.items()})
+        return resnet_depth({name: value.shape for name, value in content.tensors.items()})
     except ArchitectureError as error:
-        raise UserError(f"{found.path}: {error}") from None
+        raise UserError(f"{content.path}: {error}") from None

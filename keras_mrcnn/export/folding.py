@@ -1,5 +1,7 @@
 """Batch norms folded into the convolutions before them, for models that are not trained any more."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,17 +13,17 @@ from keras_mrcnn.models.resnet import ResNet
 BATCH_NORMS = ("frozen_bn", "bn", "sync_bn")
 
 
-def fold_norms(model, precision="float32"):
-    """A model that finds the same with fewer operations: convolutions with biases where there were batch norms.
+def fold_norms(model: MaskRCNN, precision: str = "float32") -> MaskRCNN:
+    """Returns a model with the same detections and fewer operations: its convolutions include the batch norms.
 
     Args:
-        model: `MaskRCNN`; stays as it is.
-        precision: Keras dtype policy of the new model's networks. With "bfloat16" the weights are of that type too.
+        model: `MaskRCNN`, which is not changed.
+        precision: Keras dtype policy of the new model's networks. With "bfloat16" the weights have that type too.
 
     Returns:
-        A `MaskRCNN` with its own weights. Group norms stay, for they depend on the picture, and so does all of a
-        backbone that is not our own ResNet. Its config names no norms where there were batch norms, so it is for
-        computing only, and not to be saved.
+        A `MaskRCNN` with its own weights. Group norms stay, because they depend on the picture; so do all norms of a
+        backbone that is not our own ResNet. Its config has no norms where there were batch norms, so the model is
+        only for computing and must not be saved.
 
     Reference: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2.
     """
@@ -38,7 +40,7 @@ def fold_norms(model, precision="float32"):
 
 
 def _without_batch_norms(config):
-    """A `ModelConfig` that has None for each batch norm, unchecked: files must not hold such a backbone."""
+    """Returns a `ModelConfig` with None for each batch norm, unchecked: files must not hold such a backbone."""
 
     def part(settings):
         folds = settings.norm in BATCH_NORMS and not isinstance(settings, (ApplicationsConfig, InstanceConfig))
@@ -49,7 +51,7 @@ def _without_batch_norms(config):
 
 
 def _folded(layer):
-    """Kernel [k, k, in, out] and bias [out] of a `ConvNorm`, with the norm's statistics of inference."""
+    """Returns kernel [k, k, in, out] and bias [out] of a `ConvNorm`, with the norm's moving statistics."""
     norm = layer.norm
     gamma, beta, mean, variance = (
         np.float64(value.numpy()) for value in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)

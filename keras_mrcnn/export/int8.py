@@ -1,13 +1,18 @@
-"""An ONNX file whose products are of 8-bit integers: a quarter of the size, and faster where the CPU has such products.
+"""Quantises an ONNX file to 8-bit integers: a quarter of the size, and faster on CPUs with integer products.
 
-The networks' convolutions and matrix products become integers, with what lies between them; all that decides about
-boxes stays float32: the picture's resize and normalisation, the last layer of each head, RoIAlign and NMS.
+The convolutions and matrix products of the networks are quantised, and the operators between them. The parts that
+boxes depend on stay float32: the picture's resize and normalisation, the last layer of each head, RoIAlign and NMS.
 
 Reference: Jacob et al., Quantization and Training of Neural Networks, 2018.
 """
 
+from __future__ import annotations
+
+import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -15,35 +20,44 @@ from tqdm import tqdm
 from keras_mrcnn.export.onnx import write_model
 from keras_mrcnn.mask_rcnn.detector import ExportError
 
+if TYPE_CHECKING:
+    import onnx
+
 PRODUCTS = ("Conv", "Gemm", "MatMul")
-# What integers can go through between two products.
+# Operators between two products that also work on integers.
 BETWEEN = (
     "Add", "Flatten", "MaxPool", "Pad", "Relu", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
-# Where a map's numbers end: boxes are chosen by them, or only their count is asked for.
+# Operators that do not pass a map on: they choose boxes by it, or ask only for its size.
 ENDS = ("Gather", "GatherElements", "GatherND", "NonMaxSuppression", "RoiAlign", "Shape", "TopK")
 
 
-def quantize_onnx(source, target, images, total=None, metadata=None):
-    """Writes an int8 copy of an ONNX file, its ranges measured on pictures (static quantisation after training).
+def quantize_onnx(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    images: Iterable[np.ndarray],
+    total: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes an int8 copy of an ONNX file, with ranges measured on pictures (static quantisation after training).
 
     Weights are int8 with a scale for each output channel, activations uint8 with a scale for each map, from the least
-    to the greatest value that the pictures give. They are written as QuantizeLinear and DequantizeLinear, ONNX's own
-    operators, which a runtime merges with what stands between them into integer operators when it loads the file.
+    to the greatest value on the pictures. They are written as QuantizeLinear and DequantizeLinear, which are ONNX's own
+    operators; a runtime merges them and the operators between them into integer operators.
 
-    Weights have 7 bits. With 8, pairs of products overflow 16 bits on x86 CPUs that lack VNNI, and the file would find
-    other objects there.
+    Weights have 7 bits. With 8, pairs of products overflow 16 bits on x86 CPUs that lack VNNI, and the file would
+    detect other objects there.
 
     Args:
         source: ONNX file that `export_onnx` wrote, float32.
         target: the file to write; appears whole or not at all.
-        images: iterable of uint8 [H, W, 3], RGB, at least one; about a hundred, as the model will see them. Each is
-            asked for when its turn comes.
-        total: how many images there are, where len() does not tell, for the progress bar with the time left.
-        metadata: dict of str to str, what the target's metadata say otherwise than the source's.
+        images: iterable of uint8 [H, W, 3], RGB, at least one; about a hundred, as the model will see them. They
+            are read one at a time.
+        total: number of images if len() does not give it; the progress bar needs it to show the time left.
+        metadata: entries of the target's metadata that replace those of the source.
 
     Returns:
-        The `Path` of the target. It has the source's inputs, outputs and metadata, but precision "int8".
+        The `Path` of the target. It has the inputs, outputs and metadata of the source, but precision "int8".
 
     Raises:
         ExportError: onnx or onnxruntime is not installed, or there are no images.
@@ -68,20 +82,17 @@ def quantize_onnx(source, target, images, total=None, metadata=None):
     return target
 
 
-def nodes_to_quantize(graph):
-    """Names of the operators that become integers.
+def nodes_to_quantize(graph: onnx.GraphProto) -> list[str]:
+    """Returns the names of the operators that are quantised.
 
-    These are the products with constant weights whose numbers go into another product, so not the last layers of RPN
-    and heads, and what lies between two products.
+    These are the products with constant weights whose results go into another product, so not the last layers of RPN
+    and heads, and the operators between two products.
 
     Args:
-        graph: onnx.GraphProto, its nodes in order and all with names.
-
-    Returns:
-        list of str.
+        graph: its nodes must be in order and have names.
     """
     constants = {tensor.name for tensor in graph.initializer}
-    # Tensors that a product comes after: in any way, and with nothing but BETWEEN on the way.
+    # Tensors that go into a product: through any operators, and only through those of BETWEEN.
     before, close_before = set(), set()
     for node in reversed(graph.node):
         is_product = node.op_type in PRODUCTS
@@ -92,11 +103,11 @@ def nodes_to_quantize(graph):
     names, quantized = [], set(constants)
     for node in graph.node:
         if node.op_type in PRODUCTS:
-            wanted = node.input[1] in constants and node.output[0] in before
+            is_quantized = node.input[1] in constants and node.output[0] in before
         else:
             data = node.input if node.op_type == "Add" else node.input[:1]
-            wanted = node.op_type in BETWEEN and node.output[0] in close_before and quantized.issuperset(data)
-        if wanted:
+            is_quantized = node.op_type in BETWEEN and node.output[0] in close_before and quantized.issuperset(data)
+        if is_quantized:
             names.append(node.name)
             quantized.update(node.output)
     return names
@@ -111,11 +122,11 @@ def _check_installed():
 
 
 def _prepare(source, path):
-    """Writes the source as ONNX Runtime simplifies it: biases and pads merged into products, and no needless copies."""
+    """Writes the source as ONNX Runtime simplifies it: biases and pads merged into products, and no idle copies."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    # Symbolic shape inference gives up on shapes that depend on the picture, and types are all that is needed.
+    # Symbolic shape inference fails on shapes that depend on the picture, and only types are needed.
     quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
     proto = onnx.load(str(path))
     for number, node in enumerate(proto.graph.node):
@@ -125,11 +136,11 @@ def _prepare(source, path):
 
 
 def _measure_ranges(path, names, images):
-    """ONNX Runtime's `TensorsData`: least and greatest value of each tensor at the named operators."""
+    """Returns ONNX Runtime's `TensorsData`: least and greatest value of each tensor at the named operators."""
     from onnxruntime.quantization.calibrate import MinMaxCalibrater
 
     calibrator = MinMaxCalibrater(path, augmented_model_path=str(path.with_name("calibration.onnx")))
-    # By itself it takes the operators' types, so also box arithmetic, whose tensors may be empty.
+    # By default it selects by operator type, which includes box arithmetic, whose tensors may be empty.
     calibrator.select_tensors_to_calibrate = lambda model: (_tensors(model.graph, names), {})
     calibrator.augment_graph()
     calibrator.infer_session = _calibration_session(calibrator.augmented_model_path)
@@ -144,18 +155,18 @@ def _measure_ranges(path, names, images):
 
 
 def _calibration_session(path):
-    """A session of a file that leaves its operators as they are and frees each map as soon as it is not needed."""
+    """Opens a session that leaves the operators as they are and frees each map as soon as it is not needed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Without optimisation there are more maps of more sizes, and an arena keeps room for far more than live at once.
+    # Without optimisation there are more maps of more sizes, and an arena keeps far more memory than they need.
     options.enable_cpu_mem_arena = False
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class _Reader:
-    """What ONNX Runtime's calibration reads from: one image after the other, as a batch of one."""
+    """Feeds ONNX Runtime's calibration one image after the other, each as a batch of one."""
 
     def __init__(self, session_input, images):
         self.name = session_input.name
@@ -171,17 +182,17 @@ class _Reader:
 
 
 def _tensors(graph, names):
-    """Names of the float32 tensors that go into the named nodes, and come out, but for constants."""
+    """Returns the names of the float32 inputs and outputs of the named nodes, except constants."""
     from onnx import TensorProto
 
-    wanted, constants = set(names), {tensor.name for tensor in graph.initializer}
+    chosen, constants = set(names), {tensor.name for tensor in graph.initializer}
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.input, *graph.output]}
-    tensors = {name for node in graph.node if node.name in wanted for name in [*node.input, *node.output]}
+    tensors = {name for node in graph.node if node.name in chosen for name in [*node.input, *node.output]}
     return {name for name in tensors - constants if types.get(name) == TensorProto.FLOAT}
 
 
 def _quantize(path, names, ranges):
-    """The onnx.ModelProto of a prepared file with QuantizeLinear and DequantizeLinear around the named operators."""
+    """Returns the onnx.ModelProto of a prepared file, with its named operators quantised."""
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -204,7 +215,7 @@ def _quantize(path, names, ranges):
 
 
 def _count_integers(graph):
-    """Lets Shape read a map's integers: otherwise a runtime makes floats of the whole map only to count them."""
+    """Makes Shape read the integers of a map: otherwise a runtime converts the whole map to floats to count them."""
     integers = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     for node in graph.node:
         if node.op_type == "Shape":
@@ -212,7 +223,7 @@ def _count_integers(graph):
 
 
 def _remove_notes(proto):
-    """Leaves out what the tools have noted: types of tensors, some of them gone, and sets of operators not used."""
+    """Removes leftovers of the tools: types of tensors, some of which are gone, and operator sets that are not used."""
     del proto.graph.value_info[:]
     used = {node.domain for node in proto.graph.node}
     for entry in [entry for entry in proto.opset_import if entry.domain not in used]:

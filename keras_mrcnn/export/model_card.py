@@ -1,4 +1,4 @@
-"""A model card: what lies beside an exported model for people to read.
+"""Writes the model card that an exported model comes with.
 
 Shapes: B batch, H W of the original image, D detections, M mask side.
 """
@@ -6,7 +6,10 @@ Shapes: B batch, H W of the original image, D detections, M mask side.
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,10 +21,11 @@ from keras_mrcnn.base.tables import escape_markdown, markdown_table
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
 from keras_mrcnn.layers.roi_align import MASK_POOL
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
 
 TITLES = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
-# Which of the files that hold metrics there are in the folder of a run: training's, and what `evaluate --json` wrote.
+# Files with metrics in the folder of a run: that of training, and that of `evaluate --json`.
 METRICS_FILE, EVALUATION_FILE = "metrics.json", "evaluation.json"
 VARIANTS = {
     "float32": "computes in float32 and stores its weights in float32",
@@ -58,23 +62,31 @@ LICENCE = (
 )
 
 
-def model_card(model, *, name, files=("saved_model.pb",), variant="float32", metrics=None, input_dtype="uint8"):
-    """Describes an exported model in Markdown: the same text for the same model, metrics and versions.
+def model_card(
+    model: MaskRCNN,
+    *,
+    name: str,
+    files: Sequence[str] = ("saved_model.pb",),
+    variant: str = "float32",
+    metrics: Mapping[str, Any] | None = None,
+    input_dtype: str = "uint8",
+) -> str:
+    """Describes an exported model in Markdown; the same model, metrics and versions always give the same text.
 
     Args:
         model: `MaskRCNN`.
-        name: of the model.
-        files: relative paths of what was written, which the card lists; a name *.onnx among them makes it the card of
-            an ONNX file, anything else that of a SavedModel.
+        name: name of the model.
+        files: relative paths of the files that were written, which the card lists; if one is *.onnx, the card is that
+            of an ONNX file, otherwise that of a SavedModel.
         variant: "float32", "bfloat16" or "int8".
-        metrics: dict of `read_metrics`, or of stage to scores; None where the model was not scored.
-        input_dtype: of the images that an ONNX file takes.
+        metrics: dict as `read_metrics` returns it, or of scores by stage; None if the model was not scored.
+        input_dtype: dtype of the images that an ONNX file takes.
 
     Returns:
-        str, with a final newline.
+        The text, which ends with a newline.
 
     Raises:
-        ValueError: an unknown variant.
+        ValueError: the variant is unknown.
     """
     if variant not in VARIANTS:
         raise UserError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
@@ -97,16 +109,16 @@ def model_card(model, *, name, files=("saved_model.pb",), variant="float32", met
     return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections.items()) + "\n"
 
 
-def read_metrics(weights):
-    """Finds the metrics of a run: those that training wrote and, over them, those of evaluation.json.
+def read_metrics(weights: str | os.PathLike) -> dict[str, Any] | None:
+    """Reads the metrics of a run: those of training, replaced where evaluation.json has newer ones.
 
     Args:
-        weights: folder of a run, or its model.safetensors. Other weight files of a run are of an earlier stage, which
-            its metrics are not of.
+        weights: folder of a run, or its model.safetensors. Other weight files of a run belong to earlier stages, to
+            which the metrics do not apply.
 
     Returns:
-        dict with training (stage to seconds and memory), rpn, box and mask, as far as they are known; None where there
-        are none.
+        dict with training (seconds and memory by stage), rpn, box and mask, as far as they are known; None if there
+        are no metrics.
 
     Raises:
         ValueError: a file is not JSON, or holds no metrics; the message names it.
@@ -117,10 +129,10 @@ def read_metrics(weights):
     folder, metrics = weights if weights.is_dir() else weights.parent, {}
     for name in (METRICS_FILE, EVALUATION_FILE):
         if (folder / name).is_file():
-            found = read_json(folder / name)
-            if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+            content = read_json(folder / name)
+            if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
                 raise UserError(f"{folder / name}: holds no metrics by stage; write it again or move it away")
-            metrics.update({stage: found[stage] for stage in ("training", *TITLES) if stage in found})
+            metrics.update({stage: content[stage] for stage in ("training", *TITLES) if stage in content})
     return metrics or None
 
 
@@ -160,8 +172,8 @@ def _network(model):
     return markdown_table(("part", "setting"), rows)
 
 
-def count_parameters(model):
-    """What torch counts as parameters, as `weights inspect` does: no statistics, and nothing of a frozen batch norm."""
+def count_parameters(model: MaskRCNN) -> int:
+    """Counts parameters as torch and `weights inspect` do: without statistics and without frozen batch norms."""
     count = 0
     for name in ("backbone", "neck", "rpn", "box_head", "mask_head"):
         part = getattr(model, name)
@@ -175,7 +187,7 @@ def count_parameters(model):
 
 
 def _size_of_layer(layer, frozen):
-    """Parameters of a layer of a functional model; layer norms have a gamma, too, which no setting freezes."""
+    """Counts the parameters of a layer of a functional model; the gamma of a layer norm is never frozen."""
     frozen = frozen and isinstance(layer, keras.layers.BatchNormalization)
     return sum(_size(weight, frozen) for weight in layer.weights)
 
@@ -188,7 +200,7 @@ def _size(weight, frozen):
 
 
 def _scores(metrics):
-    """A table for the RPN, one for boxes and masks side by side, one of the AP of each class."""
+    """Returns a table for the RPN, one for boxes and masks side by side, and one of the AP of each class."""
     stages = {stage: metrics[stage] for stage in TITLES if metrics.get(stage)}
     groups = [[stage for stage in names if stage in stages] for names in (("rpn",), ("box", "mask"))]
     tables = [_stage_table("", {TITLES[stage]: _plain(stages[stage]) for stage in group}) for group in groups if group]
@@ -199,12 +211,12 @@ def _scores(metrics):
 
 
 def _plain(scores):
-    """The scores that are numbers, or None where there was nothing to score."""
+    """Returns the scores that are numbers, or None where there was nothing to score."""
     return {key: value for key, value in scores.items() if value is None or isinstance(value, (int, float))}
 
 
 def _stage_table(title, columns):
-    """Rows are the keys of all columns, in the order of their first appearance."""
+    """Returns a table whose rows are the keys of all columns, in the order in which they first appear."""
     keys = dict.fromkeys(key for column in columns.values() for key in column)
     rows = [
         (key if title else key.replace("_", " "), *(column.get(key) for column in columns.values())) for key in keys

@@ -1,9 +1,14 @@
-"""One ONNX file that takes pictures and gives final detections."""
+"""Writes one ONNX file that takes pictures and gives final detections."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -13,24 +18,33 @@ from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.onnx_handlers import HANDLERS, REWRITERS
 from keras_mrcnn.export.onnx_weights import insert_weights, separate_weights
 from keras_mrcnn.mask_rcnn.detector import Detector, ExportError
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 17
 INPUT_DTYPES = ("uint8", "float32")
 
 
-def export_onnx(model, path, input_dtype="uint8", metrics=None):
+def export_onnx(
+    model: MaskRCNN,
+    path: str | os.PathLike,
+    input_dtype: str = "uint8",
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes a model, with all pre- and post-processing, as an ONNX file.
 
     The graph is that of `Detector.detect`: input images [B, H, W, 3], RGB, 0..255, any B, H and W of at least 1;
     outputs boxes, scores, category_ids, valid and masks. Batch norms are folded into the convolutions, RoIAlign and
-    NMS are the native operators, there is no Loop. The file's metadata hold class_names and category_ids (JSON lists),
-    config (the `ModelConfig` as JSON), version, precision and model_card (Markdown).
+    NMS are native operators, and there is no Loop. The metadata of the file hold class_names and category_ids (JSON
+    lists), config (the `ModelConfig` as JSON), version, precision and model_card (Markdown).
 
     Args:
         model: `MaskRCNN`.
-        path: of the file, usually `*.onnx`; appears whole or not at all.
-        input_dtype: "uint8" or "float32", of the images.
-        metrics: dict of the model's scores for its card, see `read_metrics`.
+        path: file to write, usually `*.onnx`; it appears whole or not at all.
+        input_dtype: dtype of the images, "uint8" or "float32".
+        metrics: scores for the model card, see `read_metrics`.
 
     Returns:
         The `Path` of the file.
@@ -57,8 +71,8 @@ def export_onnx(model, path, input_dtype="uint8", metrics=None):
     return path
 
 
-def write_model(proto, path, metadata):
-    """Checks an ONNX model and writes it to a `Path`, whole or not at all; metadata is a dict of str to str."""
+def write_model(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
+    """Checks an ONNX model and writes it with these metadata, whole or not at all."""
     onnx = _require("onnx")
     onnx.helper.set_model_props(proto, metadata)
     content = proto.SerializeToString()
@@ -77,7 +91,7 @@ def _require(name):
 
 
 def _convert(detect):
-    """The graph of a `tf.function` with one signature as an ONNX model, weights included."""
+    """Converts a `tf.function` with one signature to an ONNX model that holds its weights."""
     tf2onnx = _require("tf2onnx")
     function = detect.get_concrete_function()
     names = {function.inputs[0].name: detect.input_signature[0].name}
@@ -103,7 +117,7 @@ def _convert(detect):
 
 @contextlib.contextmanager
 def _quiet():
-    """Lets nothing below an error out of tf2onnx's log."""
+    """Silences everything below an error in the log of tf2onnx."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -114,7 +128,7 @@ def _quiet():
 
 
 def _check_operators(proto):
-    """tf2onnx leaves in what it cannot convert: name it here, rather than let a runtime refuse the file."""
+    """Raises `ExportError` for operators that tf2onnx could not convert, before a runtime refuses the file."""
     from onnx import defs
 
     foreign = sorted({node.op_type for node in proto.graph.node if not defs.has(node.op_type, node.domain)})
@@ -125,7 +139,7 @@ def _check_operators(proto):
 
 
 def _name_dimensions(proto, detect):
-    """Says what each free dimension of inputs and outputs is, and how long the others are."""
+    """Names the free dimensions of inputs and outputs, and sets the length of the others."""
     outputs = detect.get_concrete_function().structured_outputs
     shapes = {name: ("batch", *value.shape[1:]) for name, value in outputs.items()}
     shapes["images"] = ("batch", "height", "width", detect.input_signature[0].shape[-1])

@@ -1,10 +1,14 @@
-"""How RoIAlign and NMS become ONNX's own operators, and how pictures are resized to the last bit alike.
+"""Converts RoIAlign and NMS to ONNX's own operators, and resizes pictures to the same bits as TensorFlow.
 
-tf2onnx turns `crop_and_resize` into a Loop over boxes, and knows `combined_non_max_suppression` only where classes
-share their boxes. Both are written here as the native operators, for any batch and without a Loop.
+tf2onnx turns `crop_and_resize` into a Loop over boxes, and converts `combined_non_max_suppression` only if all classes
+share their boxes. This module writes both as native operators, for any batch and without a Loop.
 
 Shapes: B batch, H W C of a map, R RoIs, N boxes, K groups (levels or classes), D boxes kept, S selected by NMS.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +16,18 @@ LOWEST = np.finfo(np.float32).min
 RING = [[0, 0], [1, 1], [1, 1], [0, 0]]  # the repeated row and column that layers/roi_align.py pads maps with
 
 
-def fuse_roi_align(graph, nodes):
-    """Rewriter: pad by a repeated row and column -> CropAndResize -> average pool becomes RoiAlign.
+def fuse_roi_align(graph: Any, nodes: list) -> list:
+    """Replaces pad by a repeated row and column -> CropAndResize -> average pool by RoiAlign; a rewriter of tf2onnx.
 
-    These three are how `layers.roi_align.RoIAlign` writes RoIAlign in TensorFlow. The operator has RoIAlign's border
-    rule by itself and averages the samples itself, so pad and pool go.
+    `layers.roi_align.RoIAlign` writes RoIAlign with these three operators in TensorFlow. RoiAlign follows the same rule
+    at borders and averages the samples itself, so pad and pool are removed.
 
     Args:
-        graph: tf2onnx graph, still of TensorFlow's operators.
-        nodes: its nodes.
+        graph: tf2onnx graph that still has TensorFlow's operators.
+        nodes: nodes of the graph.
 
     Returns:
-        The nodes after the change. Other uses of CropAndResize are left as they are.
+        The nodes after the change. Other uses of CropAndResize stay as they are.
     """
     for crop in nodes:
         if crop.type != "CropAndResize":
@@ -34,17 +38,17 @@ def fuse_roi_align(graph, nodes):
     return graph.get_nodes()
 
 
-def convert_combined_nms(graph, node, name, args):
-    """Handler: CombinedNonMaxSuppression, with shared or with class-specific boxes, becomes NonMaxSuppression.
+def convert_combined_nms(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Converts CombinedNonMaxSuppression, with shared or class-specific boxes, to NonMaxSuppression.
 
-    NMS gives a list of (image, group, box); the scores of those are scattered into an array where all others have
-    the lowest, and TopK of each image's row of it sorts, cuts and pads at once.
+    NMS gives a list of (image, group, box). Their scores are scattered into an array that is filled with the lowest
+    score, and TopK on each image's row sorts, cuts and pads at once.
 
     Args:
         graph: tf2onnx graph.
         node: with inputs boxes [B, N, 1 or K, 4] and scores [B, N, K].
-        name: of the node, kept for its outputs.
-        args: none.
+        name: name of the node.
+        args: not used; tf2onnx passes it to every handler.
     """
     ops = _Operators(graph)
     boxes, scores, per_group, _, iou_threshold, score_threshold = node.input
@@ -60,7 +64,7 @@ def convert_combined_nms(graph, node, name, args):
         nms_boxes, nms_scores = candidates, by_group
         strides = ops("Concat", ops("Mul", count, ops.const([num_groups])), count, ops.const([1]), axis=0)
     else:
-        # ONNX has no boxes of a group's own: each pair of image and group is an image of one group to it.
+        # ONNX has no boxes for single groups: each pair of image and group becomes an image with one group.
         boxes_by_group = ops("Transpose", boxes, perm=[0, 2, 1, 3])
         candidates = ops("Reshape", boxes_by_group, ops("Concat", batch, ops.const([-1, 4]), axis=0))
         nms_boxes = ops("Reshape", boxes_by_group, ops("Concat", ops.const([-1]), count, ops.const([4]), axis=0))
@@ -87,11 +91,12 @@ def convert_combined_nms(graph, node, name, args):
         graph.make_node("Identity", [result], outputs=[output], dtypes=[dtype], shapes=[shape])
 
 
-def convert_upsampling(graph, node, name, args):
-    """Handler: the pyramid's nearest-neighbour enlargement becomes Resize by a constant two.
+def convert_upsampling(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Converts the pyramid's nearest-neighbour upsampling to Resize by a constant factor of two.
 
-    It is the model's only one, and always by two: the graph pads its input to a multiple of the coarsest stride.
-    ONNX has no name left for TensorFlow's way of rounding, which makes no difference at two, and a constant is faster.
+    It is the only one in the model, and the factor is always two, because the graph pads its input to a multiple of
+    the coarsest stride. ONNX does not have TensorFlow's rounding, but at two it makes no difference, and a constant is
+    faster.
     """
     ops = _Operators(graph)
     fmap, outputs, dtypes, shapes = node.input[0], list(node.output), node.output_dtypes, node.output_shapes
@@ -108,11 +113,11 @@ def convert_upsampling(graph, node, name, args):
     graph.make_node("Transpose", [enlarged], attr={"perm": [0, 2, 3, 1]}, outputs=outputs, dtypes=dtypes, shapes=shapes)
 
 
-def convert_bilinear(graph, node, name, args):
-    """Handler: the picture's bilinear resize (half-pixel centres), with TensorFlow's own rounding.
+def convert_bilinear(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Converts the picture's bilinear resize (half-pixel centres), with the rounding of TensorFlow.
 
-    Resize of ONNX Runtime rounds positions otherwise, which moves a pixel of a photograph by up to 1e-4 of its
-    deviation: a hundred times what all the rest of the network differs by.
+    ONNX Runtime's Resize rounds positions differently, which changes a pixel of a photograph by up to 1e-4 of its
+    deviation: a hundred times the difference of the rest of the network.
     """
     ops = _Operators(graph)
     picture, outputs, dtypes, shapes = node.input[0], list(node.output), node.output_dtypes, node.output_shapes
@@ -139,13 +144,13 @@ def _interpolate(ops, picture, axis, target):
 
 
 def _scatter_selected(ops, scores_by_group, selected, strides, batch, max_boxes):
-    """Scores float32 [B, K * N + D]: those that NMS selected at their places, the lowest elsewhere."""
+    """Returns scores float32 [B, K * N + D]: those that NMS selected in their positions, the lowest elsewhere."""
     place = ops("ReduceSum", ops("Mul", selected, strides), ops.const([1]), keepdims=1)
     flat = ops("Reshape", scores_by_group, ops.const([-1]))
     lowest = ops("Expand", ops.const(LOWEST, np.float32), ops("Shape", flat))
     dense = ops("ScatterND", lowest, place, ops("GatherND", flat, place))
     rows = ops("Reshape", dense, ops("Concat", batch, ops.const([-1]), axis=0))
-    # D columns more, so that TopK finds D values however few boxes there are.
+    # D more columns, so that TopK has D values however few boxes there are.
     return ops("Pad", rows, ops.const([0, 0, 0, max_boxes]), ops.const(LOWEST, np.float32))
 
 
@@ -174,9 +179,9 @@ def _replace_by_roi_align(graph, pad, crop, pool):
 
 
 def _rois(ops, fmap, boxes, points):
-    """RoIs float32 [R, 4], xyxy cells of the map, whose first and last sample points are the corners `boxes`.
+    """Returns RoIs float32 [R, 4], xyxy in cells of the map, whose outermost sample points are the corners `boxes`.
 
-    `boxes` [R, 4] is in CropAndResize's terms: yxyx, over the last cell's index of the padded map.
+    `boxes` [R, 4] are in the units of CropAndResize: yxyx, divided by the last index of the padded map.
     """
     ends = ops("Slice", ops("Shape", fmap), ops.const([1]), ops.const([3]))
     last = ops("Add", ops("Cast", ends, to=ops.FLOAT), ops.const(1, np.float32))
@@ -198,14 +203,14 @@ def _is_ring(pad):
 
 
 def _pool_size(pool):
-    """Side of a square average pool without overlap or padding, 0 for anything else."""
+    """Returns the side of a square average pool without overlap or padding, 0 for anything else."""
     if pool.type != "AvgPool" or pool.get_attr_str("padding") != "VALID":
         return 0
     size, strides = pool.get_attr_value("ksize"), pool.get_attr_value("strides")
     return size[1] if list(size) == list(strides) == [1, size[1], size[1], 1] else 0
 
 
-# What tf2onnx.convert takes as custom_op_handlers and custom_rewriter.
+# The custom_op_handlers and custom_rewriter of tf2onnx.
 HANDLERS = {
     "CombinedNonMaxSuppression": (convert_combined_nms, []),
     "ResizeBilinear": (convert_bilinear, []),
@@ -223,7 +228,7 @@ class _Operators:
         self.graph = graph
 
     def __call__(self, kind, *inputs, output_count=1, **attributes):
-        """The output name of a new operator, or a list of them."""
+        """Adds an operator and returns the name of its output, or a list of names."""
         outputs = self.graph.make_node(kind, list(inputs), attr=attributes, output_count=output_count).output
         return outputs[0] if output_count == 1 else list(outputs)
 
@@ -233,7 +238,7 @@ class _Operators:
         return self.graph.make_const(make_name("const"), np.array(value, dtype)).output[0]
 
     def dimension(self, tensor, axis):
-        """int64 [1], the length of an axis."""
+        """Returns the length of an axis, int64 [1]."""
         return self("Slice", self("Shape", tensor), self.const([axis]), self.const([axis + 1]))
 
     def unsqueeze(self, tensor, axis):

@@ -1,11 +1,16 @@
-"""A SavedModel that takes pictures, encoded or not, and gives final detections.
+"""Writes a SavedModel that takes pictures, encoded or not, and gives final detections.
 
 Shapes: B batch, H W of the original image, D detections, M mask side.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,21 +19,28 @@ from keras_mrcnn.export.folding import fold_norms
 from keras_mrcnn.export.model_card import model_card
 from keras_mrcnn.export.warmup import usual_requests, write_warmup
 from keras_mrcnn.mask_rcnn.detector import Detector, ExportError
+from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 PRECISIONS = ("float32", "bfloat16")
 
 
-def export_saved_model(model, folder, version=None, precision="float32", metrics=None):
+def export_saved_model(
+    model: MaskRCNN,
+    folder: str | os.PathLike,
+    version: int | None = None,
+    precision: str = "float32",
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes a model, with all pre- and post-processing, as a SavedModel for TensorFlow Serving.
 
-    It needs TensorFlow alone, not this package. Signatures, with the outputs of `Detector.detect`:
-        serving_default: images, string [B], encoded JPEG or PNG; their sizes may differ. EXIF orientation is not
-            looked at: turn such images before.
-        serving_compact: the same images. In place of masks it gives masks_png_bytes, string [B]: a grey PNG
-            [D * M, M] for each image, its masks one below the other.
-        detect: images, uint8 [B, H, W, C], C being `config.channels`; RGB for 3.
-        detect_padded: the same, and sizes, int32 [B, 2], (h, w) of each image in a larger array. Padding is cut off
-            first and changes nothing.
+    The SavedModel needs only TensorFlow, not this package. Signatures, with the outputs of `Detector.detect`:
+        serving_default: images, string [B], encoded JPEG or PNG; their sizes may differ. EXIF orientation is
+            ignored: turn such images first.
+        serving_compact: the same images. Instead of masks it gives masks_png_bytes, string [B]: a grey PNG
+            [D * M, M] for each image, with its masks one below the other.
+        detect: images, uint8 [B, H, W, C], where C is `config.channels`; RGB for 3.
+        detect_padded: the same, and sizes, int32 [B, 2], (h, w) of each image in a larger array. The padding is
+            cut off first and changes nothing.
     Assets: class_names.txt, one name a line; config.json, see `Detector.describe`; model_card.md. Warm-up requests
     are in assets.extra, for TensorFlow Serving to run before it reports that the model is ready.
 
@@ -36,11 +48,11 @@ def export_saved_model(model, folder, version=None, precision="float32", metrics
 
     Args:
         model: `MaskRCNN`.
-        folder: of all versions, usually saved_models/NAME.
-        version: positive int; by default one more than the greatest that is there.
-        precision: "float32", or "bfloat16": the networks' weights and products, half the size; boxes, scores, NMS and
-            all that goes in and comes out stay as they are.
-        metrics: dict of the model's scores for its card, see `read_metrics`.
+        folder: folder of all versions, usually saved_models/NAME.
+        version: positive int; by default one more than the greatest in the folder.
+        precision: "float32" or "bfloat16". With bfloat16 the networks' weights take half the size; boxes, scores, NMS,
+            inputs and outputs stay the same.
+        metrics: scores for the model card, see `read_metrics`.
 
     Returns:
         The `Path` folder/VERSION; it appears whole or not at all.
@@ -92,7 +104,7 @@ def _save(model, path, precision, card):
 
 
 def _padded_function(detector):
-    """`Detector.detect` for images of several sizes in one array."""
+    """Returns `Detector.detect` for images of several sizes in one array."""
     images = tf.TensorSpec([None, None, None, detector.channels], tf.uint8, "images")
     spec = [images, tf.TensorSpec([None, 2], tf.int32, "sizes")]
 
@@ -108,13 +120,13 @@ def _padded_function(detector):
 
 
 def _encoded_function(detector):
-    """`Detector.detect` for encoded images."""
+    """Returns `Detector.detect` for encoded images."""
 
     def decode(encoded):
         if detector.channels == 4:  # which JPEG does not have
             image = tf.io.decode_png(encoded, channels=4)
         else:
-            # It reads PNG too, and this is how Pillow and others decode JPEG; TensorFlow's usual way is less exact.
+            # It reads PNG too. The dct_method is that of Pillow and others; TensorFlow's default is less exact.
             image = tf.io.decode_jpeg(encoded, channels=detector.channels, dct_method="INTEGER_ACCURATE")
         image.set_shape([None, None, detector.channels])
         return image
@@ -127,7 +139,7 @@ def _encoded_function(detector):
 
 
 def _compact_function(detect_encoded):
-    """`detect_encoded` with the masks of each image in a PNG, so that an answer takes a fraction of the bytes.
+    """Returns `detect_encoded` with the masks of each image in a PNG, so that an answer takes a fraction of the bytes.
 
     TensorFlow Serving writes numbers as digits (REST) or varints (gRPC), and masks are most of an answer.
     """
@@ -137,19 +149,18 @@ def _compact_function(detect_encoded):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def detect_compact(images):
-        found = dict(detect_encoded(images))
-        files = tf.map_fn(column, found.pop("masks"), fn_output_signature=tf.TensorSpec([], tf.string))
+        outputs = dict(detect_encoded(images))
+        files = tf.map_fn(column, outputs.pop("masks"), fn_output_signature=tf.TensorSpec([], tf.string))
         # TensorFlow Serving's REST interface takes a string for UTF-8 unless its name ends in "_bytes".
-        return {**found, "masks_png_bytes": files}
+        return {**outputs, "masks_png_bytes": files}
 
     return detect_compact
 
 
 def _one_by_one(detector, image_of, items):
-    """Detections of images that `image_of` makes of items.
+    """Detects objects in the images that `image_of` makes from items, one image at a time.
 
-    One after the other: each has a size of its own, which no other's padding changes, and one alone keeps all cores
-    busy.
+    The images differ in size, and none may be changed by the padding of another; one alone keeps all cores busy.
     """
     outputs = detector.detect.get_concrete_function().structured_outputs
     row = {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in outputs.items()}

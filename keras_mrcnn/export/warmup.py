@@ -1,31 +1,37 @@
-"""Warm-up requests of a SavedModel, which TensorFlow Serving runs before it lets clients in.
+"""Writes the warm-up requests of a SavedModel, which TensorFlow Serving runs before it accepts clients.
 
 TensorFlow Serving reads them from `assets.extra/tf_serving_warmup_requests`, a TFRecord of `PredictionLog` messages.
-Their classes are in the package tensorflow-serving-api; the few fields needed are written here without it, so that
-every exported model has its requests.
+Their classes are in the package tensorflow-serving-api. This module writes the few fields without it, so that every
+exported model has its requests.
 
 Shapes: B batch, H W of the image.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import tensorflow as tf
 
 REQUESTS_FILE = "assets.extra/tf_serving_warmup_requests"
-ENLARGED = 4  # how much smaller than the network's input the pictures are, which the graph enlarges
+ENLARGED = 4  # the pictures are this many times smaller than the network's input; the graph enlarges them
+Inputs = Mapping[str, Union[np.ndarray, Sequence[bytes]]]  # of a signature, by name
 
 
-def write_warmup(folder, requests, model_name=""):
+def write_warmup(
+    folder: str | os.PathLike, requests: Iterable[tuple[str, Inputs]], model_name: str = ""
+) -> Path:
     """Writes warm-up requests into the folder of a SavedModel.
 
     Args:
-        folder: of one version, with saved_model.pb; not yet where TensorFlow Serving looks.
-        requests: pairs of a signature's name and a dict of its inputs, each an array or a list of bytes; see
+        folder: folder of one version, with saved_model.pb; TensorFlow Serving must not see it yet.
+        requests: pairs of the name of a signature and a dict of its inputs, each an array or a list of bytes; see
             `usual_requests`.
-        model_name: under which TensorFlow Serving has the model.
+        model_name: name of the model on the server.
 
     Returns:
         The `Path` of the file.
@@ -43,10 +49,10 @@ def write_warmup(folder, requests, model_name=""):
     return path
 
 
-def usual_requests(min_size, max_size):
-    """One request for each signature but detect_padded, which take the network through its usual input size.
+def usual_requests(min_size: int, max_size: int) -> list[tuple[str, Inputs]]:
+    """Makes one request for each signature except detect_padded, at the usual input size of the network.
 
-    serving_compact gets two encoded images, a JPEG that lies and a PNG that stands; the others one that lies.
+    serving_compact gets two encoded images, a landscape JPEG and a portrait PNG; the others get one in landscape.
 
     Args:
         min_size, max_size: sides of the network's input in pixels, see `ModelConfig`.
@@ -60,8 +66,8 @@ def usual_requests(min_size, max_size):
         tf.io.encode_jpeg(picture, quality=90).numpy(),
         tf.io.encode_png(np.ascontiguousarray(picture.transpose(1, 0, 2))).numpy(),
     ]
-    # TensorFlow Serving prepares a graph of its own for each signature when it is first asked, so each needs a request;
-    # a graph takes encoded images one by one, so one is enough. serving_compact, which our client asks, gets both.
+    # TensorFlow Serving prepares the graph of each signature when it is first called, so each needs a request. A graph
+    # takes encoded images one by one, so one is enough. serving_compact, which our client calls, gets both.
     return [
         ("serving_compact", {"images": encoded}),
         ("serving_default", {"images": encoded[:1]}),
@@ -69,8 +75,8 @@ def usual_requests(min_size, max_size):
     ]
 
 
-def warmup_picture(height, width):
-    """Coloured plates on a gradient, uint8 [H, W, 3]: edges for the network, little for a file."""
+def warmup_picture(height: int, width: int) -> np.ndarray:
+    """Draws coloured squares on a gradient, uint8 [H, W, 3]: edges for the network, in a small file."""
     rows, columns = np.mgrid[:height, :width]
     picture = np.stack([255 * rows / height, 255 * columns / width, np.full([height, width], 96.0)], axis=2)
     for number in range(1, 4):  # along the diagonal, each larger than the one before
@@ -79,14 +85,14 @@ def warmup_picture(height, width):
     return picture.astype(np.uint8)
 
 
-def prediction_log(signature, inputs, model_name=""):
-    """A `tensorflow.serving.PredictionLog` of one request, serialized.
+def prediction_log(signature: str, inputs: Inputs, model_name: str = "") -> bytes:
+    """Serializes a `tensorflow.serving.PredictionLog` of one request.
 
     Field numbers are those of prediction_log.proto, predict.proto and model.proto of TensorFlow Serving.
 
     Args:
         signature: name of a signature.
-        inputs: dict of input name to array or list of bytes.
+        inputs: arrays or lists of bytes, by the name of the input.
         model_name: as in `write_warmup`.
     """
     model_spec = _field(1, model_name.encode()) + _field(3, signature.encode())
@@ -98,14 +104,14 @@ def prediction_log(signature, inputs, model_name=""):
 
 
 def _field(number, content):
-    """A string, bytes or message field in protobuf's wire format; one that is empty is left out, as protobuf does."""
+    """Encodes a string, bytes or message field in protobuf's wire format; protobuf leaves an empty one out."""
     if not content:
         return b""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
 def _varint(value):
-    """Protobuf's number of as many bytes as it needs: seven bits each, low ones first, the eighth says that more come.
+    """Encodes a number for protobuf: seven bits in each byte, low ones first; the eighth bit says that more follow.
 
     Example:
         >>> _varint(300).hex()

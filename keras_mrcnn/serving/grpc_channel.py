@@ -1,6 +1,6 @@
 """TensorFlow Serving's gRPC interface: PredictionService and ModelService of the package tensorflow-serving-api.
 
-That package imports TensorFlow, so it is imported when a client with protocol "grpc" is made, not before.
+That package imports TensorFlow, so it is imported only when a client with protocol "grpc" is made.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ DEFAULT_PORT = 8500
 # Numbers of TensorFlow's DataType enum.
 _DT_STRING = 7
 _DT_NUMBERS = {np.dtype(np.float32): 1, np.dtype(np.int32): 3}
-# gRPC refuses answers of more than 4 MB by itself.
+# By default gRPC refuses answers of more than 4 MB.
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 class GrpcModel:
-    """A served model, asked by gRPC without encryption. Several threads may share it.
+    """A served model that is called by gRPC, without encryption. Several threads may share it.
 
     Args:
-        spec: its address is host[:port] (port 8500 by default) or unix:path.
+        spec: the model; its address is host[:port] (port 8500 by default) or unix:path.
 
     Raises:
         ServingError: grpcio, tensorflow-serving-api or TensorFlow is not installed.
@@ -53,20 +53,20 @@ class GrpcModel:
         self._get_status = self._api.model_service.ModelServiceStub(self._channel).GetModelStatus
 
     def predict(self, encoded: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
-        """Runs the signature of encoded images; as `RestModel.predict`."""
+        """Runs the model on encoded images; see `RestModel.predict`."""
         request = self._api.predict.PredictRequest()
         self._fill(request.model_spec)
         request.model_spec.signature_name = SIGNATURE
         request.inputs[INPUT].dtype = _DT_STRING
         request.inputs[INPUT].tensor_shape.dim.add(size=len(encoded))
         request.inputs[INPUT].string_val.extend(encoded)
-        found = self._call(self._predict, request).outputs
-        self.spec.check_names(list(found))
-        outputs = {name: self._array(name, found[name], dtype) for name, dtype in OUTPUT_DTYPES.items()}
-        return self.spec.rows(outputs, self._strings(MASKS_PNG, found[MASKS_PNG]), len(encoded))
+        response = self._call(self._predict, request).outputs
+        self.spec.check_names(list(response))
+        outputs = {name: self._array(name, response[name], dtype) for name, dtype in OUTPUT_DTYPES.items()}
+        return self.spec.rows(outputs, self._strings(MASKS_PNG, response[MASKS_PNG]), len(encoded))
 
     def states(self) -> dict[int, str]:
-        """The state of each version that the server knows, such as {1: "AVAILABLE"}."""
+        """Returns the state of each version that the server knows, such as {1: "AVAILABLE"}."""
         request = self._api.status.GetModelStatusRequest()
         self._fill(request.model_spec)
         versions = self._call(self._get_status, request).model_version_status
@@ -76,7 +76,7 @@ class GrpcModel:
         }
 
     def close(self) -> None:
-        """Closes the channel; requests under way end with an error."""
+        """Closes the channel; requests that are still running end with an error."""
         self._channel.close()
 
     def _fill(self, model_spec):
@@ -92,7 +92,7 @@ class GrpcModel:
 
     def _explained(self, code, details):
         message = f"{code}, {details}"
-        # A server whose batching queue is full says UNAVAILABLE too, but it is there.
+        # A server whose batching queue is full also answers UNAVAILABLE, but it can be reached.
         if code == "UNAVAILABLE" and "queue" not in details:
             return self.spec.unreachable(message)
         if code == "DEADLINE_EXCEEDED":
@@ -100,7 +100,7 @@ class GrpcModel:
         return self.spec.unknown(message) if code == "NOT_FOUND" else self.spec.refused(message)
 
     def _array(self, name, tensor, dtype):
-        """A TensorProto as an array; servers write its values as bytes or, by default, as a list of numbers."""
+        """Converts a TensorProto to an array; servers write its values as bytes or, by default, as list of numbers."""
         shape = [dim.size for dim in tensor.tensor_shape.dim]
         if tensor.tensor_content:
             values = np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<"))
@@ -111,7 +111,7 @@ class GrpcModel:
         return values.astype(dtype).reshape(shape)
 
     def _strings(self, name, tensor):
-        """A TensorProto as a list of strings; servers write them as bytes or, by default, one by one."""
+        """Converts a TensorProto to a list of strings; servers write them as bytes or, by default, one by one."""
         sizes = [dim.size for dim in tensor.tensor_shape.dim]
         try:
             if tensor.dtype != _DT_STRING or len(sizes) != 1:
@@ -122,7 +122,7 @@ class GrpcModel:
 
 
 def _unpacked(content, count):
-    """Strings out of a `tensor_content`: their lengths as varints, then all of them."""
+    """Reads the strings of a `tensor_content`: first their lengths as varints, then their bytes."""
     stream = io.BytesIO(content)
     lengths = [_varint(stream) for _ in range(count)]
     if stream.tell() + sum(lengths) != len(content):
@@ -131,7 +131,7 @@ def _unpacked(content, count):
 
 
 def _varint(stream):
-    """A number of as many bytes as it needs: seven bits each, low ones first, the eighth says that more come."""
+    """Reads a number of variable length: seven bits a byte, low ones first; the eighth bit says that more follow."""
     value = 0
     for shift in range(0, 64, 7):
         byte = stream.read(1)
@@ -144,7 +144,7 @@ def _varint(stream):
 
 
 def _packages():
-    """The modules that gRPC needs."""
+    """Imports the modules that gRPC needs."""
     try:
         import grpc
         from tensorflow_serving.apis import (

@@ -1,4 +1,4 @@
-"""Detections from an exported ONNX file, with NumPy, Pillow and ONNX Runtime alone.
+"""Runs an exported ONNX file with NumPy, Pillow and ONNX Runtime alone.
 
 Shapes: B images of one size, H W their height and width.
 """
@@ -28,19 +28,19 @@ class ModelFileError(UserError):
 class OnnxPredictor:
     """Finds objects in pictures with a model that `export_onnx` wrote.
 
-    The file does everything from the picture to the final detections, so these are those of `Detector`.
+    The file holds everything from the picture to the final detections, so the results are those of `Detector`.
 
     Args:
-        path: of the ONNX file.
-        threads: threads for one run; None leaves it to ONNX Runtime, which takes every core.
+        path: path of the ONNX file.
+        threads: threads for one run; by default ONNX Runtime decides, and uses every core.
         providers: ONNX Runtime's execution providers in the order of preference, such as
             ["CUDAExecutionProvider", "CPUExecutionProvider"]; None means the CPU.
 
     Attributes:
-        class_names: tuple of the classes' names.
+        class_names: tuple of the names of the classes.
         category_ids: tuple of their (COCO) category ids, in the same order.
-        config: dict, the settings of the model.
-        version: of the library that exported it.
+        config: settings of the model, a dict.
+        version: version of the library that exported the file.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -49,8 +49,8 @@ class OnnxPredictor:
 
     Example:
         >>> predictor = OnnxPredictor("saved_models/scenes.onnx")
-        >>> found = predictor("street.jpg").above(0.5)
-        >>> found.class_names, found.boxes, found.paste_masks()
+        >>> detections = predictor("street.jpg").above(0.5)
+        >>> detections.class_names, detections.boxes, detections.paste_masks()
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class OnnxPredictor:
         Raises:
             ImageError: the image cannot be read, or is an array of another kind; the message names it.
         """
-        (found,) = self._detect(read_image(image, channels=self.channels)[None])
-        return found
+        (detections,) = self._detect(read_image(image, channels=self.channels)[None])
+        return detections
 
     def batch(self, images: Iterable[Picture], batch_size: int = 8) -> list[Detections]:
         """Finds objects in images of any sizes; images of the same size go through the model together.
 
         Args:
             images: each as in a call for one image.
-            batch_size: at most so many images at once; memory grows with it.
+            batch_size: the most images in one run; memory grows with it.
 
         Returns:
-            list of `Detections`, one for each image, in their order.
+            list of `Detections`, in the order of the images.
 
         Raises:
-            ImageError: an image cannot be read; the message names it. Nothing has been run then.
+            ImageError: an image cannot be read; the message names it. No image has been run then.
             ValueError: batch_size is below 1.
         """
         # One array [H, W, 3] would pass as H grey images.
@@ -103,15 +103,15 @@ class OnnxPredictor:
         by_size: dict[tuple[int, ...], list[int]] = {}
         for number, image in enumerate(pixels):
             by_size.setdefault(image.shape, []).append(number)
-        found: dict[int, Detections] = {}
+        detections: dict[int, Detections] = {}
         for numbers in by_size.values():
             for start in range(0, len(numbers), batch_size):
                 chunk = numbers[start : start + batch_size]
-                found.update(zip(chunk, self._detect(np.stack([pixels[number] for number in chunk]))))
-        return [found[number] for number in range(len(pixels))]
+                detections.update(zip(chunk, self._detect(np.stack([pixels[number] for number in chunk]))))
+        return [detections[number] for number in range(len(pixels))]
 
     def _detect(self, images: np.ndarray) -> Iterator[Detections]:
-        """Gives the detections of each of the images uint8 [B, H, W, 3]."""
+        """Yields the detections of each of the images uint8 [B, H, W, 3]."""
         inputs = {self._input.name: images.astype(INPUT_DTYPES[self._input.type], copy=False)}
         outputs = dict(zip(OUTPUT_NAMES, self._session.run(OUTPUT_NAMES, inputs)))
         names = dict(zip(self.category_ids, self.class_names))
@@ -121,7 +121,7 @@ class OnnxPredictor:
 
 
 def _open(path, threads, providers):
-    """Returns an onnxruntime.InferenceSession."""
+    """Opens the file as an onnxruntime.InferenceSession."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -139,13 +139,13 @@ def _open(path, threads, providers):
     options.intra_op_num_threads = threads or 0  # 0: every core
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # its errors share no class but this one
+    except Exception as error:  # the errors of ONNX Runtime share no other class
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is not an ONNX file that ONNX Runtime can load ({reason})") from error
 
 
 def _detector_input(session, path):
-    """Returns the description of the one input, images of a type that we can give."""
+    """Returns the description of the only input, after checking that it takes images of a known type."""
     inputs = session.get_inputs()
     missing = sorted(set(OUTPUT_NAMES) - {output.name for output in session.get_outputs()})
     if missing:

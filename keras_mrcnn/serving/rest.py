@@ -22,10 +22,11 @@ DEFAULT_PORT = 8501
 
 
 class RestModel:
-    """A served model, asked by REST. Connections are kept open and used again; several threads may share it.
+    """A served model that is called by REST. Connections are kept open and reused; several threads may share it.
 
     Args:
-        spec: its address is host[:port] (port 8501 by default) or an http:// or https:// URL, which may have a path.
+        spec: the model; its address is host[:port] (port 8501 by default) or an http:// or https:// URL, which may
+            have a path.
 
     Raises:
         ValueError: the address is none of these.
@@ -39,10 +40,10 @@ class RestModel:
         self._idle: list[http.client.HTTPConnection] = []
 
     def predict(self, encoded: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
-        """Runs the signature of encoded images.
+        """Runs the model on encoded images.
 
         Args:
-            encoded: JPEG or PNG files.
+            encoded: contents of JPEG or PNG files.
 
         Returns:
             The outputs of the signature for each image, without the batch dimension; masks uint8 [D, M, M].
@@ -50,7 +51,7 @@ class RestModel:
         Raises:
             ServingError: see `TFServingClient`.
         """
-        # Rows, not columns: the server writes an answer in columns with one number a line, indented.
+        # Rows, not columns: in columns the server writes each number on an indented line of its own.
         instances = [{INPUT: {"b64": base64.b64encode(content).decode("ascii")}} for content in encoded]
         body = json.dumps({"signature_name": SIGNATURE, "instances": instances})
         rows = self._ask("POST", f"{self._path}:predict", body).get("predictions")
@@ -67,7 +68,7 @@ class RestModel:
         return self.spec.rows(outputs, files, len(encoded))
 
     def states(self) -> dict[int, str]:
-        """The state of each version that the server knows, such as {1: "AVAILABLE"}."""
+        """Returns the state of each version that the server knows, such as {1: "AVAILABLE"}."""
         versions = self._ask("GET", self._path).get("model_version_status", [])
         return {
             int(version["version"]): state_text(version["state"], version.get("status", {}).get("error_message", ""))
@@ -80,7 +81,7 @@ class RestModel:
             connection.close()
 
     def _take_idle(self):
-        """An open connection that nobody uses, or None. One step, for other threads take from the list too."""
+        """Takes an idle connection, or returns None. This is one step, because other threads use the list too."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -93,7 +94,7 @@ class RestModel:
         except ValueError:
             answer = None
         if status != http.client.OK:
-            # Error messages with escapes that JSON does not know come as they are.
+            # Error messages with escapes that JSON does not know are used unparsed.
             message = answer.get("error") if isinstance(answer, dict) else content.decode("utf-8", "replace")
             message = f"HTTP {status}, {message}"
             raise self.spec.unknown(message) if status == http.client.NOT_FOUND else self.spec.refused(message)
@@ -102,7 +103,7 @@ class RestModel:
         return answer
 
     def _exchange(self, method, path, body):
-        """Sends one request; gives the status and the content of its answer."""
+        """Sends one request and returns the status and the content of the answer."""
         while True:
             connection = self._take_idle()
             is_used = connection is not None
@@ -116,7 +117,7 @@ class RestModel:
                 raise self.spec.too_slow() from error
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                # The server may have closed a connection that nobody used for a while.
+                # The server may have closed a connection that was idle for a while.
                 if not is_used:
                     raise self.spec.unreachable(error or type(error).__name__) from error
             else:
@@ -128,7 +129,7 @@ class RestModel:
 
 
 def _connector(spec):
-    """A function that opens a connection, and the path of the URL."""
+    """Returns a function that opens a connection, and the path of the URL."""
     url = spec.address if "://" in spec.address else f"http://{spec.address}"
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The batches of each stage, from images or out of the feature cache."""
+"""Makes the batches of each stage, from images or from the feature cache."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ MASK_STAGES = ("mask", "joint")
 
 
 class StageBatches:
-    """Gives each stage its batches, and keeps what the frozen part makes of them where that saves work.
+    """Makes the batches of each stage, and caches the features of the frozen part where that saves work.
 
     Args:
         config: `Config`.
         data: `CocoDataset` to train on.
-        run_folder: where the cache lies, unless `train.cache_folder` names another place.
-        say: called with what the user should know.
+        run_folder: folder of the cache, unless `train.cache_folder` names another place.
+        say: function that prints a message to the user.
         progress: whether to show progress bars.
-        workers: `Workers` that train together; by default this process alone, on the current strategy's devices.
-        val_data: `CocoDataset` to validate on, where there is one.
+        workers: `Workers` that train together; by default only this process, on the devices of the current strategy.
+        val_data: `CocoDataset` to validate on, or None.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class StageBatches:
         self.cache = None
 
     def steps_per_epoch(self, stage: str) -> int:
-        """Returns the steps in an epoch of a stage."""
+        """Returns the number of steps in an epoch of a stage."""
         settings = getattr(self.config.train, stage)
         return settings.steps_per_epoch or max(len(self.data) // self.config.data.batch_size, 1)
 
     def dataset(
         self, stage: str, model: MaskRCNN, start_batch: int
     ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-        """Returns the endless data of a stage from a batch on, for `fit`. All workers must ask.
+        """Returns the endless data of a stage for `fit`, from batch `start_batch` on. All workers must call it.
 
         Raises:
-            CacheError: the cache is asked for and cannot be written, or does not fit on the disk.
+            CacheError: `train.cache_features` is "on", but the cache cannot be written or does not fit on the disk.
         """
         batch_size, masks = self.config.data.batch_size, stage in MASK_STAGES
         if stage in CACHED_STAGES and self._fill_cache(model):
@@ -81,15 +81,15 @@ class StageBatches:
         return self.workers.distribute(make)
 
     def validation_steps(self) -> int:
-        """Returns the batches of `validation`; 0 where there is nothing to validate on."""
-        wanted = self.config.train.validation_images
-        if self.val_data is None or not len(self.val_data) or not wanted:
+        """Returns the number of batches of `validation`; 0 where there is nothing to validate on."""
+        count = self.config.train.validation_images
+        if self.val_data is None or not len(self.val_data) or not count:
             return 0
-        # Whole batches alone, for devices share each evenly.
-        return max(min(wanted, len(self.val_data)) // self.config.data.batch_size, 1)
+        # Only whole batches, because the devices share each one evenly.
+        return max(min(count, len(self.val_data)) // self.config.data.batch_size, 1)
 
     def validation(self, stage: str) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-        """Returns the finite data for `fit` to validate a stage on, always the same. All workers must ask."""
+        """Returns the finite data on which `fit` validates a stage, always the same. All workers must call it."""
         data, model = self.config.data, self.config.model
         make = partial(
             validation_dataset,
@@ -102,15 +102,15 @@ class StageBatches:
         )
         return self.workers.distribute(make)
 
-    def remove_cache(self):
-        """Frees the disk of the cache that runs have made in this folder, and of nothing else."""
-        # A folder that the user has named may serve other runs.
+    def remove_cache(self) -> None:
+        """Deletes the cache that runs have made in this folder, and nothing else."""
+        # Other runs may use a folder that the user has named.
         if self.config.train.cache_folder is None:
-            # A run that was resumed at its very end has made no cache, but may have left one; so may earlier data.
+            # A run that is resumed at its very end makes no cache, but may have left one; so may a run on earlier data.
             remove_folders(self.run_folder / "cache")
 
     def _fill_cache(self, model):
-        """Fills the cache with all that box and mask stage read; False where it is off, not worth it, or too large."""
+        """Fills the cache for box and mask stage; returns False if it is off, not worth it, or too large."""
         if self.mode == "off":
             return False
         if self.cache is None:
@@ -134,15 +134,15 @@ class StageBatches:
         return True
 
     def _write_missing(self, samples):
-        """Writes the files that are not there; where one worker cannot, none goes on. Raises `CacheError`."""
+        """Writes the missing files; if one worker cannot, all stop. Raises `CacheError`."""
         missing = self._in_all(self._find_missing, samples)
         share = self.workers.share
         self._in_all(self.cache.fill, missing[share.index :: share.count], self.progress)
-        if share.count > 1:  # what others have written to a disk of their own
+        if share.count > 1:  # files that others have written to a disk of their own
             self._in_all(self.cache.fill, samples, self.progress)
 
     def _in_all(self, work, *args):
-        """Does something in every worker. Raises `CacheError` in all where it does in one."""
+        """Runs `work` in every worker. If it raises `CacheError` in one, all raise it."""
         result = problem = None
         try:
             result = work(*args)
@@ -154,7 +154,7 @@ class StageBatches:
         return result
 
     def _find_missing(self, samples):
-        """Those of the samples whose files are not there, for which there is room."""
+        """Returns the samples whose files are missing, after checking that they fit on the disk."""
         missing = self.cache.missing(samples)
         need, free = self.cache.check_room(missing)
         if missing:
@@ -183,6 +183,6 @@ class StageBatches:
         return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
 
     def _sample_settings(self, with_masks):
-        """How images are resized and augmented, as `training_dataset` and `single_samples` take it."""
+        """Returns how images are resized and augmented, as arguments of `training_dataset` and `single_samples`."""
         settings = augmentation_settings(self.config.data, self.config.model)
         return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}

@@ -1,8 +1,9 @@
-"""The weights of a stage's best epoch."""
+"""Keeps the weights of a stage's best epoch."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,18 +13,18 @@ from keras_mrcnn.training.stage import Stage
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest `val_loss`; of equal epochs, the first.
+    """Keeps the weights of the epoch with the lowest `val_loss`; among equal epochs, the first.
 
-    Where the stage has a `WeightAverage`, the weights are those of the average, which validation takes too.
+    If the stage has a `WeightAverage`, the weights are those of the average, which validation uses too.
 
     Args:
         stage: a compiled `Stage`.
-        workers: `Workers` that train together; all follow the `val_loss` of the first, so that they agree.
+        workers: `Workers` that train together; all use the `val_loss` of the first, so that they agree.
 
     Attributes:
         epoch: number of the best epoch, from 1; 0 before there is one.
-        val_loss: its validation loss.
-        values: what the stage's `trained_weights` were then, a list of arrays.
+        val_loss: validation loss of the best epoch.
+        values: the stage's `trained_weights` after the best epoch, a list of arrays.
     """
 
     def __init__(self, stage: Stage, workers: Workers):
@@ -31,7 +32,8 @@ class BestWeights(keras.callbacks.Callback):
         self.stage, self.workers = stage, workers
         self.epoch, self.val_loss, self.values = 0, math.inf, []
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the weights if the epoch is the best so far."""
         val_loss = float(self.workers.exchange((logs or {}).get("val_loss", math.nan))[0])
         if val_loss < self.val_loss:
             average = self.stage.weight_average

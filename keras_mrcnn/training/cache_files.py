@@ -1,7 +1,7 @@
-"""The files of the feature cache: named arrays, whole or not there at all, with checksums.
+"""Reads and writes the files of the feature cache: named arrays with checksums; a file is whole or missing.
 
-A file is in the safetensors format, with a CRC-32 of each array among its metadata. Any number of processes may write
-to one folder: each writes under a name of its own and renames what is whole.
+A file is in the safetensors format, with a CRC-32 of each array in its metadata. Any number of processes may write to
+one folder: each writes under a name of its own and renames the file when it is whole.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from safetensors.numpy import save
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
 
-# In every folder of cache files that we make; only such folders are removed. (Backup programs know the file too.)
+# A file in every cache folder; only folders with it are removed. (Backup programs know the file, too.)
 MARK, MARK_TEXT = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# A feature cache of keras_mrcnn.\n"
 SUFFIX = ".safetensors"
-STALE_SECONDS = 3600  # age of a temporary file that nobody writes to any more
+STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
 
 
 class CacheError(UserError):
@@ -30,11 +30,11 @@ class CacheError(UserError):
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and frees it of what interrupted processes left half-written. Raises `CacheError`."""
+    """Makes a cache folder, and deletes the temporary files of interrupted processes. Raises `CacheError`."""
     try:
         ours = [path for path in (folder.parent, folder) if not path.is_dir()]
         folder.mkdir(parents=True, exist_ok=True)
-        if not any(folder.iterdir()):  # also where a process ended just here
+        if not any(folder.iterdir()):  # also if a process ended exactly here
             ours.append(folder)
         for path in ours:
             (path / MARK).write_text(MARK_TEXT, encoding="utf-8")
@@ -49,9 +49,9 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_folders(root: Path) -> None:
-    """Removes the cache folders in `root` that `make_folder` made, and `root` itself if that was made so too.
+    """Removes the cache folders in `root` that `make_folder` made, and `root` itself if `make_folder` made it.
 
-    Only cache files go. What others have put beside them stays, and so does the folder that holds it.
+    Only cache files are deleted. Other files stay, and so does the folder that holds them.
     """
     for folder in filter(_is_marked, root.glob("*")):
         for pattern in (f"[0-9]*-*{SUFFIX}", f".*{SUFFIX}.*.tmp"):
@@ -65,7 +65,7 @@ def remove_folders(root: Path) -> None:
 def _remove_if_empty(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == [MARK]:
         (folder / MARK).unlink()
-        with contextlib.suppress(OSError):  # somebody has just put something into it
+        with contextlib.suppress(OSError):  # another process has just written a file into it
             folder.rmdir()
 
 
@@ -78,7 +78,7 @@ def _is_marked(folder: Path) -> bool:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a dict of arrays. Raises `CacheError`."""
-    # Not ascontiguousarray, which makes vectors of scalars.
+    # Not ascontiguousarray, which turns scalars into vectors.
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = save(arrays, {name: _checksum(array) for name, array in arrays.items()})
     try:
@@ -92,7 +92,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def is_whole(path: Path, names: Collection[str]) -> bool:
-    """Returns whether a file is there, in its full length, with the arrays of those names; sums are not compared."""
+    """Returns whether a file exists in full length with the arrays `names`; it does not compare checksums."""
     try:
         with safe_open(path, framework="numpy") as file:
             return set(file.keys()) == set(names)
@@ -101,12 +101,12 @@ def is_whole(path: Path, names: Collection[str]) -> bool:
 
 
 def read_arrays(path: Path, names: Collection[str]) -> list[np.ndarray]:
-    """Reads the arrays of those names, in that order. Raises `CacheError` if the file is missing or damaged."""
+    """Reads the arrays `names`, in that order. Raises `CacheError` if the file is missing or damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
             checksums = file.metadata() or {}
             return [_checked(name, file.get_tensor(name), checksums.get(name)) for name in names]
-    except Exception as error:  # whatever damage makes safetensors and NumPy raise
+    except Exception as error:  # damaged files raise various errors in safetensors and NumPy
         reason = " ".join(str(error).split())
         raise CacheError(
             f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
@@ -121,18 +121,18 @@ def _checked(name: str, array: np.ndarray, checksum: str | None) -> np.ndarray:
 
 
 def _checksum(array: np.ndarray) -> str:
-    """Covers type and shape too: of equal length, others would be read without complaint."""
+    """Returns a checksum with dtype and shape, since an array of equal length could have others."""
     return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x} {array.dtype.str} {array.shape}"
 
 
 def cache_reading_error(error: Exception) -> str | None:
-    """Returns the sentence about a cache file that broke a pipeline, out of the long message of TensorFlow's exception.
+    """Finds the sentence about a broken cache file in the long message of TensorFlow's exception.
 
     Args:
-        error: what iterating over `FeatureCache.dataset`, or `fit`, raised.
+        error: exception of `fit`, or of an iteration over `FeatureCache.dataset`.
 
     Returns:
-        the sentence, or None where the error came from somewhere else.
+        the sentence, or None if the error has another cause.
     """
     _, separator, rest = str(error).partition("CacheError: ")
     return rest.partition("\n")[0] if separator else None

@@ -1,4 +1,4 @@
-"""The hash that ties cached features to the frozen weights and the data that they were made of."""
+"""Computes the hash that ties cached features to the frozen weights and the data that they come from."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.weights.names import named_weights
 from keras_mrcnn.weights.native import value_of
 
-FORMAT = 3  # to be raised whenever the files or the way to compute them change
+FORMAT = 3  # raise it whenever the files or the way to compute them change
 FROZEN_PARTS = ("backbone.", "rpn.")
-# Where the frozen weights came from does not matter, for they count themselves; the ids are those of the data.
+# The source of the frozen weights does not matter, because their values are hashed; the ids are those of the data.
 LEFT_OUT = {"class_names": True, "category_ids": True, "box_head": True, "mask_head": True, "backbone": {"weights"}}
 
 
 def cache_key(model: MaskRCNN, data: CocoDataset, settings: dict[str, Any]) -> str:
-    """Returns a hash of all that maps and proposals depend on, 24 hexadecimal digits.
+    """Computes a hash of everything that maps and proposals depend on, 24 hexadecimal digits.
 
     Args:
-        model: `MaskRCNN`; its backbone, neck and RPN count, and of its config all but the heads and the class names.
-        data: `CocoDataset`; annotations and, of the image files, names, sizes and times of change count.
-        settings: dict for JSON: seed, precision, dtype, and how images are augmented.
+        model: `MaskRCNN`; backbone, neck and RPN are hashed, and the config without the heads and the class names.
+        data: `CocoDataset`; the annotations are hashed, and names, sizes and modification times of the image files.
+        settings: seed, precision, dtype and augmentation settings, as a dict for JSON.
     """
     digest = hashlib.sha256()
     config = model.config.model_dump(mode="json", exclude=LEFT_OUT)
@@ -43,7 +43,7 @@ def cache_key(model: MaskRCNN, data: CocoDataset, settings: dict[str, Any]) -> s
 def _size_and_time(path):
     try:
         status = path.stat()
-    except OSError:  # whoever reads the image next says so
+    except OSError:  # reading the image raises an error later
         return ()
     return status.st_size, status.st_mtime_ns
 

@@ -1,9 +1,10 @@
-"""Keras callbacks of the trainer."""
+"""The Keras callbacks of the trainer."""
 
 from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,13 +21,13 @@ class NonFiniteLossError(UserError):
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the training at the first loss or weight that is not a number, before it is saved as a checkpoint.
+    """Ends the training at the first loss or weight that is not finite, before a checkpoint saves it.
 
-    Gradients that are not finite are no reason: loss scaling leaves their steps out, and looks for the scale at which
-    they become rare. Only where it finds none does the training end.
+    Gradients that are not finite do not end it: loss scaling skips their steps and searches for a scale at which they
+    are rare. The training ends only if there is no such scale.
 
     Args:
-        stage: name for the message.
+        stage: name of the stage, for the message.
 
     Raises:
         NonFiniteLossError: from `fit`.
@@ -37,16 +38,19 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self.stage = stage
         self.epoch = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the number of the epoch for the message."""
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops at a loss that is not finite."""
         broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
         if broken:
             self._stop(", ".join(broken), f"epoch {self.epoch + 1}, step {batch + 1}")
 
-    def on_epoch_end(self, epoch, logs=None):
-        # The last step of an epoch has shown the loss from before its update, and next comes the checkpoint.
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops at a weight that is not finite, or at gradients that overflow at every scale."""
+        # The loss of the last step is from before its update, and the checkpoint comes next.
         finite = [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(w))) for w in self.model.mask_rcnn.weights]
         if not all(finite):
             self._stop("a weight", f"epoch {epoch + 1}, after its last step")
@@ -66,10 +70,10 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
-    """Writes a checkpoint when an epoch ends.
+    """Writes a checkpoint at the end of each epoch.
 
     Args:
-        path: of the checkpoint file, replaced every time.
+        path: checkpoint file, replaced every time.
         stage: name of the stage.
     """
 
@@ -77,21 +81,22 @@ class SaveCheckpoint(keras.callbacks.Callback):
         super().__init__()
         self.path, self.stage = path, stage
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the checkpoint."""
         save_checkpoint(self.path, self.model, self.stage, epoch + 1)
 
 
 def addons_callbacks(settings: StageConfig) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of tensorflow-addons that `progress` and `time_limit` of a stage ask for.
+    """Returns the callbacks of tensorflow-addons for `progress` and `time_limit` of a stage.
 
     Args:
         settings: `StageConfig`.
 
     Returns:
-        list of Keras callbacks; with progress "tqdm" Keras' own bar is to be off.
+        list of Keras callbacks; with progress "tqdm" the caller must turn off Keras' own bar.
 
     Raises:
-        ImportError: tensorflow-addons is asked for, and cannot be imported here.
+        ImportError: a setting needs tensorflow-addons, which cannot be imported here.
     """
     callbacks = [addons_callback("tqdm")] if settings.progress == "tqdm" else []
     if settings.time_limit is not None:

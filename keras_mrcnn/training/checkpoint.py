@@ -1,4 +1,4 @@
-"""Checkpoints: all that a stage needs to go on as if it had never stopped."""
+"""Writes and reads checkpoints, from which a stage continues as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ MODEL, OPTIMIZER, BEST = "model/", "optimizer/", "best/"
 
 
 class Progress(NamedTuple):
-    """The stage in training and how many of its epochs are done."""
+    """The stage in training and the number of its finished epochs."""
 
     stage: str
     epoch: int
 
 
 def save_checkpoint(path: str | os.PathLike, stage: Stage, name: str, epoch: int) -> None:
-    """Writes the model, the optimizer, the best epoch so far and how far they are.
+    """Writes the model, the optimizer, the best epoch so far and the progress of the run.
 
-    The file before it is replaced only when this one is whole.
+    An earlier file is replaced only when the new one is whole.
 
     Args:
-        path: of the file.
+        path: file to write.
         stage: a compiled `Stage`.
-        name: of the stage.
-        epoch: how many epochs of the stage are done.
+        name: name of the stage.
+        epoch: number of finished epochs of the stage.
     """
     tensors = {
         MODEL + key: np.ascontiguousarray(entry.to_torch(value_of(entry.variable)))
         for key, entry in named_weights(stage.mask_rcnn).items()
     }
     for index, variable in enumerate(_optimizer_variables(stage)):
-        # Not ascontiguousarray, which makes a vector of the step count.
+        # Not ascontiguousarray, which turns the step count into a vector.
         tensors[f"{OPTIMIZER}{index:05d}"] = np.asarray(value_of(variable), order="C")
     metadata, best = {"stage": name, "epoch": str(epoch)}, stage.best_weights
     if best is not None and best.epoch:
@@ -50,7 +50,7 @@ def save_checkpoint(path: str | os.PathLike, stage: Stage, name: str, epoch: int
 
 
 def read_progress(path: str | os.PathLike) -> Progress:
-    """Reads the `Progress` of a checkpoint. Raises `WeightsError` if the file is missing, torn or no checkpoint."""
+    """Reads the `Progress` of a checkpoint. Raises `WeightsError` if the file is missing, damaged or no checkpoint."""
     _, metadata = read_safetensors(path)
     if not {"stage", "epoch"} <= metadata.keys():
         raise WeightsError(f"{path}: is not a checkpoint; --resume takes the run folder that training wrote")
@@ -64,7 +64,7 @@ def restore_model(path: str | os.PathLike, model: MaskRCNN) -> None:
 
 
 def restore_optimizer(path: str | os.PathLike, stage: Stage) -> None:
-    """Fills the optimizer of a compiled stage from a checkpoint. Raises `WeightsError` if it is another optimizer."""
+    """Fills the optimizer of a compiled stage from a checkpoint. Raises `WeightsError` if the optimizer differs."""
     saved = _part(read_safetensors(path)[0], OPTIMIZER)
     variables = _optimizer_variables(stage)
     shapes = [saved[key].shape for key in sorted(saved)]
@@ -75,7 +75,7 @@ def restore_optimizer(path: str | os.PathLike, stage: Stage) -> None:
 
 
 def restore_best(path: str | os.PathLike, best: BestWeights) -> None:
-    """Fills a `BestWeights` from a checkpoint, where that holds a best epoch."""
+    """Fills a `BestWeights` from a checkpoint, if that holds a best epoch."""
     tensors, metadata = read_safetensors(path)
     if "best_epoch" in metadata:
         saved = _part(tensors, BEST)
@@ -84,11 +84,11 @@ def restore_best(path: str | os.PathLike, best: BestWeights) -> None:
 
 
 def _optimizer_variables(stage):
-    # Slots come into being with the first step otherwise, and there would be nothing to restore into.
+    # Otherwise the first step makes the slots, and there would be none to restore.
     stage.optimizer.build(stage.trainable_variables)
-    # Those of tensorflow-addons call them weights, and leave what the wrapped optimizer has out of their variables.
-    named = "weights" if hasattr(stage.optimizer, "weights") else "variables"
-    variables = [*getattr(stage.optimizer, named), *hidden_variables(stage.optimizer)]
+    # The optimizers of tensorflow-addons have weights, and their variables lack those of a wrapped optimizer.
+    attribute = "weights" if hasattr(stage.optimizer, "weights") else "variables"
+    variables = [*getattr(stage.optimizer, attribute), *hidden_variables(stage.optimizer)]
     average = stage.weight_average
     return variables if average is None else [*variables, *average.variables]
 

@@ -1,7 +1,7 @@
-"""Several devices and several hosts: which strategy, who writes, and who reads which part of the data.
+"""Trains on several devices and hosts: chooses the strategy, who writes, and who reads which part of the data.
 
-One process, a worker, runs on each host. The environment variable TF_CONFIG names them all, as TensorFlow has it, and
-says which one this is. The first of them, the chief, writes everything and prints; all see one run folder.
+One process, a worker, runs on each host. TensorFlow's environment variable TF_CONFIG lists all of them and says which
+one this is. The first worker, the chief, writes everything and prints; all share one run folder.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledE
 
 
 class WorkerLostError(UserError):
-    """Another worker ended before its time; the message says how to go on."""
+    """Another worker has ended too early; the message says how to continue."""
 
 
 class Workers:
     """The processes that train together; this one is number `index` of `count`, number 0 is the chief.
 
     Args:
-        strategy: `tf.distribute.Strategy` that all of them made.
+        strategy: `tf.distribute.Strategy` that all of them have made.
 
     Example:
         >>> workers = Workers(tf.distribute.get_strategy())
@@ -54,19 +54,19 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes and prints."""
+        """Returns whether this process is the one that writes and prints."""
         return self.index == 0
 
     @property
     def share(self) -> Share:
-        """`Share` of this process in all that is read."""
+        """Returns the `Share` of the data that this process reads."""
         return Share(self.index, self.count, self.strategy.num_replicas_in_sync // self.count)
 
     def distribute(self, make: Callable[..., tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-        """Returns the data that `fit` is to take.
+        """Returns the data for `fit`.
 
         Args:
-            make: function of a `share`, which gives the tf.data.Dataset of it, in pieces for one device each.
+            make: function of a `share` that returns its tf.data.Dataset, in pieces for one device each.
 
         Returns:
             tf.data.Dataset or tf.distribute.DistributedDataset.
@@ -76,25 +76,25 @@ class Workers:
         return self.strategy.distribute_datasets_from_function(lambda context: make(share=self.share))
 
     def exchange(self, content: Any) -> list:
-        """Gives every worker what all workers have; all must call it, and each waits for the others.
+        """Gathers one object from every worker; all must call it, and each waits for the others.
 
         Args:
-            content: what this worker has; can be pickled. (TensorFlow's own servers run whatever their peers send, so
-                workers trust each other anyhow.)
+            content: the object of this worker, which is pickled. (TensorFlow's own servers run any code that their
+                peers send, so workers trust each other anyway.)
 
         Returns:
-            list with the content of every worker, in their order.
+            list of the objects of all workers, in their order.
         """
         if self.count == 1:
             return [content]
         packed = pickle.dumps(content)
-        # Whole numbers of 64 bits are what every kind of collective takes. The first is the length in bytes.
+        # Every kind of collective takes 64-bit integers. The first one is the length in bytes.
         numbers = np.frombuffer(packed + bytes(-len(packed) % 8), np.int64)
         numbers = tf.constant(np.concatenate([[len(packed)], numbers]))
         devices = self.share.devices
 
         def on_device():
-            # Of several devices of a worker only the first has something to say.
+            # Only the first device of a worker contributes.
             context = tf.distribute.get_replica_context()
             first = tf.get_static_value(context.replica_id_in_sync_group) % devices == 0
             return context.all_gather(numbers if first else numbers[:0], axis=0)
@@ -109,17 +109,17 @@ class Workers:
         return contents
 
     def wait(self) -> None:
-        """Returns when all workers have come to this point."""
+        """Waits until all workers have called it."""
         self.exchange(None)
 
     def check_agreement(self, settings: dict[str, Any]) -> None:
-        """Makes sure that all workers were started alike.
+        """Checks that all workers were started with the same settings.
 
         Args:
-            settings: dict of what must be the same everywhere.
+            settings: dict of settings that must be the same everywhere.
 
         Raises:
-            ValueError: the chief has other settings.
+            UserError: the chief has other settings.
         """
         chief = self.exchange(settings)[0]
         others = [name for name in settings if settings[name] != chief[name]]
@@ -130,10 +130,10 @@ class Workers:
             )
 
     def check_folder(self, file: Path) -> None:
-        """Makes sure that a file which the chief has written is seen here too. All workers must call it.
+        """Checks that this worker sees a file that the chief has written. All workers must call it.
 
         Raises:
-            FileNotFoundError: it is not, even after a while.
+            FileNotFoundError: the file does not appear within `FOLDER_WAIT_SECONDS`.
         """
         self.wait()
         give_up = time.monotonic() + FOLDER_WAIT_SECONDS
@@ -147,10 +147,10 @@ class Workers:
 
     @contextlib.contextmanager
     def watched(self, checkpoint: Path) -> Iterator[None]:
-        """Turns what TensorFlow raises when another worker is gone into one sentence.
+        """Turns the errors that TensorFlow raises when another worker is gone into one sentence.
 
         Args:
-            checkpoint: file to go on from, where there is one.
+            checkpoint: file to continue from, if it exists.
 
         Raises:
             WorkerLostError: another worker is gone.
@@ -170,12 +170,13 @@ class Workers:
 def choose_strategy() -> tf.distribute.Strategy:
     """Chooses a strategy for this process.
 
-    MultiWorkerMirroredStrategy where TF_CONFIG names several workers, MirroredStrategy where there are several GPUs,
-    else TensorFlow's default, one device.
+    Returns:
+        MultiWorkerMirroredStrategy if TF_CONFIG names several workers, MirroredStrategy if there are several GPUs, else
+        TensorFlow's default, which uses one device.
 
     Raises:
-        ValueError: TF_CONFIG cannot be used.
-        RuntimeError: TensorFlow has computed something already, and cannot join other workers any more.
+        UserError: TF_CONFIG cannot be used.
+        RuntimeError: TensorFlow has already computed something and can no longer join other workers.
     """
     if _names_workers(os.environ.get("TF_CONFIG") or "{}"):
         with _plain_signals():
@@ -187,7 +188,7 @@ def choose_strategy() -> tf.distribute.Strategy:
 
 @contextlib.contextmanager
 def _plain_signals():
-    """Lets Ctrl-C end the wait for other workers, which Python does not see, and SIGTERM end what follows it."""
+    """Lets Ctrl-C end the wait for other workers, which Python cannot interrupt, and SIGTERM the training after it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -197,11 +198,11 @@ def _plain_signals():
         yield
     finally:
         signal.signal(signal.SIGINT, on_interrupt)
-        signal.signal(signal.SIGTERM, on_termination)  # TensorFlow has put a note to the other workers in its place
+        signal.signal(signal.SIGTERM, on_termination)  # TensorFlow has replaced it to notify the other workers
 
 
 def _names_workers(text):
-    """Whether the text of a TF_CONFIG names more than one worker. Raises `ValueError` where it cannot be used."""
+    """Returns whether the text of a TF_CONFIG names more than one worker. Raises `UserError` if it cannot be used."""
     example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         settings = json.loads(text)
@@ -222,5 +223,5 @@ def _names_workers(text):
 
 
 def _tasks(cluster):
-    """All that train, as (type, number) in TensorFlow's order: the chief, where one is named, then the workers."""
+    """Lists the tasks that train, as (type, number) in TensorFlow's order: the chief, if any, then the workers."""
     return [(name, number) for name in TASKS for number in range(len(cluster.get(name, [])))]

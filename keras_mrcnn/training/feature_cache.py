@@ -1,8 +1,8 @@
-"""Maps and proposals of the frozen part on disk, so that box and mask stage need not compute them again every epoch.
+"""Keeps maps and proposals of the frozen part on disk, so that box and mask stage do not compute them every epoch.
 
-A cache belongs to one set of frozen weights, one data set and one way to augment it: a hash of all these names its
-folder. It holds one file for each image and cached epoch, whose augmentation later epochs take again in turn.
-`cache_files` says what a file is.
+A cache belongs to one set of frozen weights, one data set and one way to augment it: a hash of these names its folder.
+It holds one file for each image and cached epoch. Later epochs repeat the augmentation of the cached ones in turn.
+`cache_files` describes the files.
 
 Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask side.
 """
@@ -30,23 +30,23 @@ from keras_mrcnn.ops.images import SIZE_MULTIPLE
 from keras_mrcnn.training.cache_files import SUFFIX, CacheError, is_whole, make_folder, read_arrays, write_arrays
 from keras_mrcnn.training.frozen_features import compute_features_and_proposals
 
-FIELD_BYTES, BLOCK_BYTES = 384, 4096  # headers of a field in the file, at most; what a disk hands out
-SPARE = 1.02  # room for what a file system needs beside the content
+FIELD_BYTES, BLOCK_BYTES = 384, 4096  # most bytes of the header of a field; unit in which a disk allocates
+SPARE = 1.02  # room for what the file system itself needs
 READERS = 4
 
 
 class FeatureCache:
-    """Keeps in files what the frozen part makes of single images.
+    """Keeps the maps and proposals of single images in files.
 
     Args:
-        root: folder of all caches; this one's is root/`key`.
-        key: hash of all that the content depends on, see `cache_key`.
+        root: folder of all caches; that of this one is root/`key`.
+        key: hash of everything that the content depends on, see `cache_key`.
         model: `MaskRCNN`.
         data: `CocoDataset`.
         sample_settings: keyword arguments of `single_samples` without `seed`: how images are resized and augmented.
-        seed: of the run.
-        epochs: how many are cached; epoch e takes the files of epoch e % epochs.
-        dtype: of the maps: "float32", "bfloat16" or "float16".
+        seed: seed of the run.
+        epochs: number of cached epochs; epoch e reads the files of epoch e % epochs.
+        dtype: dtype of the maps: "float32", "bfloat16" or "float16".
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FeatureCache:
         self.model, self.data, self.sample_settings = model, data, sample_settings
         self.seed, self.epochs, self.dtype = seed, epochs, tf.as_dtype(dtype)
         proposals, mask_size = model.proposals.post_nms_train, sample_settings["mask_size"]
-        # What of a batch is kept; seeds belong to the epoch and are made anew.
+        # The fields of a batch that are kept; seeds belong to the epoch and are drawn again.
         self.ground_truth = {
             "image_sizes": (tf.int32, [2]),
             "image_ids": (tf.int64, []),
@@ -87,20 +87,20 @@ class FeatureCache:
         }
 
     def path(self, sample: PlannedSample) -> Path:
-        """Returns the file of a `PlannedSample` of any epoch."""
+        """Returns the path of the file for a `PlannedSample` of any epoch."""
         return self.folder / f"{sample.index:07d}-{sample.epoch % self.epochs}{SUFFIX}"
 
     def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
-        """Returns the images and cached epochs at the first `count` places of a plan, each once."""
+        """Returns the samples for the first `count` positions of a plan, each once."""
         samples = (plan.sample(position) for position in range(count))
         return sorted({self._cached_sample(sample) for sample in samples})
 
     def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
-        """Returns the samples whose files are missing or torn."""
+        """Returns the samples whose files are missing or incomplete."""
         return [sample for sample in samples if not is_whole(self.path(sample), self.fields)]
 
     def size(self, samples: Sequence[PlannedSample]) -> int:
-        """Returns how many bytes the files of the samples take at most."""
+        """Returns the most bytes that the files of the samples can take."""
         settings = dict(self.sample_settings)
         min_size, max_size, mask_size = (settings.pop(name) for name in ("min_size", "max_size", "mask_size"))
         min_sizes, augmentation = (min_size,) if isinstance(min_size, int) else min_size, Augmentation(**settings)
@@ -117,7 +117,7 @@ class FeatureCache:
         return total
 
     def check_room(self, samples: Sequence[PlannedSample]) -> tuple[int, int]:
-        """Returns the bytes that the samples take and those that are free. Raises `CacheError` if they do not fit."""
+        """Returns the bytes that the samples need and those that are free. Raises `CacheError` if they do not fit."""
         make_folder(self.folder)
         need, free = int(self.size(samples) * SPARE), shutil.disk_usage(self.folder).free
         if need > free:
@@ -129,7 +129,7 @@ class FeatureCache:
         return need, free
 
     def fill(self, samples: Sequence[PlannedSample], progress: bool = True) -> None:
-        """Computes and writes what is missing of the samples. Interrupted, it goes on from there the next time.
+        """Computes and writes the missing files of the samples. After an interruption, the next call continues.
 
         Raises:
             CacheError: a file cannot be written.
@@ -153,13 +153,13 @@ class FeatureCache:
 
         Args:
             plan: `BatchPlan` of the run.
-            batch_size: B.
+            batch_size: images in a batch, B.
             start_batch: number of the first batch.
-            with_masks: whether gt_masks are wanted.
-            share: what of each batch to give, as for `training_dataset`.
+            with_masks: whether batches have gt_masks.
+            share: part of each batch to return, as for `training_dataset`.
 
         Returns:
-            tf.data.Dataset of dicts: all of a training batch but "images", and features_0, features_1 and on
+            tf.data.Dataset of dicts: the fields of a training batch without "images", and features_0, features_1, ...
             [B, h, w, C], proposals float32 [B, R, 4], proposal_scores float32 [B, R], proposal_count int32 [B].
             Reading it raises tf.errors.OpError with the sentence of a `CacheError`, see `cache_reading_error`.
         """
@@ -171,7 +171,7 @@ class FeatureCache:
             return (*read_arrays(self.path(sample), fields), draw_sample(self.seed, sample).seeds)
 
         types = {**fields, "seeds": (tf.int32, [2])}
-        guarded = LoadingGuard(load, lambda: tuple(_nothing(*field) for field in types.values()))
+        guarded = LoadingGuard(load, lambda: tuple(_smallest(*field) for field in types.values()))
 
         def read(position):
             values = tf.numpy_function(guarded, [position], [dtype for dtype, _ in types.values()])
@@ -179,7 +179,7 @@ class FeatureCache:
 
         positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
         samples = positions.map(read, num_parallel_calls=READERS, deterministic=True)
-        # Maps are large: one batch in training, one ready.
+        # Maps are large: one batch is in training and one ready.
         batches = padded_batches(samples, piece, drop_remainder=True, prefetched=1)
         if piece == batch_size:
             return batches
@@ -190,7 +190,7 @@ class FeatureCache:
         return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 
     def _cached_sample(self, sample):
-        """The sample that stands for a `PlannedSample` of any epoch."""
+        """Returns the cached sample for a `PlannedSample` of any epoch."""
         return PlannedSample(sample.epoch % self.epochs, sample.index)
 
     def _map_bytes(self, size):
@@ -199,7 +199,7 @@ class FeatureCache:
         return cells * self.model.roi_channels * self.dtype.size
 
     def _compute(self, batch):
-        """The fields of a batch of one image."""
+        """Computes the fields of a batch of one image."""
         features, proposals = compute_features_and_proposals(self.model, batch["images"], batch["image_sizes"])
         maps = [tf.cast(fmap, self.dtype) for fmap in features]
         if self.dtype == tf.bfloat16:
@@ -212,6 +212,6 @@ class FeatureCache:
         return tf.bitcast(value, self.dtype) if name in self.maps and value.dtype != self.dtype else value
 
 
-def _nothing(dtype, shape):
-    """The smallest array of a field, for a pipeline that is being shut down."""
+def _smallest(dtype, shape):
+    """Returns the smallest array of a field, for a pipeline that is being shut down."""
     return np.zeros([side or 1 for side in shape], dtype.as_numpy_dtype)

@@ -1,7 +1,7 @@
-"""What the box and mask stages read and do not train: the maps and proposals of an image.
+"""Computes the maps and proposals of an image, which the box and mask stages read but do not train.
 
-They depend on the image alone, not on what else is in its batch: padding that a larger neighbour asks for would bleed
-into the maps. So they can be computed once and kept (`feature_cache`).
+Each image is computed by itself, because padding to the size of a larger one in its batch would change its maps. So
+the results can be kept (`feature_cache`).
 
 Shapes: B batch, H W of the padded input, R proposals.
 """
@@ -18,15 +18,16 @@ from keras_mrcnn.ops.images import SIZE_MULTIPLE
 def compute_features_and_proposals(
     model: MaskRCNN, images: tf.Tensor, image_sizes: tf.Tensor
 ) -> tuple[list[tf.Tensor], Proposals]:
-    """Computes maps and training proposals, each image by itself; no gradient flows.
+    """Computes maps and training proposals of each image by itself, without gradients.
 
     Args:
         model: `MaskRCNN`.
-        images, image_sizes: as its `call` takes them.
+        images: as for the `call` of the model.
+        image_sizes: as for the `call` of the model.
 
     Returns:
-        The levels that RoIs are pooled from, a list of float [B, h, w, C] in the networks' dtype, zero beyond each
-        image's own padding, and `Proposals`.
+        The levels that RoIs are pooled from, a list of float [B, h, w, C] in the dtype of the networks, zero beyond
+        each image's own padding, and `Proposals`.
     """
     whole = tf.shape(images)[1:3]
 
@@ -60,11 +61,11 @@ def _pad_to(fmap, size):
 
 
 def features_and_proposals(model: MaskRCNN, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], Proposals]:
-    """Returns the maps and `Proposals` of a batch: out of it where they were computed before, else from its images.
+    """Returns the maps and `Proposals` of a batch: those in the batch if there are any, else computed from its images.
 
     Args:
         model: `MaskRCNN`.
-        batch: dict of `training_dataset`, or of `FeatureCache.dataset`.
+        batch: dict as `training_dataset` or `FeatureCache.dataset` yields it.
     """
     if "proposals" not in batch:
         return compute_features_and_proposals(model, batch["images"], batch["image_sizes"])

@@ -1,6 +1,8 @@
-"""The optional fourth stage: everything together, as Mask R-CNN was first trained."""
+"""The optional fourth stage, which trains everything together, as Mask R-CNN was first trained."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,8 +16,8 @@ from keras_mrcnn.training.stages import Batch, BoxStage, MaskStage, RPNStage, ga
 class JointStage(Stage):
     """Fine-tunes backbone (from `backbone.freeze_stages` up), neck, RPN and both heads on the sum of all five losses.
 
-    The heads' gradients flow through RoIAlign into the features. Proposals are constants, as they are in the frozen
-    stages: what they cost a head does not teach the RPN.
+    The gradients of the heads flow through RoIAlign into the features. Proposals are constants, as in the frozen
+    stages: the losses of the heads do not train the RPN through them.
 
     Args:
         mask_rcnn: the `MaskRCNN` to train.
@@ -34,25 +36,27 @@ class JointStage(Stage):
 
     loss_names = (*RPNStage.loss_names, *BoxStage.loss_names, *MaskStage.loss_names)
 
-    def __init__(self, mask_rcnn: MaskRCNN, **kwargs):
+    def __init__(self, mask_rcnn: MaskRCNN, **kwargs: Any):
         super().__init__(mask_rcnn, **kwargs)
-        # Never fitted themselves: they say what their part computes and what it loses.
+        # They are never fitted: each computes the outputs and losses of its part.
         self.stages = {"rpn": RPNStage(mask_rcnn), "box": BoxStage(mask_rcnn), "mask": MaskStage(mask_rcnn)}
 
     def freeze(self) -> None:
+        """Makes everything trainable except the frozen stages of the backbone."""
         model = self.mask_rcnn
         for part in self._parts():
             part.trainable = True
         model.backbone.freeze(model.config.backbone.freeze_stages)
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Batch]:
+        """Computes the inputs of the losses of each part, by its name."""
         model = self.mask_rcnn
         features = model.extract_features(batch["images"], training=training)
         scores = model.score_anchors(features, batch["images"])
         proposals = model.proposals(*scores, batch["image_sizes"], training=True)
         objectness, deltas, anchors = scores
         return {
-            # Of all anchors' scores, which the proposals need anyhow.
+            # From the scores of all anchors, which the proposals need anyway.
             "rpn": self.stages["rpn"].anchor_outputs(
                 tf.concat(anchors, axis=0), batch, lambda indices: gather_anchors((objectness, deltas), indices)
             ),
@@ -61,4 +65,5 @@ class JointStage(Stage):
         }
 
     def stage_losses(self, outputs: dict[str, Batch]) -> list[tf.Tensor]:
+        """Returns the losses of all parts, in the order of `loss_names`."""
         return [loss for name, stage in self.stages.items() for loss in stage.stage_losses(outputs[name])]

@@ -1,10 +1,11 @@
-"""The optimizers of the stages: SGD and AdamW whose gradient clipping means the same on any number of devices, and
-those of tensorflow-addons.
+"""Makes the optimizers of the stages: SGD and AdamW, which clip gradients alike on any number of devices, and those of
+tensorflow-addons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,11 +19,11 @@ from keras_mrcnn.training.schedules import Scaled, make_schedule
 
 
 class ClipReducedGradients:
-    """Makes a Keras optimizer bound the norm of all gradients together, summed over the replicas.
+    """Adds to a Keras optimizer a bound on the norm of all gradients together, summed over the replicas.
 
-    Keras' own `global_clipnorm` bounds each replica's gradients by themselves on some versions, and training then
-    depends on the number of devices. A common factor may be applied before the sum as well as after it, so
-    this one comes first and leaves all else to Keras.
+    On some versions Keras' own `global_clipnorm` bounds the gradients of each replica separately, so that training
+    depends on the number of devices. A common factor may be applied before or after the sum, so this class applies it
+    first and leaves everything else to Keras.
 
     Args:
         clip_norm: the bound, or None.
@@ -30,21 +31,21 @@ class ClipReducedGradients:
     Reference: Pascanu et al., On the difficulty of training recurrent neural networks, 2013, algorithm 1.
     """
 
-    def __init__(self, *args, clip_norm: float | None = None, **kwargs):
+    def __init__(self, *args: Any, clip_norm: float | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple], *args, **kwargs):
-        """As the optimizer's own, on the gradients of this replica's share of the loss."""
-        if self.clip_norm is None or KERAS_3:  # Keras 3 goes on from here to `apply`
+    def apply_gradients(self, grads_and_vars: Iterable[tuple], *args: Any, **kwargs: Any) -> Any:
+        """Clips the gradients of this replica's share of the loss and applies them as the optimizer does."""
+        if self.clip_norm is None or KERAS_3:  # Keras 3 calls `apply` from here
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
         gradients, variables = zip(*grads_and_vars)
-        # The loss scaling of Keras 2.15 adds up over the replicas before it comes here.
+        # The loss scaling of Keras 2.15 has summed the gradients over the replicas already.
         clipped = self._clip(gradients, reduced=kwargs.get("skip_gradients_aggregation", False))
         return super().apply_gradients(zip(clipped, variables), *args, **kwargs)
 
-    def apply(self, grads: list, trainable_variables: list | None = None):
-        """As the optimizer's own of Keras 3, where the loss scaling calls this and not `apply_gradients`."""
+    def apply(self, grads: list, trainable_variables: list | None = None) -> Any:
+        """Clips and applies gradients on Keras 3, whose loss scaling calls this instead of `apply_gradients`."""
         return super().apply(grads if self.clip_norm is None else self._clip(grads), trainable_variables)
 
     def _clip(self, gradients, reduced=False):
@@ -55,6 +56,7 @@ class ClipReducedGradients:
         return [gradient * factor for gradient in gradients]
 
     def get_config(self) -> dict:
+        """Returns what `from_config` needs."""
         return {**super().get_config(), "clip_norm": self.clip_norm}
 
 
@@ -75,15 +77,15 @@ def make_optimizer(
 
     Args:
         settings: `StageConfig`.
-        total_steps: of the whole stage.
-        precision: Keras dtype policy of the networks; "mixed_float16" brings loss scaling with it.
+        total_steps: number of steps of the whole stage.
+        precision: Keras dtype policy of the networks; "mixed_float16" adds loss scaling.
 
     Returns:
         A Keras optimizer; weight decay is decoupled from the gradient.
 
     Raises:
-        ImportError: the optimizer is one of tensorflow-addons, which cannot be imported here.
-        ValueError: the optimizer does not take its `optimizer_settings`, or does not go with the rest.
+        ImportError: the optimizer needs tensorflow-addons, which cannot be imported here.
+        ValueError: the optimizer does not take its `optimizer_settings`, or cannot be combined with other settings.
     """
     schedule = make_schedule(settings, total_steps)
     if settings.optimizer not in ("sgd", "adamw"):
@@ -102,7 +104,7 @@ def make_optimizer(
 
 
 def _from_addons(settings, schedule, total_steps):
-    """An optimizer of tensorflow-addons. These clip the sum over the replicas by themselves."""
+    """Returns an optimizer of tensorflow-addons. These clip the sum over the replicas themselves."""
     further, replicas = dict(settings.optimizer_settings), tf.distribute.get_strategy().num_replicas_in_sync
     if settings.optimizer == "swa" and replicas > 1:
         raise UserError(f"optimizer swa averages wrongly on {replicas} devices; set average, or train on one device")
@@ -113,7 +115,7 @@ def _from_addons(settings, schedule, total_steps):
         )
     if settings.optimizer in ADDONS_WRAPPERS:
         further["inner"] = {"sgd": "SGDW", "adamw": "AdamW"}[settings.inner_optimizer]
-        # Theirs takes off a share of the weight at every step; Keras' takes off that share of the learning rate.
+        # Their weight decay is a share of the weight for each step; that of Keras is multiplied by the learning rate.
         further["inner_settings"] = {"weight_decay": Scaled(schedule, settings.weight_decay)}
         if settings.inner_optimizer == "sgd":
             further["inner_settings"]["momentum"] = settings.momentum

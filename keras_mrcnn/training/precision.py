@@ -1,4 +1,4 @@
-"""Which number format the networks compute in."""
+"""Chooses the number format in which the networks compute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def resolve_precision(name: str) -> str:
 
     Args:
         name: "float32", "mixed_bfloat16", "mixed_float16" (meant for GPUs; see `loss_scaling`) or "auto": bfloat16
-            where the processor multiplies in it (elsewhere it is emulated, and slower than float32), float32 on a GPU.
+            on processors that multiply in it (others emulate it, slower than float32), float32 on a GPU.
 
     Returns:
         "float32", "mixed_bfloat16" or "mixed_float16".

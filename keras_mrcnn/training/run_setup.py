@@ -1,4 +1,4 @@
-"""Sets up a run: its folder, its data and classes, its first weights."""
+"""Sets up a run: its folder, its data and classes, its initial weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def check_folder(folder: Path, checkpoint: Path, resume: bool) -> None:
-    """Raises FileNotFoundError or FileExistsError where a run folder does not suit a new or a resumed run."""
+    """Checks that a run folder suits a new or a resumed run.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint to resume from.
+        FileExistsError: the folder of a new run holds a run already.
+    """
     if resume and not checkpoint.is_file():
         raise FileNotFoundError(f"{folder}: holds no checkpoint to resume from; train without --resume")
     if not resume and (checkpoint.is_file() or (folder / "model.safetensors").is_file()):
@@ -28,7 +33,7 @@ def check_folder(folder: Path, checkpoint: Path, resume: bool) -> None:
 
 
 def shared_settings(config: Config, progress: Progress, data: CocoDataset) -> dict[str, Any]:
-    """Returns what must be the same in all workers, a flat dict; where the data lie may differ from host to host."""
+    """Returns the settings that must be the same in all workers, a flat dict; paths of the data may differ."""
     settings = _flat(config.model_dump(mode="json"))
     shared = {key: value for key, value in settings.items() if not key.endswith(("_annotations", "_images"))}
     content = [data.image_ids, data.image_sizes.tolist(), sorted(data.coco.anns)]
@@ -37,7 +42,7 @@ def shared_settings(config: Config, progress: Progress, data: CocoDataset) -> di
 
 
 def _flat(tree, prefix=""):
-    """Nested dicts as one, with dotted keys."""
+    """Flattens nested dicts to one with dotted keys."""
     flat = {}
     for key, value in tree.items():
         flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
@@ -45,7 +50,7 @@ def _flat(tree, prefix=""):
 
 
 def load_initial_weights(model: MaskRCNN, config: Config) -> None:
-    """Fills a new model from train.weights, or its backbone from model.backbone.weights; else it starts at random."""
+    """Fills a new model from train.weights, or its backbone from model.backbone.weights, if they are set."""
     backbone = config.model.backbone
     if config.train.weights:
         _load_whole(model, config.train.weights)
@@ -70,13 +75,17 @@ def _load_whole(model, file):
     try:
         model.load_pretrained(file)
     except WeightsError as error:
-        read_weights(file, anchors=model.config.rpn)  # raises where the file itself is at fault, and not the settings
+        read_weights(file, anchors=model.config.rpn)  # raises if the fault is in the file, not in the settings
         hint = f"`keras-mrcnn weights inspect {file} --yaml` prints the model settings of the file"
         raise WeightsError(f"{error}; {hint}") from None
 
 
 def with_classes(config: Config, train_data: CocoDataset, val_data: CocoDataset | None) -> Config:
-    """Returns the config with the classes of the training data, which must be those of all else."""
+    """Returns the config with the classes of the training data.
+
+    Raises:
+        UserError: the validation data or the config have other classes.
+    """
     names = tuple(train_data.class_names)
     if val_data is not None and tuple(val_data.class_names) != names:
         raise UserError(
@@ -93,7 +102,12 @@ def with_classes(config: Config, train_data: CocoDataset, val_data: CocoDataset 
 
 
 def open_data(config: Config, split: str) -> CocoDataset:
-    """Checks the data of a split, "train" or "val", and opens them."""
+    """Checks the data of a split, "train" or "val", and opens them.
+
+    Raises:
+        UserError: the settings name no data.
+        DataError: the check found problems and `data.skip_bad` is off.
+    """
     data = config.data
     annotations, images = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
     if not annotations or not images:

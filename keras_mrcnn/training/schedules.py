@@ -1,6 +1,8 @@
-"""Learning rate over the steps of a stage, and what follows it."""
+"""Makes the learning-rate schedules of the stages."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,11 +12,11 @@ from keras_mrcnn.config import StageConfig
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to what `schedule` says, over the first steps.
+    """A schedule that rises linearly to `schedule` over the first steps.
 
     Args:
         schedule: a Keras `LearningRateSchedule`.
-        steps: over how many steps.
+        steps: number of steps of the rise.
 
     Reference: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
     """
@@ -22,38 +24,42 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int):
         self.schedule, self.steps = schedule, steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         share = (tf.cast(step, tf.float32) + 1.0) / max(self.steps, 1)
         return tf.cast(self.schedule(step), tf.float32) * tf.minimum(share, 1.0)
 
     def get_config(self) -> dict:
+        """Returns what `from_config` needs."""
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "steps": self.steps}
 
     @classmethod
     def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Makes a schedule from the result of `get_config`."""
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
 class Scaled(keras.optimizers.schedules.LearningRateSchedule):
-    """`factor` times what `schedule` says.
+    """A schedule that multiplies another one by a factor.
 
     Args:
         schedule: a Keras `LearningRateSchedule`.
-        factor: float.
+        factor: the factor.
     """
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
         self.schedule, self.factor = schedule, factor
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         return tf.cast(self.schedule(step), tf.float32) * self.factor
 
     def get_config(self) -> dict:
+        """Returns what `from_config` needs."""
         return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "factor": self.factor}
 
     @classmethod
     def from_config(cls, config: dict) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Makes a schedule from the result of `get_config`."""
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
@@ -62,7 +68,7 @@ def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
 
     Args:
         settings: `StageConfig`.
-        total_steps: of the whole stage.
+        total_steps: number of steps of the whole stage.
 
     Returns:
         `Warmup` of a Keras schedule.
@@ -71,7 +77,7 @@ def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
     if settings.schedule == "cosine":
         schedule = schedules.CosineDecay(rate, max(total_steps, 1))
     else:
-        # Keras keeps a rate up to and including the boundary, counts steps from 0, and wants one boundary at least:
+        # Keras keeps a rate up to and including the boundary, counts steps from 0, and needs at least one boundary:
         # the last is the end of the stage.
         boundaries = [max(round(share * total_steps) - 1, 0) for share in (*settings.milestones, 1.0)]
         schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.1**k for k in range(len(boundaries) + 1)])

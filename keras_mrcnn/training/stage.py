@@ -1,4 +1,4 @@
-"""What the stages share: freezing, their losses as Keras metrics, saving, normalisers over all replicas."""
+"""The base class of the stages: freezing, losses as Keras metrics, saving, normalisers over all replicas."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 
 class Stage(keras.Model):
-    """What the stages share: a Keras model around a `MaskRCNN` that trains one part of it.
+    """The base class of the stages: a Keras model around a `MaskRCNN` that trains one part of it.
 
     `compile` takes any optimizer, `fit` and `evaluate` take any callbacks, and `fit` takes `validation_data`. The
-    losses are the stage's own; `history.history` has each by its name, and with `val_` before it that of validation.
+    losses are the stage's own; `history.history` has each under its name, and that of validation under `val_` and its
+    name.
 
     Args:
         mask_rcnn: the model to train.
     """
 
     loss_names: tuple[str, ...] = ()
-    weight_average = None  # a `WeightAverage` where the stage is to end with one
-    best_weights = None  # a `BestWeights` where the stage is to end with those of its best epoch
+    weight_average = None  # a `WeightAverage` if the stage ends with one
+    best_weights = None  # a `BestWeights` if the stage ends with the weights of its best epoch
 
     def __init__(self, mask_rcnn: MaskRCNN, **kwargs: Any):
         # Boxes of the batch must not be rounded, whatever the policy of the networks.
@@ -33,42 +34,42 @@ class Stage(keras.Model):
         self.built = True  # all weights exist already
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs; whole stages can be saved as `.keras` files."""
+        """Returns what `from_config` needs, so that whole stages can be saved as `.keras` files."""
         return {"name": self.name, "mask_rcnn": keras.saving.serialize_keras_object(self.mask_rcnn)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Stage:
-        """Makes a stage, with a new `MaskRCNN`, from what `get_config` has returned."""
+        """Makes a stage, with a new `MaskRCNN`, from the result of `get_config`."""
         model = keras.saving.deserialize_keras_object(config["mask_rcnn"], custom_objects=custom_objects)
         return cls(model, name=config["name"])
 
     def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
-        """Works as `keras.Model.compile`, but for the losses, which are the stage's own.
+        """Works like `keras.Model.compile`, except that the losses are the stage's own.
 
         Args:
             optimizer: a Keras optimizer or its name.
-            **kwargs: of `keras.Model.compile`. `jit_compile` is always off: XLA has no such NMS.
+            **kwargs: as for `keras.Model.compile`. `jit_compile` is always off, because XLA lacks this NMS.
 
         Raises:
-            ValueError: a loss is given.
+            ValueError: the arguments contain a loss.
         """
         if kwargs.get("loss") is not None:
             raise ValueError(f"loss: {type(self).__name__} has losses of its own, {', '.join(self.loss_names)}; "
                              "leave loss out")
         self.freeze()
         super().compile(**{**kwargs, "optimizer": optimizer, "jit_compile": False})
-        # All weights exist, so its slots can too: weights that Keras has saved are loaded with them.
+        # All weights exist, so the slots can be made: Keras loads saved optimizer weights into them.
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a stage that is loaded from a file as the saved one was."""
+        """Compiles a stage that is loaded from a file in the same way as the saved one."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> keras.callbacks.History:
-        """Works as `keras.Model.fit`; the data are dicts as `training_dataset` yields them.
+        """Works like `keras.Model.fit`; the data are dicts as `training_dataset` yields them.
 
-        `validation_data` are finite data of such dicts, as of `validation_dataset`.
+        `validation_data` are finite data of such dicts, see `validation_dataset`.
         """
         self.freeze()
         with self.distribute_strategy.scope():
@@ -79,16 +80,16 @@ class Stage(keras.Model):
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Does nothing: all weights exist already.
 
-        Under a strategy Keras 3 would take the first batch of the data for it, average that over the replicas, seeds
-        and labels included, and go on with the second.
+        Under a strategy Keras 3 would take the first batch of the data for it, average it over the replicas, seeds and
+        labels included, and continue with the second.
         """
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Works as `keras.Model.train_step`."""
+        """Works like `keras.Model.train_step`."""
         return self._for_all_workers(super().train_step(data))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Works as `keras.Model.test_step`.
+        """Works like `keras.Model.test_step`.
 
         Norms use their moving statistics. Anchors and RoIs are sampled by the `seeds` of the batch, as in training, so
         the same data always give the same losses.
@@ -97,7 +98,7 @@ class Stage(keras.Model):
 
     def _for_all_workers(self, logs):
         if KERAS_3 and isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # Keras 3 averages over the workers along an axis, which the mean of a loss does not have.
+            # Keras 3 averages over the workers along an axis that the mean of a loss lacks.
             return {name: value[None] for name, value in logs.items()}
         return logs
 
@@ -107,7 +108,7 @@ class Stage(keras.Model):
             part.trainable = False
 
     def trained_weights(self) -> list:
-        """Returns all weights of the parts that the stage trains, the statistics of their norms among them."""
+        """Returns all weights of the parts that the stage trains, including the statistics of their norms."""
         return [weight for part in self._parts() if part.trainable_weights for weight in part.weights]
 
     def _parts(self):
@@ -116,13 +117,16 @@ class Stage(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
+        """Returns the metrics that follow the losses."""
         return self.trackers
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs: Any) -> tf.Tensor:
-        """Returns the sum of the stage's losses, a float32 scalar; `call` has prepared everything in `y_pred`."""
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **kwargs: Any
+    ) -> tf.Tensor:
+        """Computes the sum of the stage's losses, a float32 scalar, from the result of `call`, `y_pred`."""
         values = self.stage_losses(y_pred)
         total = tf.add_n(values)
-        # Each replica's loss is its share of the sum over all; the bar shows the whole.
+        # The loss of each replica is its share of the sum over all; the progress bar shows the whole.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         images = tf.shape(x["gt_boxes"])[0]  # the last batch of validation data may have fewer
         for tracker, value in zip(self.trackers, (total, *values)):
@@ -130,11 +134,11 @@ class Stage(keras.Model):
         return total
 
     def stage_losses(self, outputs: Any) -> list[tf.Tensor]:
-        """Returns the losses of `loss_names`, in that order, of what `call` has returned."""
+        """Computes the losses of `loss_names`, in that order, from the result of `call`."""
         raise NotImplementedError
 
 
 def count_over_replicas(mask: tf.Tensor) -> tf.Tensor:
-    """Returns how many elements of bool `mask` hold, as a float32 scalar, over all replicas."""
+    """Counts the true elements of `mask` over all replicas; returns a float32 scalar."""
     count = tf.reduce_sum(tf.cast(mask, tf.float32))
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)

@@ -1,6 +1,6 @@
-"""The three stages: each a `keras.Model` to compile and fit on the batches of `training_dataset`.
+"""The three stages: each is a `keras.Model` to compile and fit on the batches of `training_dataset`.
 
-A stage wraps a `MaskRCNN`, trains its own part and leaves everything before it as it is, to the bit.
+A stage wraps a `MaskRCNN`, trains its own part and leaves everything before it unchanged, to the bit.
 
 Shapes: B batch, N anchors, S sampled anchors, R sampled RoIs, M mask side, K classes.
 """
@@ -48,6 +48,7 @@ class RPNStage(Stage):
     loss_names = ("objectness_loss", "rpn_box_loss")
 
     def freeze(self) -> None:
+        """Makes backbone (from `backbone.freeze_stages` up), neck and RPN trainable and nothing else."""
         super().freeze()
         self.mask_rcnn.backbone.trainable = True
         self.mask_rcnn.backbone.freeze(self.mask_rcnn.config.backbone.freeze_stages)
@@ -55,6 +56,7 @@ class RPNStage(Stage):
         self.mask_rcnn.rpn.trainable = True
 
     def call(self, batch: Batch, training: bool = False) -> Batch:
+        """Computes the inputs of the losses from a batch."""
         model = self.mask_rcnn
         maps = model.backbone(batch["images"], training=training)
         if model.neck.is_local:
@@ -66,12 +68,12 @@ class RPNStage(Stage):
         return self.anchor_outputs(anchors, batch, lambda indices: self._score(features, indices))
 
     def anchor_outputs(self, anchors: tf.Tensor, batch: Batch, score: Callable) -> Batch:
-        """Returns what the losses need at sampled anchors.
+        """Computes the inputs of the losses at sampled anchors.
 
         Args:
-            anchors: float32 [N, 4], xyxy pixels, of all levels.
+            anchors: anchors of all levels, float32 [N, 4], xyxy pixels.
             batch: dict as `training_dataset` yields it.
-            score: function of indices int32 [B, S] that gives their objectness [B, S] and deltas [B, S, 4].
+            score: function of indices int32 [B, S] that returns their objectness [B, S] and deltas [B, S, 4].
         """
         config = self.mask_rcnn.config.rpn
         targets = sample_anchors(
@@ -92,13 +94,14 @@ class RPNStage(Stage):
         }
 
     def _score(self, features, indices):
-        """Objectness and deltas of the sampled anchors: at their places alone where the neck allows that."""
+        """Computes objectness and deltas of the sampled anchors, only at their places if the neck allows that."""
         model = self.mask_rcnn
         if model.neck.is_local:
             return score_sampled_anchors(model.neck, model.rpn, features, indices)
         return gather_anchors(model.rpn(features), indices)
 
     def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
+        """Returns the objectness loss and the box loss."""
         labels = outputs["labels"]
         sampled = count_over_replicas(labels >= 0)
         return [
@@ -116,7 +119,7 @@ class RPNStage(Stage):
 
 
 def gather_anchors(scores: Sequence[list[tf.Tensor]], indices: tf.Tensor) -> list[tf.Tensor]:
-    """Returns objectness [B, S] and deltas [B, S, 4] at indices int32 [B, S], from the RPN's lists for whole levels."""
+    """Gathers objectness [B, S] and deltas [B, S, 4] at indices int32 [B, S] from the RPN's lists for whole levels."""
     return [tf.gather(tf.concat(values, axis=1), indices, batch_dims=1) for values in scores]
 
 
@@ -136,14 +139,16 @@ class BoxStage(Stage):
     loss_names = ("classification_loss", "box_loss")
 
     def freeze(self) -> None:
+        """Makes the box head trainable and nothing else."""
         super().freeze()
         self.mask_rcnn.box_head.trainable = True
 
     def call(self, batch: Batch, training: bool = False) -> Batch:
+        """Computes the inputs of the losses from a batch."""
         return self.head_outputs(*features_and_proposals(self.mask_rcnn, batch), batch, training)
 
     def head_outputs(self, features: list[tf.Tensor], proposals: Proposals, batch: Batch, training: bool) -> Batch:
-        """Returns what the losses need of the head on RoIs sampled from `Proposals`."""
+        """Computes the inputs of the losses on RoIs that are sampled from `Proposals`."""
         model, config = self.mask_rcnn, self.mask_rcnn.config.box_head
         targets = sample_rois(
             proposals,
@@ -164,6 +169,7 @@ class BoxStage(Stage):
         }
 
     def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
+        """Returns the classification loss and the box loss."""
         labels = outputs["labels"]
         sampled = count_over_replicas(labels >= 0)
         return [
@@ -196,14 +202,16 @@ class MaskStage(Stage):
     loss_names = ("mask_loss",)
 
     def freeze(self) -> None:
+        """Makes the mask head trainable and nothing else."""
         super().freeze()
         self.mask_rcnn.mask_head.trainable = True
 
     def call(self, batch: Batch, training: bool = False) -> Batch:
+        """Computes the inputs of the losses from a batch."""
         return self.head_outputs(*features_and_proposals(self.mask_rcnn, batch), batch, training)
 
     def head_outputs(self, features: list[tf.Tensor], proposals: Proposals, batch: Batch, training: bool) -> Batch:
-        """Returns what the loss needs of the head on the positives among `Proposals`."""
+        """Computes the inputs of the loss on the positives among `Proposals`."""
         model = self.mask_rcnn
         targets = sample_rois(
             proposals,
@@ -213,7 +221,7 @@ class MaskStage(Stage):
             positive_fraction=1.0,
             positives_only=True,
         )
-        # Positives come first: what no image of the batch fills is not worth a convolution.
+        # Positives come first: rows that no image of the batch fills need no convolution.
         most = tf.maximum(tf.reduce_max(tf.reduce_sum(tf.cast(targets.labels > 0, tf.int32), axis=1)), 1)
         rois, labels, matched = targets.rois[:, :most], targets.labels[:, :most], targets.matched[:, :most]
         pooled = model.mask_pool(model.roi_features(features), rois)
@@ -226,6 +234,7 @@ class MaskStage(Stage):
         }
 
     def stage_losses(self, outputs: Batch) -> list[tf.Tensor]:
+        """Returns the mask loss."""
         labels = outputs["labels"]
         positives = count_over_replicas(labels > 0)
         return [losses.mask_loss(outputs["mask_logits"], outputs["target_masks"], labels, positives)]

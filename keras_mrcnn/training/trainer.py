@@ -1,4 +1,4 @@
-"""Runs the three stages one after the other, each with all before it frozen, and the optional fourth."""
+"""Trains the three stages one after the other, each with all parts before it frozen, and the optional fourth."""
 
 from __future__ import annotations
 
@@ -59,32 +59,32 @@ Callbacks = Sequence[keras.callbacks.Callback]
 class StagedTrainer:
     """Trains a Mask R-CNN in three frozen stages and scores each when it ends.
 
-    With validation data each epoch ends with the losses on them, and each stage with the weights of its best epoch
-    (`train.best_by`), from which the next one goes on.
+    With validation data each epoch ends with the losses on them, and each stage ends with the weights of its best epoch
+    (`train.best_by`), with which the next one begins.
 
     Args:
         config: `Config`; `data.train_annotations` and `data.train_images` must be set. Without validation data the
             stages are not scored, and end with their last epoch.
-        run_folder: where everything is written: config.yaml, checkpoint.safetensors, rpn.safetensors,
+        run_folder: folder for all files: config.yaml, checkpoint.safetensors, rpn.safetensors,
             box.safetensors, model.safetensors, metrics.json and logs/ for TensorBoard; with the fourth stage also
             mask.safetensors.
         strategy: `tf.distribute.Strategy`; by default that of `choose_strategy`.
-        resume: goes on from the checkpoint in `run_folder`.
-        verbose: of Keras `fit`; 0 also silences tables and the bars of the evaluation. Of several workers only the
-            first says anything.
-        callbacks: Keras callbacks for the `fit` of every stage, or a dict of them by the name of the stage. They come
+        resume: whether to continue from the checkpoint in `run_folder`.
+        verbose: as for Keras `fit`; 0 also silences tables and the bars of the evaluation. Of several workers only the
+            first prints.
+        callbacks: Keras callbacks for the `fit` of every stage, or a dict of them by the name of the stage. They run
             after the trainer's own. Give a dict where each stage needs its own, such as a `ModelCheckpoint` with
             `save_best_only`, which would compare the losses of different stages. A stage that a callback has stopped
-            stays so when the run is resumed; the state of a callback is not saved.
+            does not continue when the run is resumed; the state of a callback is not saved.
 
     Attributes:
         model: the `MaskRCNN`.
-        history: what `history.history` of each stage's `fit` was, a dict by the name of the stage.
+        history: `history.history` of each stage's `fit`, a dict by the name of the stage.
 
     Raises:
         DataError: the data check found problems and `data.skip_bad` is off; the message lists them.
         FileExistsError: `run_folder` holds a run already and `resume` is off.
-        WorkerLostError: of several workers another one is gone.
+        WorkerLostError: another worker is gone.
 
     Example:
         >>> trainer = StagedTrainer(load_config("run.yaml"), "runs/first")
@@ -108,7 +108,7 @@ class StagedTrainer:
         self.history: dict[str, dict[str, list[float]]] = {}
         self.run_folder = Path(run_folder)
         self.checkpoint = self.run_folder / "checkpoint.safetensors"
-        # First of all, for TensorFlow joins other workers only before it has computed anything.
+        # First of all, because TensorFlow joins other workers only before it has computed anything.
         self.workers = Workers(strategy or choose_strategy())
         self.strategy = self.workers.strategy
         self.verbose = verbose if self.workers.is_chief else 0
@@ -151,7 +151,7 @@ class StagedTrainer:
         self.workers.check_folder(self.run_folder / "config.yaml")
 
     def fit(self) -> MaskRCNN:
-        """Trains what is left of the three stages.
+        """Trains the stages, or what is left of them.
 
         Returns:
             The trained `MaskRCNN`.
@@ -159,7 +159,7 @@ class StagedTrainer:
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
             DataError: an image could not be read.
-            WorkerLostError: of several workers another one is gone.
+            WorkerLostError: another worker is gone.
         """
         with self.workers.watched(self.checkpoint):
             self._train()
@@ -181,7 +181,7 @@ class StagedTrainer:
         return done > 0 and record is not None and (done >= settings.epochs or record.get("stopped_early", False))
 
     def _remove_cache(self):
-        self.workers.wait()  # nobody reads it any more, and all that was promised is written
+        self.workers.wait()  # until nobody reads it and everything is written
         if self.workers.is_chief:
             self.batches.remove_cache()
 
@@ -196,7 +196,7 @@ class StagedTrainer:
         self._score(name, {"seconds": seconds, **({} if memory is None else {"peak_memory_mb": memory}), **record})
 
     def _fit(self, name, settings, done):
-        """Trains what is left of a stage, from epoch `done` on; what metrics.json is to say of it."""
+        """Trains a stage from epoch `done` on and returns its record for metrics.json."""
         with self.strategy.scope():
             stage = STAGE_CLASSES[name](self.model)
             stage.compile(self._optimizer(name))
@@ -214,7 +214,7 @@ class StagedTrainer:
         return self._end_stage(stage, name, done, done < settings.epochs)
 
     def _run_epochs(self, stage, name, settings, done):
-        """Fits a stage from epoch `done` on, and returns how many epochs that took."""
+        """Fits a stage from epoch `done` on and returns the number of epochs that it ran."""
         steps, validation_steps = self.batches.steps_per_epoch(name), self.batches.validation_steps()
         self._say(f"\n{name} stage: {settings.epochs} epochs of {steps} steps")
         validation = {}
@@ -234,14 +234,14 @@ class StagedTrainer:
         return len(history.epoch)
 
     def _end_stage(self, stage, name, epochs, stopped_early):
-        """Gives the model the weights with which its stage ends; what metrics.json is to say of it."""
+        """Gives the model the weights with which its stage ends, and returns the stage's record for metrics.json."""
         best, record = stage.best_weights, {"epochs": epochs, "best_epoch": epochs}
         if stopped_early:
             record["stopped_early"] = True
         with self.strategy.scope():
             replaced = best.assign() if best is not None and best.epoch else take_average(stage)
         if replaced and self.workers.is_chief:
-            # The next stage goes on from these, also where it is resumed before its own first checkpoint.
+            # The next stage begins with these, also when it is resumed before its own first checkpoint.
             save_checkpoint(self.checkpoint, stage, name, epochs)
         if best is not None and best.epoch:
             record.update(best_epoch=best.epoch, val_loss=best.val_loss)
@@ -249,7 +249,7 @@ class StagedTrainer:
         return record
 
     def _keeps_best(self, settings):
-        # These optimizers average by themselves, and only the end of the stage has the average.
+        # These optimizers average themselves, and the average exists only at the end of the stage.
         averages = settings.optimizer in ("swa", "moving_average")
         return self.config.train.best_by == "val_loss" and self.batches.validation_steps() > 0 and not averages
 
@@ -268,7 +268,7 @@ class StagedTrainer:
 
     @staticmethod
     def _stages(config):
-        """The stages of a run; the fourth is optional."""
+        """Returns the stages of a run; the fourth is optional."""
         return [name for name in STAGES if name != "joint" or config.train.joint.epochs]
 
     def _optimizer(self, name):
@@ -296,7 +296,7 @@ class StagedTrainer:
             write_json(self.run_folder / "metrics.json", self.metrics)
 
     def _scored_model(self):
-        """The model in float32, as it is when it is loaded from the file that is written of it."""
+        """Returns the model in float32, as a user loads it from its file."""
         if self.precision == "float32":
             return self.model
         with self.strategy.scope():
@@ -305,7 +305,7 @@ class StagedTrainer:
         return model
 
     def _records(self):
-        """What metrics.json says of each stage that has ended: seconds, memory, epochs."""
+        """Returns the records of the finished stages in metrics.json: seconds, memory, epochs."""
         return self.metrics.setdefault("training", {})
 
     def _has_metrics(self):
@@ -318,7 +318,7 @@ class StagedTrainer:
 
 @contextlib.contextmanager
 def reading_errors() -> Iterator[None]:
-    """Turns what TensorFlow says about a file that broke a pipeline into `DataError` or `CacheError`."""
+    """Turns TensorFlow's error about a file that broke a pipeline into `DataError` or `CacheError`."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -329,7 +329,7 @@ def reading_errors() -> Iterator[None]:
 
 
 def peak_memory_mb() -> Optional[int]:
-    """Returns the greatest resident memory of this process so far, in megabytes; None on Windows."""
+    """Returns the peak resident memory of this process so far, in megabytes; None on Windows."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""The data on which a stage's losses are measured while it trains."""
+"""Makes the data on which the losses of a stage are measured while it trains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def validation_dataset(
     images: int | None = None,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Returns batches for the `validation_data` of a stage's `fit`, the same every time, without augmentation.
+    """Makes batches for the `validation_data` of a stage's `fit`, the same every time, without augmentation.
 
     Args:
         dataset: images and annotations.
@@ -30,8 +30,9 @@ def validation_dataset(
         min_size: short side after the resize, pixels.
         max_size: limit of the long side, pixels.
         mask_size: side of the compact masks, S; 0 for none, which box and RPN stage do not need.
-        images: how many images, spread evenly over the data set; by default all. If there are fewer, some come again.
-        share: what of each batch to give, as for `training_dataset`; then `images` must be a multiple of `batch_size`.
+        images: number of images, spread evenly over the data set; by default all. If there are fewer, some repeat.
+        share: part of each batch to return, as for `training_dataset`; then `images` must be a multiple of
+            `batch_size`.
 
     Returns:
         finite tf.data.Dataset of batches as `training_dataset` yields them. Similar aspect ratios share a batch.

@@ -1,6 +1,8 @@
-"""A moving average of the weights, with which a stage ends."""
+"""Averages the weights over the steps of a stage, which ends with the average."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,15 +11,15 @@ from keras_mrcnn.training.stage import Stage
 
 
 class WeightAverage(keras.callbacks.Callback):
-    """Follows the weights of what a stage trains, the statistics of its norms among them.
+    """Keeps a moving average of the weights that a stage trains, including the statistics of its norms.
 
-    The momentum begins low, as (1 + t) / (10 + t) at step t, so that an average over few steps is not still made of
-    the weights before them. The model itself trains on as if there were no average, until `assign`. Validation takes
-    the average, so `val_loss` is that of the weights with which the stage would end.
+    The momentum begins low, (1 + t) / (10 + t) at step t, so that the initial weights soon drop out of the average. The
+    model itself trains as if there were no average, until `assign`. Validation uses the average, so `val_loss` is that
+    of the weights with which the stage would end.
 
     Args:
         stage: a compiled `Stage`.
-        momentum: share of the average that a step leaves in place, 0..1.
+        momentum: share of the average that a step keeps, 0..1.
 
     Reference: Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992; the exponential form
         as in Tarvainen and Valpola, Mean Teachers, 2017, section 2.
@@ -31,10 +33,11 @@ class WeightAverage(keras.callbacks.Callback):
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The variables that a checkpoint must hold."""
+        """Returns the variables that a checkpoint must hold."""
         return [self.steps, *self.averages]
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Updates the average."""
         self.update()
 
     @tf.function(jit_compile=False)
@@ -44,13 +47,15 @@ class WeightAverage(keras.callbacks.Callback):
         share = 1.0 - tf.minimum(self.momentum, (1.0 + step) / (10.0 + step))
         self.steps.assign_add(1)
         for average, weight in zip(self.averages, self.weights):
-            # Written so that what is frozen stays as it is to the bit.
+            # In this form frozen weights stay the same to the bit.
             average.assign_add(share * (tf.convert_to_tensor(weight) - average))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Gives the model the average for validation."""
         self._swap()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Gives the model its own weights back."""
         self._swap()
 
     def _swap(self):
@@ -66,11 +71,11 @@ class WeightAverage(keras.callbacks.Callback):
 
 
 def take_average(stage: Stage) -> bool:
-    """Gives the model the average of its weights when its stage ends, and returns whether there is one.
+    """Gives the model the average of its weights at the end of its stage, and returns whether there is one.
 
     Args:
-        stage: a compiled `Stage`, with a `WeightAverage` as `stage.weight_average`, or with an optimizer of
-            tensorflow-addons that averages, or with neither.
+        stage: a compiled `Stage` with a `WeightAverage` as `stage.weight_average`, with an optimizer of
+            tensorflow-addons that averages, or without either.
     """
     if stage.weight_average is not None:
         stage.weight_average.assign()
