@@ -33,6 +33,7 @@ def make_config(scenes, norm, stages):
     # A threshold low enough for a model that has learned nothing to find something.
     settings["box_head"] = {"channels": 32, "samples": 16, "score_threshold": 0.01}
     validate = len(stages) > 1
+    settings["validation_images"] = 100 if validate else 0
     return small_run(scenes, validate=validate, norm=norm, neck=neck, data={"batch_size": 4}, **settings)
 
 
