@@ -398,7 +398,6 @@ def test_evaluate_says_what_is_missing(weights, scenes, arguments, message):
 
 @pytest.mark.parametrize(("option", "used"), [((), 7), (("--batch-size", 3), 3)])
 def test_evaluate_takes_the_batch_size_of_the_run(trained, monkeypatch, tmp_path, option, used):
-    """For the scores to be those of the training, whose batches pad the images alike."""
     folder, sizes = shutil.copytree(trained, tmp_path / "run"), []
     save_config(load_config(folder / "config.yaml", ("data.eval_batch_size=7",)), folder / "config.yaml")
 
@@ -411,7 +410,7 @@ def test_evaluate_takes_the_batch_size_of_the_run(trained, monkeypatch, tmp_path
     data = load_config(folder / "config.yaml").data
     files = ("--annotations", data.val_annotations, "--images", data.val_images)
     assert run("evaluate", folder / "model.safetensors", *files, *option).exit_code == 0
-    assert sizes == [used, 3 if option else 2]
+    assert sizes == [used, 3 if option else 1]
 
 
 def test_evaluate_wants_a_data_folder_of_a_known_form(weights, scenes, tmp_path):

@@ -33,7 +33,6 @@ EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 WEIGHTS = _Weights(path_type=Path)
-BATCH_SIZE = 2  # where no run says otherwise
 # From the file names, because importing `config` would slow down --help by a second.
 PRESET_NAMES = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "presets").glob("*.yaml")))
 
