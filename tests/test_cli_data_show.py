@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path, damage):
     elif damage == "segmentation":
         path = folder / "annotations" / "train.json"
         path.write_text(path.read_text().replace('"segmentation"', '"other"'))
-        change, sentence = settings("data.rotation=5"), "has no segmentation; add it"
+        change, sentence = settings("data.rotation=5"), "the segmentation of annotation"
     else:
         change = settings("data.rotation=500")
     result = show(folder, "--out", tmp_path / "sheet.png", "--count", 4, *SMALL, *change)
