@@ -13,6 +13,7 @@ from export.models import confident_model, noise_image, small_config
 from PIL import Image
 from report.made_runs import make_run
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import Config, DataConfig, load_config, save_config
 
 CLASSES = small_config()
@@ -77,7 +78,7 @@ def test_report_takes_the_batch_size_of_the_run(finished, monkeypatch, tmp_path,
     save_config(load_config(folder / "config.yaml", ("data.eval_batch_size=5",)), folder / "config.yaml")
 
     def evaluation(model, dataset, stages, batch_size):
-        raise ValueError(f"batches of {batch_size}")
+        raise UserError(f"batches of {batch_size}")
 
     monkeypatch.setattr(sys.modules["keras_mrcnn.cli.report"], "run_evaluation", evaluation)
     assert error_line(run("report", folder, *option)).endswith(f"batches of {used}")

@@ -184,8 +184,8 @@ def test_single_map_of_c4(image):
 @pytest.mark.parametrize(
     ("pixels", "truth", "said"),
     [
-        (np.zeros((97, 131, 3), np.float32), None, r"The image is float32 \[97, 131, 3\], expected uint8"),
-        (np.zeros((97, 131), np.uint8), None, r"uint8 \[97, 131\], expected uint8 \[H, W, 3\]"),
+        (np.zeros((97, 131, 3), np.float32), None, r"image is float32 \[97, 131, 3\], expected a uint8"),
+        (np.zeros((97, 131, 4), np.uint8), None, r"uint8 \[97, 131, 4\], expected a uint8 array \[H, W, 3\]"),
         (np.zeros((131, 97, 3), np.uint8), truth_of(), "is 131 x 97 pixels, but the ground truth belongs to one of 97"),
         (np.zeros((97, 131, 3), np.uint8), truth_of(labels=(1, 2)), "calls class 2 'dog', but the model knows car, pe"),
         (np.zeros((97, 131, 3), np.uint8), truth_of(labels=(1, 4)), r"read it with CocoDataset\(\.\.\., class_names"),

@@ -93,7 +93,7 @@ def test_maps_are_the_last_that_all_else_is_computed_from(network):
     assert backbone.channels == (5, 5, 7, 8)
     x = normalised(picture(64, 96))
     maps = backbone(x)
-    total = keras.Model(network.inputs, network.get_layer("sum4").output)(picture(64, 96)[None].astype(np.float32))
+    total = keras.Model(network.input, network.get_layer("sum4").output)(picture(64, 96)[None].astype(np.float32))
     np.testing.assert_allclose(maps[0], total, rtol=1e-4)
     for height, width in SIZES:
         sizes = [fmap.shape[1:3] for fmap in backbone(tf.zeros([1, height, width, 3]))]
