@@ -126,7 +126,7 @@ def test_grey_images_are_taken():
     ("image", "message"),
     [
         (np.zeros((60, 80, 3), np.float32), r"The image is float32 \[60, 80, 3\], expected uint8"),
-        (np.zeros((60, 80, 4), np.uint8), r"expected uint8 \[H, W, 3\]"),
+        (np.zeros((60, 80, 2), np.uint8), r"expected uint8 \[H, W, 3\]"),
         (np.zeros((80, 60, 3), np.uint8), "The image is 80 x 60 pixels, but the objects belong to one of 60 x 80"),
     ],
 )
