@@ -311,7 +311,7 @@ def test_other_classes_get_all_but_the_class_dependent_layers(names, model, thre
     assert ("other classes" if len(names) == 2 else f"has 2 classes, the model {len(names)}") in record.getMessage()
 
 
-def test_state_dict_without_names_says_how_to_name_them(theirs, scratch, caplog):
+def test_state_dict_without_names_says_how_to_name_them(theirs, scratch, three, caplog):
     with caplog.at_level(logging.WARNING):
         scratch.load_pretrained(theirs)
     assert "pass class_names" in caplog.text
@@ -555,13 +555,13 @@ def test_a_name_stands_for_a_backbone(tmp_path, monkeypatch):
     assert_same(backbone_values(made), {k: v for k, v in without_counters(state).items() if not k.startswith("fc.")})
 
 
-def test_a_name_stands_for_a_file_of_keras(tmp_path, monkeypatch):
+def test_a_name_stands_for_a_file_of_keras(scratch, tmp_path, monkeypatch):
     (tmp_path / "notop.h5").write_bytes(b"HDF5")
     name, given = "resnet50_imagenet_keras", []
     monkeypatch.setattr(keras_applications, "load_imagenet", lambda backbone, source: given.append(source))
     with publishing(name, tmp_path / "notop.h5", monkeypatch, tmp_path):
-        load_backbone(None, name)
-        load_backbone(None, "imagenet")
+        load_backbone(scratch.backbone, name)
+        load_backbone(scratch.backbone, "imagenet")
         assert given == [str(tmp_path / "models" / f"{name}-12345678.h5"), "imagenet"]
         refused("is a file of Keras; only model.backbone.weights", lambda: read_weights(name), Path(name))
 
