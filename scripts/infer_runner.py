@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from peers.peak_memory import peak_memory_mb
 
-from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.base.records import Detections
 
 HEIGHT, WIDTH, RUNS, WARM_UP = 800, 1088, 7, 2
 
@@ -58,7 +58,7 @@ def main(kind: str, path: str, paste: str) -> None:
     seconds = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        detections = to_detections(run(image), names, (HEIGHT, WIDTH))
+        detections = Detections.from_outputs(run(image), names, (HEIGHT, WIDTH))
         if paste == "paste":
             detections.paste_masks()
         seconds.append(time.perf_counter() - start)

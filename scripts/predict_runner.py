@@ -19,7 +19,7 @@ from infer_runner import load_saved_model
 from peers.peak_memory import peak_memory_mb
 from run_exported import read_picture
 
-from keras_mrcnn.detection_outputs import to_detections
+from keras_mrcnn.base.records import Detections
 
 WARM_UP = 4
 
@@ -41,7 +41,7 @@ def run_saved_model(path: str, out: str, pictures: list[str]) -> list[float]:
     names = {category: str(category) for category in range(1, 1000)}
     for picture in pictures:
         image = read_picture(picture)
-        to_detections(run(image), names, image.shape[:2])
+        Detections.from_outputs(run(image), names, image.shape[:2])
         finished.append(time.time())
     return finished
 
