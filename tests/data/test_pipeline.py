@@ -361,7 +361,7 @@ print(int(model.optimizer.iterations.numpy()), [part.shape[0] for part in parts]
 
 def test_fit_over_two_devices(tiny_coco):
     command = [sys.executable, "-c", TWO_DEVICES, *map(str, tiny_coco[:2])]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ended.stdout.strip() == "6 [2, 2]", ended.stderr
 
 

@@ -76,7 +76,7 @@ def run_chromium(profile, url):
     command += ["--virtual-time-budget=5000", "--enable-logging=stderr", "--window-size=1600,1000"]
     # As root, as in containers, chromium starts only without its own sandbox.
     command += ["--no-sandbox"] if os.geteuid() == 0 else []
-    found = subprocess.run([*command, "--dump-dom", url], capture_output=True, text=True, timeout=120)
+    found = subprocess.run([*command, "--dump-dom", url], capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr
     return found
 

@@ -44,7 +44,7 @@ def runs(scenes, tmp_path_factory):
     configs = {norm: make_config(scenes, norm, stages).model_dump(mode="json") for norm, stages in RUNS.items()}
     (folder / "configs.json").write_text(json.dumps(configs))
     program = Path(__file__).with_name("two_devices.py")
-    done = run_child(program, folder / "configs.json", folder, timeout=600)
+    done = run_child(program, folder / "configs.json", folder, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
