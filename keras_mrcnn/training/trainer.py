@@ -46,6 +46,7 @@ from keras_mrcnn.training.run_setup import (
 )
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.training.weight_average import WeightAverage, take_average
+from keras_mrcnn.weights.native import assign_weights, named_values
 
 try:
     import resource
@@ -301,7 +302,8 @@ class StagedTrainer:
             return self.model
         with self.strategy.scope():
             model = MaskRCNN(self.config.model, dtype="float32")
-            model.set_weights(self.model.get_weights())
+            # By name, since Keras 2 orders the weights by which parts are frozen.
+            assign_weights(model, named_values(self.model), self.run_folder)
         return model
 
     def _records(self):

@@ -126,7 +126,7 @@ def test_the_scores_of_a_model_do_not_depend_on_who_asks(scenes, tmp_path, monke
     stage = {"epochs": 1, "steps_per_epoch": 6, "optimizer": "adamw", "learning_rate": 3e-3}
     # A threshold low enough for a model that has learned little to find something.
     box_head = {"channels": 32, "samples": 16, "score_threshold": 0.01}
-    config = small_run(scenes, rpn=stage, box=stage, mask=stage, norm="group_norm", box_head=box_head)
+    config = small_run(scenes, rpn=stage, box=stage, mask=stage, norm="bn", box_head=box_head)
     config = with_training(config, precision="mixed_bfloat16", validation_images=0)
     count = Count()
     trainer = StagedTrainer(config, tmp_path / "run", verbose=0, callbacks=[count])
