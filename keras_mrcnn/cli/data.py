@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
-from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.cli.data_prepare import prepare
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -131,7 +132,8 @@ def show(
 ) -> None:
     """Draw images as training sees them, augmented, with their ground truth.
 
-    PATH is a COCO annotation file, or a folder with annotations/SPLIT.json and images/SPLIT. Augmentation is set as
+    PATH is a COCO annotation file, a folder with annotations/SPLIT.json and images/SPLIT, or one that `data prepare`
+    has written. Augmentation is set as
     for training, for example with --set data.rotation=15 --set data.copy_paste=0.5.
     """
     if config and preset:
@@ -142,20 +144,18 @@ def show(
     from PIL import Image
 
     from keras_mrcnn.config import PRESETS, load_config
-    from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.visualize import contact_sheet
 
     if preset is not None and preset not in PRESETS:
         raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
-    resolved = load_config(config or preset or "coco-r50-fpn", settings)
-    dataset = CocoDataset(
-        annotations, images or images_of(annotations), resolved.data.class_names, resolved.model.channels
-    )
+    resolved = load_config(config or preset or "coco-r50-fpn", (*settings, f"train.seed={seed}"))
     pictures, objects, dropped = [], 0, 0
-    for picture, num_objects, num_dropped in itertools.islice(_augmented(dataset, resolved, seed), count):
-        pictures.append(picture)
-        objects += num_objects
-        dropped += num_dropped
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _opened(annotations, images, count, seed, Path(folder), resolved)
+        for picture, num_objects, num_dropped in itertools.islice(_augmented(dataset, resolved), count):
+            pictures.append(picture)
+            objects += num_objects
+            dropped += num_dropped
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:
         Image.fromarray(contact_sheet(pictures, columns=4)).save(temporary, format="PNG")
@@ -163,35 +163,54 @@ def show(
 
 
 def _annotations_of(folder, split):
+    """Returns the annotation file of a split of a folder, or the folder of prepared data."""
+    for prepared in (folder, folder / split):
+        if (prepared / "manifest.json").is_file():
+            return prepared
     annotations = find_annotations(folder, split)
     if annotations is None:
         raise click.UsageError(f"{folder}: has no annotations/{split}.json; name the annotation file itself")
     return annotations
 
 
-def _augmented(dataset, config, seed):
-    """Yields each image of the training stream, drawn, and how many objects it has and how many were dropped."""
-    import tensorflow as tf
+def _opened(annotations, images, count, seed, folder, config):
+    """Opens prepared data; of other data, prepares `count` images, chosen at random, in a folder."""
+    import numpy as np
 
+    from keras_mrcnn.data.coco import load_annotations
+    from keras_mrcnn.data.prepare import prepare_dataset
+    from keras_mrcnn.data.prepared import PreparedDataset, is_prepared
+
+    if is_prepared(annotations):
+        return PreparedDataset(annotations, config.data.class_names, config.model.channels)
+    content = load_annotations(annotations)
+    rows = np.random.default_rng(seed).permutation(len(content["images"]))[:count]
+    chosen = [content["images"][row] for row in rows]
+    ids = {image.get("id") for image in chosen}
+    objects = [annotation for annotation in content["annotations"] if annotation.get("image_id") in ids]
+    content = {**content, "images": chosen, "annotations": objects}
+    prepare_dataset(content, images or images_of(annotations), folder, mask_size=config.data.mask_size)
+    return PreparedDataset(folder, config.data.class_names, config.model.channels)
+
+
+def _augmented(dataset, config):
+    """Yields each image of the training stream, drawn, and how many objects it has and how many were dropped."""
     from keras_mrcnn.base.records import GroundTruth
-    from keras_mrcnn.data.augmentation import augmentation_settings
-    from keras_mrcnn.data.pipeline import reading_error, training_dataset
+    from keras_mrcnn.data.augmentation_samples import Sampling
+    from keras_mrcnn.data.batching import planned_batches
+    from keras_mrcnn.data.pipeline import sampled_batches
     from keras_mrcnn.ops.images import denormalise
     from keras_mrcnn.visualize import draw_ground_truth
 
-    settings = augmentation_settings(config.data, config.model)
-    batches = training_dataset(dataset, batch_size=1, mask_size=config.data.mask_size, seed=seed, **settings)
-    try:
-        for batch in batches.as_numpy_iterator():
-            height, width = batch["image_sizes"][0]
-            valid = batch["gt_labels"][0] > 0
-            boxes, labels, masks = (batch[name][0][valid] for name in ("gt_boxes", "gt_labels", "gt_masks"))
-            names = tuple(dataset.class_names[label - 1] for label in labels)
-            truth = GroundTruth(boxes, labels, masks, names, (height, width))
-            image = denormalise(batch["images"][0, :height, :width]).numpy()
-            yield draw_ground_truth(image, truth), len(truth), int(batch["dropped"][0])
-    except tf.errors.OpError as error:
-        sentence = reading_error(error)
-        if sentence is None:
-            raise
-        raise UserError(sentence) from None
+    plan = planned_batches(dataset.image_sizes, 1, config.train.seed)
+    for batch in sampled_batches(dataset, plan, 1, Sampling.of(config)).as_numpy_iterator():
+        height, width = batch["image_sizes"][0]
+        valid = batch["gt_labels"][0] > 0
+        boxes, labels, masks = (batch[name][0][valid] for name in ("gt_boxes", "gt_labels", "gt_masks"))
+        names = tuple(dataset.class_names[label - 1] for label in labels)
+        truth = GroundTruth(boxes, labels, masks, names, (height, width))
+        image = denormalise(batch["images"][0, :height, :width]).numpy()
+        yield draw_ground_truth(image, truth), len(truth), int(batch["dropped"][0])
+
+
+data.add_command(prepare)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 if TYPE_CHECKING:
     from keras_mrcnn.config import ModelConfig
     from keras_mrcnn.data.coco import CocoDataset
-    from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
 
 def _stages(ctx, param, value):
@@ -39,7 +37,7 @@ def _stages(ctx, param, value):
 @click.command()
 @click.argument("weights", type=WEIGHTS, required=False)
 @click.option("--weights", "weights_option", type=WEIGHTS, help="The same as WEIGHTS.")
-@click.option("--data", type=EXISTING_FOLDER, help="Folder with annotations/val.json and images/val.")
+@click.option("--data", type=EXISTING_FOLDER, help="Folder with annotations/val.json and images/val, or prepared.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO annotation file.")
 @click.option("--images", type=EXISTING_FOLDER, help="Folder with its images.")
 @click.option("--stages", default=",".join(SCORED_PARTS), callback=_stages, help="Which stages to score.")
@@ -81,6 +79,7 @@ def evaluate(
 
     import_tensorflow()
     from keras_mrcnn.evaluation.error_tables import format_errors
+    from keras_mrcnn.evaluation.evaluator import evaluate_model
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
     if batch_size is None:
@@ -88,7 +87,7 @@ def evaluate(
         batch_size = config.data.eval_batch_size if config else 1
     model = load_model(weights)
     dataset = open_dataset(annotations, images, model.config)
-    scores, results = run_evaluation(model, dataset, stages, batch_size)
+    scores, results = evaluate_model(model, dataset, stages, batch_size=batch_size)
     click.echo(format_table(scores))
     if errors:
         scores["errors"] = _errors(dataset, results, stages)
@@ -105,7 +104,7 @@ def _data_files(weights, data, annotations, images):
         raise click.UsageError("give either --data, or --annotations and --images")
     if data is not None:
         files = split_files(data, "val")
-        if not files[0].is_file():
+        if not files[0].exists():
             raise click.UsageError(f"{data}: has no annotations/val.json; name the files with --annotations FILE "
                                    "--images FOLDER")
         return files
@@ -114,31 +113,9 @@ def _data_files(weights, data, annotations, images):
     if annotations or images:
         raise click.UsageError("--annotations and --images go together")
     config = run_config(weights)
-    if config and config.data.val_annotations and config.data.val_images:
+    if config and config.data.val_annotations:
         return config.data.val_annotations, config.data.val_images
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
-
-
-def run_evaluation(
-    model: MaskRCNN, dataset: CocoDataset, stages: Sequence[str], batch_size: int
-) -> tuple[dict, list[dict]]:
-    """Evaluates a model and returns the scores and COCO results of `evaluate_model`.
-
-    Raises:
-        UserError: an image cannot be read.
-    """
-    import tensorflow as tf
-
-    from keras_mrcnn.data.pipeline import reading_error
-    from keras_mrcnn.evaluation.evaluator import evaluate_model
-
-    try:
-        return evaluate_model(model, dataset, stages, batch_size=batch_size)
-    except tf.errors.OpError as error:
-        sentence = reading_error(error)
-        if sentence is None:
-            raise
-        raise UserError(sentence) from None
 
 
 def _errors(dataset, results, stages):
@@ -152,21 +129,21 @@ def _errors(dataset, results, stages):
     }
 
 
-def open_dataset(annotations: Path, images: Path, config: ModelConfig) -> CocoDataset:
+def open_dataset(annotations: Path, images: Path | None, config: ModelConfig) -> CocoDataset:
     """Opens a data set with the classes that the model knows, and prints the classes that only one of the two has.
 
     Args:
-        annotations: COCO annotation file.
-        images: folder with its images.
+        annotations: COCO annotation file, or folder of prepared data.
+        images: folder with the images of a COCO file.
         config: `ModelConfig` of the model.
 
     Raises:
         UserError: the data set has no images, or no class of the model.
     """
     from keras_mrcnn.config import NO_CLASS
-    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.data import prepared
 
-    dataset = CocoDataset(annotations, images, channels=config.channels)
+    dataset = prepared.open_dataset(annotations, images, channels=config.channels)
     if not len(dataset):
         raise UserError(f"{annotations}: has no images to evaluate on")
     known = [name for name in dict.fromkeys(config.class_names) if name != NO_CLASS]
@@ -183,4 +160,4 @@ def open_dataset(annotations: Path, images: Path, config: ModelConfig) -> CocoDa
             click.echo(f"{sentence} {len(names)} classes, which are not scored: {', '.join(names)}.", err=True)
     if len(both) == len(dataset.class_names):
         return dataset
-    return CocoDataset(dataset.coco.dataset, images, both, config.channels)
+    return prepared.open_dataset(annotations, images, both, config.channels)

@@ -51,8 +51,13 @@ def weights_file(weights: Path) -> Path:
     return finished_model(weights)
 
 
-def split_files(folder: Path, split: str) -> tuple[Path, Path]:
-    """Returns the annotation file and the image folder of a split in a data-set folder; they need not exist."""
+def split_files(folder: Path, split: str) -> tuple[Path, Path | None]:
+    """Returns the annotation file and the image folder of a split in a data-set folder; they need not exist.
+
+    Of a split of prepared data, returns its folder and None.
+    """
+    if (folder / split / "manifest.json").is_file():
+        return folder / split, None
     annotations = find_annotations(folder, split) or folder / "annotations" / f"{split}.json"
     return annotations, folder / "images" / split
 

@@ -9,7 +9,7 @@ import click
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.stage_names import SCORED_PARTS
-from keras_mrcnn.cli.evaluate import open_dataset, run_evaluation
+from keras_mrcnn.cli.evaluate import open_dataset
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
@@ -43,6 +43,7 @@ def report(run: Path, data: Path | None, out: Path | None, images: int, batch_si
     the best and the worst pictures is shown. What a run does not have yet is named in the report.
     """
     import_tensorflow()
+    from keras_mrcnn.evaluation.evaluator import evaluate_model
     from keras_mrcnn.report import Evaluation, best_and_worst, data_statistics, read_run, score_pictures, write_report
 
     record, missing = read_run(run), {}
@@ -52,7 +53,7 @@ def report(run: Path, data: Path | None, out: Path | None, images: int, batch_si
     if record.weights is not None and "val" in datasets:
         model, dataset = load_model(record.weights), datasets["val"]
         batch_size = batch_size or record.config.data.eval_batch_size
-        evaluation = Evaluation(dataset, *run_evaluation(model, dataset, SCORED_PARTS, batch_size))
+        evaluation = Evaluation(dataset, *evaluate_model(model, dataset, SCORED_PARTS, batch_size=batch_size))
         chosen = best_and_worst(score_pictures(dataset, evaluation.results), images)
         best, worst = _picture_views(model, dataset, chosen)
     _name_missing(record, datasets, evaluation, best or worst, missing)
@@ -74,17 +75,17 @@ def _datasets(run, folder, missing):
     for split, title in SPLITS.items():
         annotations, images = _files(run.config.data, folder, split)
         if folder is not None:
-            if annotations.is_file():
+            if annotations.exists():
                 datasets[split] = open_dataset(annotations, images, run.config.model)
             elif split == "val":
                 raise UserError(f"{folder}: has no annotations/val.json; name a folder with validation data")
             else:
                 sentences.append(f"{folder} has no training data.")
-        elif not annotations or not images:
+        elif not annotations:
             sentences.append(f"The settings of the run name no {title} data; name their folder with --data.")
         else:
             try:
-                datasets[split] = open_dataset(Path(annotations), Path(images), run.config.model)
+                datasets[split] = open_dataset(Path(annotations), images and Path(images), run.config.model)
             except UserError as error:
                 sentences.append(f"The {title} data cannot be read: {error}, or name their folder with --data.")
     if sentences:
@@ -113,7 +114,7 @@ def _picture_views(model, dataset, chosen):
         labels = np.array([model.config.class_names.index(name) + 1 for name in objects.class_names], np.int32)
         outputs = inspect_stages(model, image, dataclasses.replace(objects, labels=labels))
         bar.update()
-        return picture_panels(dataset.image_path(score.image_id).name, score, outputs)
+        return picture_panels(Path(dataset.file_name(score.image_id)).name, score, outputs)
 
     with tqdm(desc="pictures", total=sum(map(len, chosen)), unit="picture", disable=None, leave=False) as bar:
         return [[views(score) for score in scores] for scores in chosen]

@@ -27,8 +27,8 @@ from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 @click.option(
     "--data",
     type=EXISTING_FOLDER,
-    help="Folder with annotations/train.json, images/train, annotations/val.json and images/val; the annotations may "
-    "have COCO's names, instances_train.json and instances_val.json.",
+    help="Folder with annotations/train.json, images/train, annotations/val.json and images/val (the annotations may "
+    "have COCO's names, instances_train.json and instances_val.json), or one that `data prepare` has written.",
 )
 @click.option("--run", type=FOLDER, required=True, help="Folder for all that the training writes.")
 @click.option(
@@ -73,7 +73,7 @@ def train(
     if preset is not None and preset not in PRESETS:
         raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
     resolved = load_config(source, tuple(overrides))
-    if not resolved.data.train_annotations or not resolved.data.train_images:
+    if not resolved.data.train_annotations:
         raise click.UsageError("where are the data? Name their folder with --data, or set data.train_annotations "
                                "and data.train_images")
 
@@ -120,8 +120,9 @@ def _data_settings(folder):
     settings = {}
     for split in ("train", "val"):
         annotations, images = split_files(folder, split)
-        if annotations.is_file():
-            settings[f"data.{split}_annotations"], settings[f"data.{split}_images"] = str(annotations), str(images)
+        if annotations.exists():
+            settings[f"data.{split}_annotations"] = str(annotations)
+            settings[f"data.{split}_images"] = None if images is None else str(images)
         elif split == "train":
             raise click.UsageError(f"{folder}: has no annotations/train.json; name the files with "
                                    "--set data.train_annotations=FILE --set data.train_images=FOLDER")

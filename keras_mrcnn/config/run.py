@@ -27,6 +27,9 @@ class DataConfig(Settings):
     colour_jitter: float = Field(0.0, ge=0.0, le=1.0, description="strength, of brightness, contrast and saturation")
     copy_paste: float = Field(0.0, ge=0.0, le=1.0, description="probability of pasting another image's objects")
     mask_size: PositiveInt = Field(56, description="side of the stored ground-truth masks")
+    prepared_folder: Optional[str] = Field(
+        None, description="where data are prepared for training; by default 'prepared' beside the run folder"
+    )
     skip_bad: bool = Field(False, description="drop and count what the data check finds, instead of stopping")
 
     @model_validator(mode="after")

@@ -1,45 +1,49 @@
 """Augmentation of training images: its settings, and its random choices for one image in one epoch.
 
 `flip`, several sizes and `scale_jitter` need only boxes and compact masks. `crop`, `rotation` and `copy_paste` start
-from the annotated outlines (`augmentation_objects`), so that boxes and masks stay exact.
+from the fine masks (`augmentation_objects`), so that boxes and masks stay exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
+import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data.batching import PlannedSample, SampleDraws, draw_sample
+from keras_mrcnn.data.batching import LARGEST_SEED
 
+ALGORITHM = "philox"  # the same numbers on every machine
+NUM_DRAWS = 11
 
 class DrawnAugmentation(NamedTuple):
-    """The random choices for one image in one epoch, as values to apply.
+    """The random choices for one image in one epoch, as values to apply; all are tensors.
 
     Attributes:
-        index: row of the image in the data set.
+        row: int64 [], row of the image in the data set.
         seeds: int32 [2], seeds of later stateless random functions.
-        min_size: short side after the resize, pixels.
-        flip: whether the image is mirrored left to right.
-        jitter: factor on the size after the resize.
-        angle: rotation in degrees, counter-clockwise as seen.
-        place: (x, y) in [0, 1), place of the crop, or of a smaller image on a larger canvas.
-        colours: factors on brightness, contrast and saturation.
-        pasted: choices for the image whose objects are pasted onto this one, or None.
+        min_size: int32 [], short side after the resize, pixels.
+        flip: bool [], whether the image is mirrored left to right.
+        jitter: float64 [], factor on the size after the resize.
+        angle: float64 [], rotation in degrees, counter-clockwise as seen.
+        place: float64 [2], (x, y) in [0, 1), place of the crop, or of a smaller image on a larger canvas.
+        colours: float32 [3], factors on brightness, contrast and saturation.
+        pastes: bool [], whether objects of another image are pasted onto this one.
+        paste_row: int64 [], row of that image.
     """
 
-    index: int
-    seeds: np.ndarray
-    min_size: int
-    flip: bool = False
-    jitter: float = 1.0
-    angle: float = 0.0
-    place: tuple[float, float] = (0.0, 0.0)
-    colours: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pasted: DrawnAugmentation | None = None
+    row: tf.Tensor
+    seeds: tf.Tensor
+    min_size: tf.Tensor
+    flip: tf.Tensor
+    jitter: tf.Tensor
+    angle: tf.Tensor
+    place: tf.Tensor
+    colours: tf.Tensor
+    pastes: tf.Tensor
+    paste_row: tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -93,52 +97,43 @@ class Augmentation:
         """Returns whether boxes and compact masks must be made again from the annotated outlines."""
         return bool(self.crop or self.rotation or self.copy_paste)
 
-    def draw(self, seed: int, sample: PlannedSample, min_sizes: Sequence[int], num_images: int) -> DrawnAugmentation:
+    def draw(
+        self,
+        seed: int,
+        epoch: tf.Tensor,
+        row: tf.Tensor,
+        min_sizes: Sequence[int],
+        num_images: int = 1,
+        pasted: bool = False,
+    ) -> DrawnAugmentation:
         """Draws the augmentation of one image in one epoch; the result depends on the arguments alone.
 
         Args:
             seed: seed of the run.
-            sample: the image and the epoch.
+            epoch: int64 [], number of the epoch.
+            row: int64 [], row of the image in the data set.
             min_sizes: short sides to choose from, pixels.
             num_images: number of images in the data set, from which `copy_paste` chooses.
+            pasted: whether to draw for the image whose objects are pasted onto this one.
 
         Returns:
             The choices for the image.
         """
-        draws = draw_sample(seed, sample)
-        drawn = self._draw(sample.index, draws, min_sizes)
-        if draws.paste >= self.copy_paste:
-            return drawn
-        draws = draw_sample(seed, sample, pasted=True)
-        return drawn._replace(pasted=self._draw(int(draws.paste * num_images), draws, min_sizes))
-
-    def _draw(self, index: int, draws: SampleDraws, min_sizes: Sequence[int]) -> DrawnAugmentation:
-        """Turns numbers in [0, 1) into choices within these settings; pastes nothing."""
+        key = tf.constant([seed % LARGEST_SEED, int(pasted)], tf.int64)
+        for number in (epoch, row):
+            key = tf.random.experimental.stateless_fold_in(key, number, alg=ALGORITHM)
+        draws = tf.random.stateless_uniform([NUM_DRAWS], key, dtype=tf.float64, alg=ALGORITHM)
+        flip, jitter, size, angle, x, y, paste, paste_row, *colours = tf.unstack(draws)
         low, high = self.scale_jitter
         return DrawnAugmentation(
-            index=index,
-            seeds=draws.seeds,
-            min_size=min_sizes[int(draws.size * len(min_sizes))],
-            flip=draws.flip < self.flip,
-            jitter=low + (high - low) * draws.jitter,
-            angle=self.rotation * (2 * draws.angle - 1),
-            place=draws.place,
-            colours=tuple(1 + self.colour_jitter * (2 * draw - 1) for draw in draws.colours),
+            row=row,
+            seeds=tf.random.stateless_uniform([2], key, 0, LARGEST_SEED, tf.int32, alg=ALGORITHM),
+            min_size=tf.gather(tf.constant(min_sizes, tf.int32), tf.cast(size * len(min_sizes), tf.int32)),
+            flip=flip < self.flip,
+            jitter=low + (high - low) * jitter,
+            angle=self.rotation * (2 * angle - 1),
+            place=tf.stack([x, y]),
+            colours=tf.cast(1 + self.colour_jitter * (2 * tf.stack(colours) - 1), tf.float32),
+            pastes=paste < self.copy_paste,
+            paste_row=tf.cast(paste_row * num_images, tf.int64),
         )
-
-
-def augmentation_settings(data: Any, model: Any) -> dict[str, Any]:
-    """Returns the settings of a run that decide how training images look.
-
-    Args:
-        data: `data` part of a `Config`.
-        model: `model` part of the same `Config`.
-
-    Returns:
-        Dict of keyword arguments, as in `training_dataset(..., **augmentation_settings(config.data, config.model))`.
-    """
-    sizes = {
-        "min_size": data.min_sizes or model.min_size,
-        "max_size": max(model.max_size, *(data.min_sizes or (0,))),
-    }
-    return {**sizes, **{field.name: getattr(data, field.name) for field in fields(Augmentation)}}

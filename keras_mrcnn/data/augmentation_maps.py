@@ -1,112 +1,111 @@
-"""Affine maps from the pixels of an image file to those of the network's input.
+"""Affine maps from the pixels of an image file to those of the network's input, as TensorFlow functions.
 
 Coordinates are continuous: pixel (row i, column j) covers [j, j + 1] x [i, i + 1], so a resize by s maps x to s * x.
-A map is float64 [2, 3] and takes (x, y) to map @ (x, y, 1). Sizes are (h, w).
+A map is float64 [2, 3] and takes (x, y) to map @ (x, y, 1). Sizes are int32 [2], (h, w).
 """
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from keras_mrcnn.base.image_size import resized_size
+import tensorflow as tf
+
+from keras_mrcnn.ops.images import resized_size
 
 
-def jittered_size(image_size: tuple[int, int], min_size: int, max_size: int, jitter: float) -> tuple[int, int]:
+def jittered_size(image_size: tf.Tensor, min_size: tf.Tensor, max_size: int, jitter: tf.Tensor) -> tf.Tensor:
     """Returns the size of an image after a resize with both limits multiplied by `jitter`.
 
     Args:
         image_size: size of the image file.
-        min_size: short side without jitter, pixels.
+        min_size: int32 [], short side without jitter, pixels.
         max_size: limit of the long side without jitter, pixels.
-        jitter: factor on both; the products are rounded to whole pixels.
+        jitter: float64 [], factor on both; the products are rounded to whole pixels.
 
     Returns:
-        (h, w) after the resize.
+        Size after the resize.
 
     Example:
-        >>> jittered_size((480, 640), 800, 1333, 1.0), jittered_size((480, 640), 800, 1333, 0.5)
-        ((800, 1066), (400, 533))
+        >>> jittered_size(tf.constant([480, 640]), 800, 1333, 0.5).numpy().tolist()
+        [400, 533]
     """
-    limits = (max(round(limit * jitter), 1) for limit in (min_size, max_size))
-    height, width = resized_size(*image_size, *limits)
-    return int(height), int(width)
+    limits = tf.cast(tf.stack([min_size, max_size]), tf.float64) * jitter
+    limits = tf.maximum(tf.cast(tf.round(limits), tf.int32), 1)
+    return resized_size(image_size[0], image_size[1], limits[0], limits[1])
 
 
 def placed_map(
-    image_size: tuple[int, int],
-    new_size: tuple[int, int],
-    canvas_size: tuple[int, int],
-    place: tuple[float, float] = (0.0, 0.0),
-    angle: float = 0.0,
-    mirrored: bool = False,
-) -> np.ndarray:
+    image_size: tf.Tensor,
+    new_size: tf.Tensor,
+    canvas_size: tf.Tensor,
+    place: tf.Tensor,
+    angle: tf.Tensor,
+    mirrored: tf.Tensor,
+) -> tf.Tensor:
     """Returns the map that resizes an image, rotates it about its centre and places it on a canvas, by whole pixels.
 
     Args:
         image_size: size of the image file.
         new_size: size of the image after the resize.
         canvas_size: size of the canvas.
-        place: (x, y) in 0..1; 0 aligns the left (upper) edges of image and canvas, 1 the right (lower) edges, whichever
-            of the two is larger. All whole offsets in between have equal shares of 0..1.
-        angle: rotation in degrees, counter-clockwise as seen.
-        mirrored: whether the image is mirrored left to right first.
+        place: float64 [2], (x, y) in 0..1; 0 aligns the left (upper) edges of image and canvas, 1 the right (lower)
+            edges, whichever of the two is larger. All whole offsets in between have equal shares of 0..1.
+        angle: float64 [], rotation in degrees, counter-clockwise as seen.
+        mirrored: bool [], whether the image is mirrored left to right first.
 
     Returns:
-        float64 [2, 3], from pixels of the image file to pixels of the canvas.
+        Map from pixels of the image file to pixels of the canvas.
 
     Example:
-        >>> placed_map((2, 4), (4, 8), (4, 6), place=(1, 0))
+        >>> sizes = (tf.constant(size) for size in ([2, 4], [4, 8], [4, 6]))
+        >>> placed_map(*sizes, tf.constant([1, 0], tf.float64), tf.constant(0, tf.float64), False).numpy()
         array([[ 2.,  0., -2.],
                [ 0.,  2.,  0.]])
     """
-    height, width = new_size
-    matrix = np.array([[width / image_size[1], 0, 0], [0, height / image_size[0], 0], [0, 0, 1]], np.float64)
-    if mirrored:
-        matrix = np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
-    if angle:
-        # y points down, so this rotates counter-clockwise as seen.
-        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-        turn = np.array([[cosine, sine], [-sine, cosine]])
-        centre = np.array([width, height]) / 2
-        matrix = np.block([[turn, (centre - turn @ centre)[:, None]], [np.zeros((1, 2)), 1]]) @ matrix
-    free = np.array(canvas_size[::-1]) - [width, height]
-    steps = np.floor((np.abs(free) + 1) * np.array(place))
-    matrix[:2, 2] += np.sign(free) * np.minimum(steps, np.abs(free))
-    return matrix[:2] + 0.0  # turns -0.0 into 0.0
+    old, new, canvas = (tf.cast(size[::-1], tf.float64) for size in (image_size, new_size, canvas_size))
+    sign = tf.stack([tf.where(mirrored, -1.0, 1.0), 1.0])
+    scale = tf.cast(sign, tf.float64) * new / old
+    shift = tf.where(sign < 0, new, tf.zeros_like(new))
+    # y points down, so this rotates counter-clockwise as seen. At 0 degrees, sine and cosine are exact.
+    cosine, sine = tf.cos(angle * (math.pi / 180)), tf.sin(angle * (math.pi / 180))
+    turn = tf.stack([tf.stack([cosine, sine]), tf.stack([-sine, cosine])])
+    shift = tf.linalg.matvec(turn, shift - new / 2) + new / 2
+    free = canvas - new
+    steps = tf.minimum(tf.floor((tf.abs(free) + 1) * place), tf.abs(free))
+    matrix = tf.concat([turn * scale, (shift + tf.sign(free) * steps)[:, None]], axis=1)
+    return matrix + 0.0  # turns -0.0 into 0.0
 
 
-def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def map_points(matrix: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Returns points mapped by an affine map.
 
     Args:
-        matrix: float64 [2, 3].
-        points: float [n, 2], (x, y).
+        matrix: the map.
+        points: float64 [n, 2], (x, y).
 
     Returns:
         float64 [n, 2].
     """
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    return tf.matmul(points, matrix[:, :2], transpose_b=True) + matrix[:, 2]
 
 
-def inverse_map(matrix: np.ndarray) -> np.ndarray:
-    """Returns the inverse of a map: float64 [2, 3]."""
-    (a, b, _), (c, d, _) = matrix
-    # Written out, because LAPACK starts its own threads even for this, and they slow down those of the pipeline.
-    inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
-    return np.concatenate([inverse, -inverse @ matrix[:, 2:]], axis=1)
+def inverse_map(matrix: tf.Tensor) -> tf.Tensor:
+    """Returns the inverse of a map."""
+    (a, b, x), (c, d, y) = (tf.unstack(row) for row in tf.unstack(matrix))
+    inverse = tf.stack([tf.stack([d, -b]), tf.stack([-c, a])]) / (a * d - b * c)
+    return tf.concat([inverse, -tf.linalg.matvec(inverse, tf.stack([x, y]))[:, None]], axis=1)
 
 
-def keeps_axes(matrix: np.ndarray) -> bool:
-    """Returns whether a map keeps boxes upright, so that a mapped box is a box again."""
-    return matrix[0, 1] == 0 == matrix[1, 0]
+def keeps_axes(matrix: tf.Tensor) -> tf.Tensor:
+    """Returns whether a map keeps boxes upright, so that a mapped box is a box again: bool []."""
+    return (matrix[0, 1] == 0) & (matrix[1, 0] == 0)
 
 
-def extent(points: np.ndarray) -> np.ndarray:
+def extent(points: tf.Tensor) -> tf.Tensor:
     """Returns the box around points [n, 2]: float64 [4], xyxy."""
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return tf.concat([tf.reduce_min(points, axis=0), tf.reduce_max(points, axis=0)], axis=0)
 
 
-def corners_of(box: np.ndarray) -> np.ndarray:
-    """Returns the four corners of an xyxy box: float64 [4, 2], (x, y)."""
-    x1, y1, x2, y2 = box
-    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64)
+def corners_of(box: tf.Tensor) -> tf.Tensor:
+    """Returns the four corners of an xyxy box: [4, 2], (x, y)."""
+    return tf.reshape(tf.gather(box, [0, 1, 2, 1, 2, 3, 0, 3]), [4, 2])

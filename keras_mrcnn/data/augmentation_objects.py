@@ -1,25 +1,24 @@
-"""Maps annotated objects to a new image: fills their outlines there, and makes their boxes and compact masks.
+"""Maps annotated objects to a new image, as TensorFlow functions: their outlines, boxes and compact masks.
 
 A silhouette is the visible part of an object, in pixels of the canvas on which its image is placed. For small objects
 each pixel is split into factor x factor parts, so that boxes and compact masks keep the detail of the outline.
+
+Shapes: G objects, S side of a compact mask, n cells of all fine masks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Union
+from collections.abc import Callable
+from typing import NamedTuple
 
-import numpy as np
-from pycocotools import mask as mask_api
+import tensorflow as tf
 
 from keras_mrcnn.data.augmentation_maps import corners_of, extent, inverse_map, keeps_axes, map_points
-from keras_mrcnn.data.compact_masks import compact_mask
+from keras_mrcnn.data.transforms import compact_mask
 
-# Corner points (x, y) of each polygon, float64 [n, 2], or a mask, bool or uint8 0/1 [H, W].
-Outline = Union[Sequence[np.ndarray], np.ndarray]
 # Pixels are split until the longer side of the object has this many parts, but into at most 8 x 8.
-_FINE_SIDE = 128
-_LARGEST_FACTOR = 8
+FINE_SIDE = 128
+LARGEST_FACTOR = 8
 # Objects are dropped below these: the side of the box in pixels, and the share that pasted objects leave visible.
 LEAST_SIDE = 1.0
 LEAST_VISIBLE = 0.05
@@ -30,146 +29,188 @@ class Silhouette(NamedTuple):
 
     Attributes:
         box: float64 [4], xyxy pixels of the canvas, around the whole object as far as it lies on the canvas.
-        left, top: pixel of the canvas at which `parts` begins.
-        factor: parts along each side of a pixel.
+        corner: int32 [2], (x, y), pixel of the canvas at which `parts` begins.
+        factor: int32 [], parts along each side of a pixel.
         parts: bool [h * factor, w * factor], the visible parts of h x w pixels.
     """
 
-    box: np.ndarray
-    left: int
-    top: int
-    factor: int
-    parts: np.ndarray
+    box: tf.Tensor
+    corner: tf.Tensor
+    factor: tf.Tensor
+    parts: tf.Tensor
 
     @property
-    def area(self) -> float:
-        """Returns the visible area in pixels of the canvas."""
-        return np.count_nonzero(self.parts) / self.factor**2
+    def area(self) -> tf.Tensor:
+        """Returns the visible area in pixels of the canvas: float64 []."""
+        factor = tf.cast(self.factor, tf.float64)
+        return tf.cast(tf.math.count_nonzero(self.parts), tf.float64) / factor**2
 
     @property
-    def window(self) -> tuple[slice, slice]:
-        """Returns the rows and columns of the canvas that `parts` covers."""
-        height, width = (side // self.factor for side in self.parts.shape)
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+    def size(self) -> tf.Tensor:
+        """Returns the size of the part of the canvas that `parts` covers: int32 [2], (h, w)."""
+        return tf.shape(self.parts) // self.factor
 
 
-def fill_outline(
-    outline: Outline, box: np.ndarray, matrix: np.ndarray, image_size: tuple[int, int], canvas_size: tuple[int, int]
-) -> Silhouette:
-    """Maps an object's outline to a canvas and fills it there.
+def map_objects(
+    objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size: tf.Tensor, use: Callable[[Silhouette], tf.Tensor],
+    signature: tf.TypeSpec,
+) -> tf.Tensor:  # fmt: skip
+    """Maps each object to a canvas, and computes something of its silhouette.
 
     Args:
-        outline: polygons, or a mask of the image's size.
-        box: float [4], xyxy pixels of the image, as annotated.
+        objects: dict of boxes float [G, 4], frames int32 [G, 5], starts int32 [G] and cells uint8 [n], the fine masks
+            of an image as `shards.decode_record` gives them.
         matrix: float64 [2, 3], from pixels of the image to pixels of the canvas.
-        image_size, canvas_size: (h, w).
+        canvas_size: int32 [2], (h, w).
+        use: function of a `Silhouette`.
+        signature: type of its result.
 
     Returns:
-        Silhouette of the object; its `parts` are empty if the object lies outside the canvas.
+        The results of all objects, stacked.
     """
-    limits = np.tile(canvas_size[::-1], 2)
-    footprint = map_points(matrix, corners_of(np.array([0, 0, *image_size[::-1]])))
-    around = extent(_mapped_outline(outline, matrix))
-    # Without rotation the annotated box is the most exact; a rotated box is not the box of the rotated object.
-    whole = extent(map_points(matrix, corners_of(box))) if keeps_axes(matrix) else around
-    longest = max(around[2] - around[0], around[3] - around[1], 1.0)
-    factor = int(np.clip(np.ceil(_FINE_SIDE / longest), 1, _LARGEST_FACTOR))
-    around = around.clip(0, limits)
-    left, top = np.floor(around[:2]).astype(int).tolist()
-    width, height = (np.ceil(around[2:]).astype(int) - [left, top]).tolist()
-    if width < 1 or height < 1:
-        parts = np.zeros((0, 0), bool)
-    elif isinstance(outline, np.ndarray):
-        parts = _sample_mask(outline, matrix, left, top, width, height, factor)
-    else:
-        polygons = [(map_points(matrix, polygon) - [left, top]) * factor for polygon in outline]
-        edge = (footprint - [left, top]) * factor
-        parts = _fill_polygons(polygons, edge, height * factor, width * factor)
-    return Silhouette(whole.clip(0, limits), left, top, factor, parts)
+
+    def one(values: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        box, frame, start = values
+        cells = tf.reshape(objects["cells"][start : start + frame[3] * frame[4]], frame[3:])
+        return use(_silhouette(cells, frame, tf.cast(box, tf.float64), matrix, canvas_size))
+
+    values = (objects["boxes"], objects["frames"], objects["starts"])
+    return tf.map_fn(one, values, fn_output_signature=signature)
 
 
-def cover(silhouette: Silhouette, covered: np.ndarray) -> Silhouette:
-    """Returns a silhouette without the pixels that something else covers.
+def _silhouette(
+    cells: tf.Tensor, frame: tf.Tensor, box: tf.Tensor, matrix: tf.Tensor, canvas_size: tf.Tensor
+) -> Silhouette:
+    """Maps the fine mask of an object to a canvas.
 
     Args:
-        silhouette: the object.
-        covered: bool [h, w], covered pixels of the canvas.
+        cells: uint8 [h, w], 0 or 1.
+        frame: int32 [5], place of the cells: left, top, factor, h, w.
+        box: float64 [4], xyxy pixels of the image, as annotated.
+        matrix, canvas_size: as for `map_objects`.
+
+    Returns:
+        Silhouette of the object; its `parts` are False if the object lies outside the canvas.
     """
-    hidden = covered[silhouette.window]
-    if not hidden.any():
-        return silhouette
-    fine = hidden.repeat(silhouette.factor, axis=0).repeat(silhouette.factor, axis=1)
-    return silhouette._replace(parts=silhouette.parts & ~fine)
+    corner, cell_factor = tf.cast(frame[:2], tf.float64), tf.cast(frame[2], tf.float64)
+    limits = tf.cast(tf.tile(canvas_size[::-1], [2]), tf.float64)
+    around = extent(map_points(matrix, _outer_corners(cells) / cell_factor + corner))
+    # Without rotation the annotated box is the most exact; a rotated box is not the box of the rotated object.
+    whole = tf.where(keeps_axes(matrix), extent(map_points(matrix, corners_of(box))), around)
+    longest = tf.maximum(tf.reduce_max(around[2:] - around[:2]), 1.0)
+    factor = tf.clip_by_value(tf.cast(tf.math.ceil(FINE_SIDE / longest), tf.int32), 1, LARGEST_FACTOR)
+    around = tf.clip_by_value(around, tf.zeros_like(limits), limits)
+    start = tf.floor(around[:2])
+    size = tf.cast(tf.math.ceil(around[2:]) - start, tf.int32)[::-1]
+    # From places of parts to places of cells; the operation counts from the centre of the first, and rounds.
+    back, split = inverse_map(matrix), tf.cast(factor, tf.float64)
+    shift = tf.linalg.matvec(back[:, :2], start + 0.5 / split) + back[:, 2]
+    rows = tf.concat([back[:, :2] / split, (shift - corner)[:, None]], axis=1) * cell_factor
+    rows -= [[0.0, 0.0, 0.5]] * 2
+    sampled = tf.raw_ops.ImageProjectiveTransformV3(
+        images=cells[None, :, :, None],
+        transforms=tf.cast(tf.concat([tf.reshape(rows, [1, 6]), tf.zeros([1, 2], tf.float64)], axis=1), tf.float32),
+        output_shape=tf.maximum(size, 1) * factor,
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )[0, ..., 0]
+    parts = tf.cast(sampled, tf.bool) & tf.reduce_all(size > 0)
+    whole = tf.clip_by_value(whole, tf.zeros_like(limits), limits)
+    return Silhouette(whole, tf.cast(start, tf.int32), factor, parts)
 
 
-def covered_pixels(silhouettes: Sequence[Silhouette], canvas_size: tuple[int, int]) -> np.ndarray:
-    """Returns the pixels of the canvas that any silhouette fills to at least one half: bool [h, w]."""
-    covered = np.zeros(canvas_size, bool)
-    for silhouette in silhouettes:
-        place, factor = covered[silhouette.window], silhouette.factor
-        place |= silhouette.parts.reshape(place.shape[0], factor, place.shape[1], factor).mean(axis=(1, 3)) >= 0.5
-    return covered
+def _outer_corners(cells: tf.Tensor) -> tf.Tensor:
+    """Returns the outer corners of the first and the last covered cell of each row: float64 [m, 2], (x, y)."""
+    rows = tf.reshape(tf.where(tf.reduce_any(cells > 0, axis=1)), [-1])
+    covered = tf.gather(cells, rows)
+    first = tf.argmax(covered, axis=1)
+    last = tf.shape(cells, tf.int64)[1] - tf.argmax(covered[:, ::-1], axis=1)
+    corners = [tf.stack([x, y], axis=1) for x in (first, last) for y in (rows, rows + 1)]
+    return tf.cast(tf.concat(corners, axis=0), tf.float64)
 
 
-def visible_box(silhouette: Silhouette) -> np.ndarray | None:
-    """Returns the box of the visible part of an object.
+def covered_pixels(objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of the canvas that any object fills to at least one half: bool [h, w].
+
+    Args:
+        objects, matrix, canvas_size: as for `map_objects`.
+    """
+
+    def pixels(silhouette: Silhouette) -> tf.Tensor:
+        (height, width), factor = tf.unstack(silhouette.size), silhouette.factor
+        parts = tf.reshape(tf.cast(silhouette.parts, tf.float32), [height, factor, width, factor])
+        filled = tf.reduce_mean(parts, axis=[1, 3]) >= 0.5
+        left, top = tf.unstack(silhouette.corner)
+        # A silhouette outside the canvas is one pixel wide, and may begin at its very edge.
+        filled = filled[: canvas_size[0] - top, : canvas_size[1] - left]
+        bottom, right = tf.unstack(canvas_size - [top, left] - tf.shape(filled))
+        return tf.pad(filled, [[top, bottom], [left, right]])
+
+    masks = map_objects(objects, matrix, canvas_size, pixels, tf.TensorSpec([None, None], tf.bool))
+    return tf.reduce_any(tf.reshape(masks, tf.concat([[-1], canvas_size], axis=0)), axis=0)
+
+
+def visible_objects(
+    objects: dict[str, tf.Tensor],
+    matrix: tf.Tensor,
+    canvas_size: tf.Tensor,
+    mask_size: int,
+    covered: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the boxes and compact masks of the visible parts of objects.
 
     A side of the box keeps its exact place unless the object is cut off there; then it moves to the outermost visible
     part.
 
+    Args:
+        objects, matrix, canvas_size: as for `map_objects`.
+        mask_size: side of the compact masks, S; 0 for none.
+        covered: bool [h, w], pixels of the canvas that something else covers; None for none.
+
     Returns:
-        float64 [4], xyxy pixels of the canvas; None if less than one pixel is visible or a side of the box is below
-        `LEAST_SIDE`.
+        boxes float32 [G, 4], xyxy pixels of the canvas, masks uint8 [G, S, S], and kept bool [G], which is False for
+        objects of which less than one pixel is visible or less than `LEAST_VISIBLE` is not covered, and for boxes with
+        a side below `LEAST_SIDE`.
     """
-    if silhouette.area < 1:
-        return None
-    columns, rows = (np.flatnonzero(silhouette.parts.any(axis=axis)) for axis in (0, 1))
-    ends = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    seen = ends / silhouette.factor + np.tile([silhouette.left, silhouette.top], 2)
-    box = np.where(np.abs(seen - silhouette.box) <= 1 / silhouette.factor, silhouette.box, seen)
-    return None if is_degenerate(box) else box
+
+    def visible(silhouette: Silhouette) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        before = silhouette.area
+        if covered is not None:
+            silhouette = _cover(silhouette, covered)
+        area = silhouette.area
+        kept = (area >= 1) & (area >= LEAST_VISIBLE * before)
+        return tf.cond(
+            kept,
+            lambda: _box_and_mask(silhouette, mask_size),
+            lambda: (tf.zeros([4]), tf.zeros([mask_size, mask_size], tf.uint8), False),
+        )
+
+    signature = (
+        tf.TensorSpec([4], tf.float32),
+        tf.TensorSpec([mask_size, mask_size], tf.uint8),
+        tf.TensorSpec([], tf.bool),
+    )
+    return map_objects(objects, matrix, canvas_size, visible, signature)
 
 
-def is_degenerate(boxes: np.ndarray) -> np.ndarray:
-    """Returns whether boxes, float [..., 4] xyxy, have a side below `LEAST_SIDE`: bool [...]."""
-    return (boxes[..., 2:] - boxes[..., :2] < LEAST_SIDE).any(axis=-1)
+def _cover(silhouette: Silhouette, covered: tf.Tensor) -> Silhouette:
+    """Returns a silhouette without the pixels that something else covers, bool [h, w]."""
+    (left, top), (height, width) = tf.unstack(silhouette.corner), tf.unstack(silhouette.size)
+    hidden = covered[top : top + height, left : left + width]
+    hidden = tf.pad(hidden, [[0, height - tf.shape(hidden)[0]], [0, width - tf.shape(hidden)[1]]])
+    fine = tf.repeat(tf.repeat(hidden, silhouette.factor, axis=0), silhouette.factor, axis=1)
+    return silhouette._replace(parts=silhouette.parts & ~fine)
 
 
-def silhouette_mask(silhouette: Silhouette, box: np.ndarray, size: int) -> np.ndarray:
-    """Returns the compact mask of a silhouette on its box: uint8 [size, size], coverage 0..255."""
-    origin = np.tile([silhouette.left, silhouette.top], 2)
-    return compact_mask(silhouette.parts, (box - origin) * silhouette.factor, size)
-
-
-def _mapped_outline(outline: Outline, matrix: np.ndarray) -> np.ndarray:
-    """Returns mapped points [n, 2] with the same extent as the mapped outline."""
-    if not isinstance(outline, np.ndarray):
-        return map_points(matrix, np.concatenate(outline))
-    rows = np.flatnonzero(outline.any(axis=1))
-    if not len(rows):
-        return map_points(matrix, np.zeros((1, 2)))
-    # The outer corners of the first and the last pixel of each row.
-    first = outline[rows].argmax(axis=1)
-    last = outline.shape[1] - outline[rows][:, ::-1].argmax(axis=1)
-    corners = [np.stack([x, y], axis=1) for x in (first, last) for y in (rows, rows + 1)]
-    return map_points(matrix, np.concatenate(corners))
-
-
-def _fill_polygons(polygons: list[np.ndarray], edge: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the pixels whose centres lie in a polygon and inside the image's edge: bool [height, width]."""
-    codes = mask_api.frPyObjects([polygon.ravel().tolist() for polygon in polygons], height, width)
-    image = mask_api.merge(mask_api.frPyObjects([edge.ravel().tolist()], height, width))
-    # Annotated outlines may reach beyond their image, but the object cannot be visible there.
-    return mask_api.decode(mask_api.merge([mask_api.merge(codes), image], intersect=True)).astype(bool)
-
-
-def _sample_mask(
-    mask: np.ndarray, matrix: np.ndarray, left: int, top: int, width: int, height: int, factor: int
-) -> np.ndarray:
-    """Returns a mask's value at the centre of every part of a pixel: bool [height * factor, width * factor]."""
-    back = inverse_map(matrix)
-    x = left + (np.arange(width * factor) + 0.5) / factor
-    y = top + (np.arange(height * factor)[:, None] + 0.5) / factor
-    columns, rows = (np.floor(a * x + b * y + c).astype(np.int32) for a, b, c in back)
-    inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
-    return mask[np.where(inside, rows, 0), np.where(inside, columns, 0)].astype(bool) & inside
+def _box_and_mask(silhouette: Silhouette, mask_size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns box float32 [4] and compact mask uint8 [S, S] of a silhouette, and whether the box is large enough."""
+    columns, rows = (tf.where(tf.reduce_any(silhouette.parts, axis=axis))[:, 0] for axis in (0, 1))
+    ends = tf.cast(tf.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]), tf.float64)
+    factor, corner = tf.cast(silhouette.factor, tf.float64), tf.cast(tf.tile(silhouette.corner, [2]), tf.float64)
+    seen = ends / factor + corner
+    box = tf.where(tf.abs(seen - silhouette.box) <= 1 / factor, silhouette.box, seen)
+    mask = tf.zeros([0, 0], tf.uint8)
+    if mask_size:
+        mask = compact_mask(silhouette.parts, (box - corner) * factor, mask_size)
+    return tf.cast(box, tf.float32), mask, tf.reduce_all(box[2:] - box[:2] >= LEAST_SIDE)

@@ -1,241 +1,190 @@
-"""The part of a sample that NumPy makes: the decoded image, its place on the canvas, and the ground truth there.
+"""Makes samples: reads an image with its objects, and resizes, crops, rotates, pastes, mirrors and colours it.
 
-TensorFlow makes the pixels (`pipeline`): it resizes the image, or warps it by the map chosen here, then pastes and
-mirrors. So everything here precedes the mirroring.
+A sample is one row of a batch as `pipeline` describes it. Everything here is TensorFlow operations.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data.augmentation import DrawnAugmentation
+from keras_mrcnn.config import Config
+from keras_mrcnn.data import transforms
+from keras_mrcnn.data.augmentation import Augmentation, DrawnAugmentation
 from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_map
-from keras_mrcnn.data.augmentation_objects import (
-    LEAST_VISIBLE,
-    Silhouette,
-    cover,
-    covered_pixels,
-    fill_outline,
-    is_degenerate,
-    silhouette_mask,
-    visible_box,
-)
-from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.augmentation_objects import LEAST_SIDE, covered_pixels, visible_objects
+from keras_mrcnn.data.prepared import PreparedDataset
+from keras_mrcnn.ops import images
 
-# Fields that NumPy makes for a sample. None is a variable side, "C" the channels, "S" the side of compact masks.
-FIELDS: dict[str, tuple[tf.DType, list]] = {
-    "image": (tf.uint8, [None, None, "C"]),
-    "size": (tf.int32, [2]),  # (h, w) of the image after the resize
-    "source_map": (tf.float64, [2, 3]),  # from pixels of the sample to pixels of the image
-    "colours": (tf.float32, [3]),
-    "boxes": (tf.float32, [None, 4]),
-    "labels": (tf.int32, [None]),
-    "masks": (tf.uint8, [None, "S", "S"]),
-    "dropped": (tf.int32, []),
-    "image_id": (tf.int64, []),
-    "seeds": (tf.int32, [2]),
-    "flip": (tf.bool, []),
-    "pasted_image": (tf.uint8, [None, None, "C"]),
-    "pasted_map": (tf.float64, [2, 3]),
-    "pasted_colours": (tf.float32, [3]),
-    "covered": (tf.bool, [None, None]),  # pixels of the sample that show the pasted image; [0, 0] without one
-}
-_NO_MAP = np.array([[1.0, 0, 0], [0, 1, 0]])
+Fields = dict[str, tf.Tensor]
+OBJECT_FIELDS = ("boxes", "labels", "masks", "frames", "starts")
 
 
-def sample_size(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, crop: bool = False) -> tuple[int, int]:
-    """Returns the size of a sample without reading its image.
+@dataclass(frozen=True)
+class Sampling:
+    """How images become samples.
 
     Args:
-        dataset, drawn, max_size, crop: as for `resized_sample` and `mapped_sample`.
-
-    Returns:
-        (h, w) of the sample.
-    """
-    size = dataset.image_sizes[drawn.index].tolist()
-    jittered = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
-    if not crop:
-        return jittered
-    height, width = map(min, jittered, jittered_size(size, drawn.min_size, max_size, 1.0))
-    return height, width
-
-
-def resized_sample(dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int) -> dict[str, Any]:
-    """Makes a sample whose image is only resized.
-
-    Args:
-        dataset: images and annotations.
-        drawn: random choices for the image.
+        min_size: short side after the resize, pixels; of several, one is drawn for each image.
         max_size: limit of the long side before the jitter, pixels.
-        mask_size: side of the compact masks, S; 0 for none.
-
-    Returns:
-        Dict of arrays with the names and types of `FIELDS`; degenerate objects are dropped and counted.
+        with_masks: whether samples have compact masks.
+        seed: seed of the random choices.
+        augmentation: settings of the augmentation; by default none.
 
     Raises:
-        ValueError: a file or an annotation cannot be used; the message names it.
+        ValueError: a size is out of range.
     """
-    image_id = dataset.image_ids[drawn.index]
-    truth = dataset.ground_truth(image_id, mask_size)
-    image = dataset.load_image(image_id)
-    size = sample_size(dataset, drawn, max_size)
-    ratio = np.array(size, np.float32) / np.array(image.shape[:2], np.float32)
-    boxes = truth.boxes * ratio[[1, 0, 1, 0]]
-    masks = np.zeros((len(truth), 0, 0), np.uint8) if truth.masks is None else truth.masks
-    kept = ~is_degenerate(boxes)
-    return _sample(dataset, drawn, image, size, _NO_MAP, boxes[kept], truth.labels[kept], masks[kept], np.sum(~kept))
+
+    min_size: int | Sequence[int]
+    max_size: int
+    with_masks: bool = True
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(flip=0.0))
+
+    def __post_init__(self) -> None:
+        """Checks the sizes."""
+        if not self.min_sizes or min(self.min_sizes) < 1:
+            raise UserError(f"min_size is {self.min_size}; it must be one positive number of pixels, or several")
+        if self.max_size < max(self.min_sizes):
+            raise UserError(f"max_size is {self.max_size}, less than min_size {max(self.min_sizes)}; raise it")
+
+    @classmethod
+    def of(cls, config: Config, with_masks: bool = True) -> Sampling:
+        """Returns how the training images of a run become samples."""
+        data, model = config.data, config.model
+        augmentation = Augmentation(**{setting.name: getattr(data, setting.name) for setting in fields(Augmentation)})
+        max_size = max(model.max_size, *(data.min_sizes or (0,)))
+        return cls(data.min_sizes or model.min_size, max_size, with_masks, config.train.seed, augmentation)
+
+    @property
+    def min_sizes(self) -> tuple[int, ...]:
+        """Returns the short sides to choose from."""
+        return (self.min_size,) if isinstance(self.min_size, int) else tuple(self.min_size)
+
+    def draw(self, dataset: PreparedDataset, place: tf.Tensor, pasted: bool = False) -> DrawnAugmentation:
+        """Returns the random choices for one image in one epoch.
+
+        Args:
+            dataset: the images.
+            place: int64 [2], epoch and row in the data set.
+            pasted: as for `Augmentation.draw`.
+        """
+        return self.augmentation.draw(self.seed, place[0], place[1], self.min_sizes, len(dataset), pasted)
+
+    def size(self, dataset: PreparedDataset, place: tf.Tensor) -> tf.Tensor:
+        """Returns the size of a sample, without padding, before its image is read: int32 [2], (h, w)."""
+        drawn = self.draw(dataset, place)
+        old = tf.gather(dataset.size_table, drawn.row)
+        jittered = jittered_size(old, drawn.min_size, self.max_size, drawn.jitter)
+        if not self.augmentation.crop:
+            return jittered
+        return tf.minimum(jittered, jittered_size(old, drawn.min_size, self.max_size, tf.ones_like(drawn.jitter)))
 
 
-def mapped_sample(
-    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, mask_size: int, crop: bool
-) -> dict[str, Any]:
-    """Makes a sample whose image may be cropped, rotated, and have objects of another image pasted onto it.
+def make_sample(dataset: PreparedDataset, place: tf.Tensor, sampling: Sampling) -> Fields:
+    """Makes one sample.
 
     Args:
-        dataset, drawn, max_size, mask_size: as for `resized_sample`.
-        crop: whether an image that the jitter enlarged is cropped to the size without jitter.
+        dataset: images and objects.
+        place: int64 [2], epoch and row in the data set.
+        sampling: how.
 
     Returns:
-        Dict of arrays with the names and types of `FIELDS`; degenerate objects are dropped and counted.
-
-    Raises:
-        ValueError: a file or an annotation cannot be used; the message names it.
+        Fields of one row of a batch; gt_boxes, gt_labels and gt_masks have at least one row. Degenerate objects are
+        dropped and counted.
     """
-    canvas = sample_size(dataset, drawn, max_size, crop)
-    own = _place_on_canvas(dataset, drawn, max_size, canvas)
-    silhouettes, labels, pasted = own.silhouettes, own.labels, {}
-    if drawn.pasted is not None:
-        other = _place_on_canvas(dataset, drawn.pasted, max_size, canvas, pasted=True)
-        covered = covered_pixels(other.silhouettes, canvas)
-        silhouettes = [_uncovered_part(silhouette, covered) for silhouette in silhouettes] + other.silhouettes
-        labels = np.concatenate([labels, other.labels])
-        pasted = {
-            "pasted_image": other.image,
-            "pasted_map": inverse_map(other.matrix),
-            "pasted_colours": np.array(drawn.pasted.colours, np.float32),
-            "covered": covered,
-        }
-    boxes = [None if silhouette is None else visible_box(silhouette) for silhouette in silhouettes]
-    kept = [row for row, box in enumerate(boxes) if box is not None]
-    masks = [silhouette_mask(silhouettes[row], boxes[row], mask_size) for row in kept if mask_size]
-    return _sample(
-        dataset,
-        drawn,
-        own.image,
-        canvas,
-        inverse_map(own.matrix),
-        np.array([boxes[row] for row in kept], np.float32).reshape(-1, 4),
-        labels[kept],
-        np.array(masks, np.uint8).reshape(len(kept), mask_size, mask_size),
-        len(boxes) - len(kept),
-        **pasted,
+    drawn, size = sampling.draw(dataset, place), sampling.size(dataset, place)
+    source = dataset.sample(drawn.row, fine=sampling.augmentation.moves_outlines)
+    make = _mapped if sampling.augmentation.moves_outlines else _resized
+    image, objects, dropped = make(dataset, source, drawn, size, place, sampling)
+    image, boxes, masks = tf.cond(
+        drawn.flip,
+        lambda: transforms.flip(image, objects["boxes"], objects["masks"]),
+        lambda: (image, objects["boxes"], objects["masks"]),
     )
-
-
-def field_shape(name: str, channels: int, mask_size: int) -> list[int | None]:
-    """Returns the shape of one of `FIELDS` for pictures with `channels` channels and masks of side `mask_size`."""
-    return [{"C": channels, "S": mask_size}.get(side, side) for side in FIELDS[name][1]]
-
-
-def empty_sample(channels: int, mask_size: int) -> dict[str, np.ndarray]:
-    """Returns the smallest arrays with the types of `FIELDS`, for a pipeline that is shutting down."""
-    shapes = {name: field_shape(name, channels, mask_size) for name in FIELDS}
+    # An image without objects gets one row of padding, so that no later tensor is empty.
+    missing = tf.cast(tf.equal(tf.shape(boxes)[0], 0), tf.int32)
     return {
-        name: np.ones([1 if side is None else side for side in shapes[name]], dtype.as_numpy_dtype)
-        for name, (dtype, _) in FIELDS.items()
-    }
-
-
-class _PlacedImage(NamedTuple):
-    """An image, its map to a canvas, and its objects on that canvas."""
-
-    image: np.ndarray
-    matrix: np.ndarray
-    silhouettes: list[Silhouette]
-    labels: np.ndarray
-
-
-def _place_on_canvas(
-    dataset: CocoDataset, drawn: DrawnAugmentation, max_size: int, canvas: tuple[int, int], pasted: bool = False
-) -> _PlacedImage:
-    """Reads an image and places it on a canvas; takes only some of its objects if they are to be pasted."""
-    image_id = dataset.image_ids[drawn.index]
-    truth = dataset.ground_truth(image_id, mask_size=0)
-    image = dataset.load_image(image_id)
-    size = image.shape[:2]
-    new_size = jittered_size(size, drawn.min_size, max_size, drawn.jitter)
-    # The sample is mirrored as a whole at the end, but a pasted image has a flip of its own.
-    matrix = placed_map(size, new_size, canvas, drawn.place, drawn.angle, mirrored=pasted and drawn.flip)
-    chosen = _choose(len(truth), drawn.seeds) if pasted else range(len(truth))
-    annotations = dataset.annotations(image_id)
-    silhouettes = []
-    for row in chosen:
-        try:
-            outline = _outline(dataset, annotations[row], size)
-            silhouettes.append(fill_outline(outline, truth.boxes[row].astype(float), matrix, size, canvas))
-        except Exception as error:  # pycocotools raises whatever its C code trips over
-            raise UserError(
-                f"the segmentation of annotation {annotations[row]['id']} of image "
-                f"{dataset.image_path(image_id).name} cannot be used; correct it, or leave it out with --skip-bad"
-            ) from error
-    return _PlacedImage(image, matrix, silhouettes, truth.labels[list(chosen)])
-
-
-def _choose(count: int, seeds: np.ndarray) -> list[int]:
-    """Returns a random selection of the rows of `count` objects, at least one row."""
-    random = np.random.default_rng(seeds)
-    return random.permutation(count)[: random.integers(1, count + 1)].tolist() if count else []
-
-
-def _outline(dataset: CocoDataset, annotation: dict, image_size: tuple[int, int]) -> list[np.ndarray] | np.ndarray:
-    """Returns the outline of an annotation as polygons or as a mask of the image's size."""
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, list):
-        return [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
-    mask = dataset.coco.annToMask(annotation)
-    if mask.shape != image_size:
-        raise ValueError("the mask has another size than the image")
-    return mask
-
-
-def _uncovered_part(silhouette: Silhouette, covered: np.ndarray) -> Silhouette | None:
-    """Returns a silhouette without its covered pixels, or None if less than `LEAST_VISIBLE` of it is left."""
-    left_over = cover(silhouette, covered)
-    return left_over if left_over.area >= LEAST_VISIBLE * silhouette.area else None
-
-
-def _sample(
-    dataset: CocoDataset,
-    drawn: DrawnAugmentation,
-    image: np.ndarray,
-    size: tuple[int, int],
-    source_map: np.ndarray,
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    masks: np.ndarray,
-    dropped: int,
-    **pasted: np.ndarray,
-) -> dict[str, Any]:
-    """Returns the fields of a sample; `pasted` overrides those that mean "no pasted image"."""
-    return {
-        "image": image,
-        "size": np.array(size, np.int32),
-        "source_map": source_map,
-        "colours": np.array(drawn.colours, np.float32),
-        "boxes": boxes,
-        "labels": labels,
-        "masks": masks,
-        "dropped": np.int32(dropped),
-        "image_id": np.int64(dataset.image_ids[drawn.index]),
+        "images": images.pad_to_multiple(image),
+        "image_sizes": size,
+        "image_ids": source["image_id"],
+        "original_sizes": tf.shape(source["image"])[:2],
+        "gt_boxes": tf.pad(boxes, [[0, missing], [0, 0]]),
+        "gt_labels": tf.pad(objects["labels"], [[0, missing]], constant_values=-1),
+        "gt_masks": tf.pad(masks, [[0, missing], [0, 0], [0, 0]]),
         "seeds": drawn.seeds,
-        "flip": np.bool_(drawn.flip),
-        "pasted_image": np.zeros((1, 1, dataset.channels), np.uint8),
-        "pasted_map": _NO_MAP,
-        "pasted_colours": np.ones(3, np.float32),
-        "covered": np.zeros((0, 0), bool),
-        **pasted,
+        "dropped": dropped,
     }
+
+
+def _resized(
+    dataset: PreparedDataset, source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, place: tf.Tensor,
+    sampling: Sampling,
+) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
+    """Returns the resized image, its objects, and how many were dropped."""
+    boxes = images.scale_boxes(source["boxes"], tf.shape(source["image"])[:2], size)
+    masks = source["masks"] if sampling.with_masks else source["masks"][:, :0, :0]
+    kept = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE, axis=1)
+    objects = {"boxes": boxes[kept], "labels": source["labels"][kept], "masks": masks[kept]}
+    image = images.resize_to(_coloured(source["image"], drawn, sampling), size)
+    return image, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
+
+
+def _mapped(
+    dataset: PreparedDataset, source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, place: tf.Tensor,
+    sampling: Sampling,
+) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
+    """Returns the cropped and rotated image with pasted objects, its objects, and how many were dropped."""
+    mask_size = dataset.mask_size if sampling.with_masks else 0
+    matrix = _map_to_canvas(source, drawn, size, sampling, mirrored=False)
+    image = transforms.warp(_coloured(source["image"], drawn, sampling), inverse_map(matrix), size)
+
+    def own() -> tuple:
+        return image, *visible_objects(source, matrix, size, mask_size), source["labels"]
+
+    def pasted() -> tuple:
+        other_drawn = sampling.draw(dataset, place, pasted=True)._replace(row=drawn.paste_row)
+        other = _chosen_objects(dataset.sample(drawn.paste_row, fine=True), other_drawn.seeds)
+        # The sample is mirrored as a whole at the end, but a pasted image has a flip of its own.
+        other_map = _map_to_canvas(other, other_drawn, size, sampling, mirrored=other_drawn.flip)
+        other_image = transforms.warp(_coloured(other["image"], other_drawn, sampling), inverse_map(other_map), size)
+        covered = covered_pixels(other, other_map, size)
+        below = visible_objects(source, matrix, size, mask_size, covered)
+        above = visible_objects(other, other_map, size, mask_size)
+        joined = [tf.concat(pair, axis=0) for pair in zip(below, above)]
+        labels = tf.concat([source["labels"], other["labels"]], axis=0)
+        return tf.where(covered[..., None], other_image, image), *joined, labels
+
+    may_paste = sampling.augmentation.copy_paste > 0
+    image, boxes, masks, kept, labels = tf.cond(drawn.pastes, pasted, own) if may_paste else own()
+    objects = {"boxes": boxes[kept], "labels": labels[kept], "masks": masks[kept]}
+    return image, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
+
+
+def _map_to_canvas(
+    source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, sampling: Sampling, mirrored: Any
+) -> tf.Tensor:
+    """Returns the map from an image to the canvas of the sample: float64 [2, 3]."""
+    old = tf.shape(source["image"])[:2]
+    new = jittered_size(old, drawn.min_size, sampling.max_size, drawn.jitter)
+    return placed_map(old, new, size, drawn.place, drawn.angle, mirrored)
+
+
+def _coloured(image: tf.Tensor, drawn: DrawnAugmentation, sampling: Sampling) -> tf.Tensor:
+    """Returns an image with changed colours, normalised: float32 [H, W, C]."""
+    if sampling.augmentation.colour_jitter:
+        image = transforms.change_colours(image, drawn.colours)
+    return images.normalise(image)
+
+
+def _chosen_objects(source: Fields, seeds: tf.Tensor) -> Fields:
+    """Returns an image with a random selection of its objects, at least one."""
+    count = tf.shape(source["labels"])[0]
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), seeds, alg="philox")
+    share = tf.random.stateless_uniform([], seeds, alg="philox")
+    chosen = order[: tf.cast(share * tf.cast(count, tf.float32), tf.int32) + 1]
+    return {**source, **{name: tf.gather(source[name], chosen) for name in OBJECT_FIELDS}}

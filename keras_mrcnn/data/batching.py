@@ -1,99 +1,109 @@
-"""Plans which images go into which batch, in NumPy, before any image is decoded.
+"""Plans which images go into which batch, before any image is read.
 
 Images of similar aspect ratios share a batch, so that little of it is padding. The plan of a training run is an
 endless, seeded stream. It can start at any batch, and then gives the same batches as a stream from the beginning.
+
+Shapes: N images, B images in a batch.
 """
 
 from __future__ import annotations
 
-import bisect
-import itertools
-import threading
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
+import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
 
 # Bounds of width / height, which separate portrait from landscape and nearly square from long images.
 _BUCKET_BOUNDS = (0.8, 1.0, 1.25)
+# Images among which an epoch draws at random. Larger sets are cut into shards, which are put in random order first, so
+# that a window reads few shards, and the disk's or the network's cache serves most images.
+WINDOW = 2**17
+LARGEST_SEED = 2**31 - 1
 
 
-class PlannedSample(NamedTuple):
-    """One image in the stream of samples: its epoch, and its row in the data set."""
-
-    epoch: int
-    index: int
-
-
-class BatchPlan:
-    """The endless stream of training batches.
+def planned_batches(
+    image_sizes: np.ndarray, batch_size: int, seed: int, start_batch: int = 0, shards: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """Plans the endless stream of training batches.
 
     Each epoch is a permutation of all images. Each image goes to the bucket of its aspect ratio; when a bucket holds
     `batch_size` images, they become the next batch. Images left in a bucket at the end of an epoch wait for the next
     one. So every batch is full, and every image is used once for each epoch.
 
     Args:
-        image_sizes: int [n, 2], (h, w) of each image, n >= 1.
-        batch_size: images in a batch.
+        image_sizes: int [N, 2], (h, w) of each image, N >= 1.
+        batch_size: images in a batch, B.
         seed: seed of the permutations.
+        start_batch: number of the first batch.
+        shards: int [N], number of the shard that holds each image, rising; by default all are in one.
+
+    Returns:
+        Endless tf.data.Dataset of int64 [B, 2]: epoch and row in the data set of each image of a batch.
 
     Raises:
-        ValueError: there are no images, or the batch size is not positive.
+        ValueError: there are no images, the batch size is not positive, or the first batch is negative.
 
     Example:
-        >>> plan = BatchPlan(np.array([[480, 640]] * 3), batch_size=2, seed=0)
-        >>> stream = plan.batches()
-        >>> sorted(sample.index for _ in range(3) for sample in next(stream))
+        >>> plan = planned_batches(np.array([[480, 640]] * 3), batch_size=2, seed=0)
+        >>> sorted(int(row) for batch in plan.take(3) for _, row in batch)
         [0, 0, 1, 1, 2, 2]
     """
+    if len(image_sizes) == 0:
+        raise UserError("the data set has no images to train on; check the annotation file")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+    if start_batch < 0:
+        raise UserError(f"start_batch is {start_batch}; it must not be negative")
+    sizes = np.asarray(image_sizes)
+    buckets = tf.constant(np.digitize(sizes[:, 1] / sizes[:, 0], _BUCKET_BOUNDS), tf.int32)
+    shard_of = tf.constant(np.zeros(len(sizes)) if shards is None else shards, tf.int32)
 
-    def __init__(self, image_sizes: np.ndarray, batch_size: int, seed: int) -> None:
-        image_sizes = np.asarray(image_sizes)
-        if len(image_sizes) == 0:
-            raise UserError("the data set has no images to train on; check the annotation file")
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
-        self.batch_size = batch_size
-        self.seed = seed
-        self._buckets = np.digitize(image_sizes[:, 1] / image_sizes[:, 0], _BUCKET_BOUNDS).tolist()
-        self._waiting: dict[int, list[tuple[int, int]]] = {}
-        self._chunks: list[np.ndarray] = []  # int32 [m, 2], (epoch, index): full batches of each planned epoch
-        self._starts = [0]  # position of each chunk's first sample, and of the next chunk's
-        self._lock = threading.Lock()
+    def plan_epoch(state: tuple[tf.Tensor, tf.Tensor], epoch: tf.Tensor) -> tuple:
+        waiting, to_skip = state
+        order = _shuffled(shard_of, [seed % LARGEST_SEED, epoch])
+        samples = tf.concat([waiting, tf.stack([tf.fill(tf.shape(order), epoch), order], axis=1)], axis=0)
+        batches, left = _fill_buckets(tf.gather(buckets, samples[:, 1]), batch_size)
+        skipped = tf.minimum(to_skip, tf.shape(batches, tf.int64)[0])
+        planned = tf.ensure_shape(tf.gather(samples, batches[skipped:]), [None, batch_size, 2])
+        return (tf.gather(samples, left), to_skip - skipped), planned
 
-    def batches(self, start_batch: int = 0) -> Iterator[list[PlannedSample]]:
-        """Gives the batches from number `start_batch` on, endlessly."""
-        for first in itertools.count(start_batch * self.batch_size, self.batch_size):
-            yield [self.sample(position) for position in range(first, first + self.batch_size)]
+    epochs = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    start = tf.zeros([0, 2], tf.int64), tf.constant(start_batch, tf.int64)
+    return epochs.scan(start, plan_epoch).unbatch()
 
-    def sample(self, position: int) -> PlannedSample:
-        """Returns the sample at a position of the stream; safe to call from several threads.
 
-        Args:
-            position: position in the stream, from 0. Batch k begins at k * batch_size.
-        """
-        with self._lock:
-            while position >= self._starts[-1]:
-                self._plan_epoch()
-        chunk = bisect.bisect_right(self._starts, position) - 1
-        epoch, index = self._chunks[chunk][position - self._starts[chunk]]
-        return PlannedSample(int(epoch), int(index))
+def _shuffled(shards: tf.Tensor, seed: list) -> tf.Tensor:
+    """Returns the rows of all images in random order, window after window of shards in random order: int64 [N]."""
+    if len(shards) <= WINDOW:
+        windows = tf.zeros_like(shards)
+    else:
+        count = tf.reduce_max(shards) + 1
+        place = tf.random.experimental.stateless_shuffle(tf.range(count), seed)  # of each shard among the others
+        rank = tf.argsort(tf.argsort(tf.gather(place, shards), stable=True))
+        windows = rank // WINDOW
+    draws = tf.random.stateless_uniform(tf.shape(shards), seed, 0, 2**31 - 1, tf.int32, alg="philox")
+    keys = tf.cast(windows, tf.int64) * 2**31 + tf.cast(draws, tf.int64)
+    return tf.cast(tf.argsort(keys, stable=True), tf.int64)
 
-    def _plan_epoch(self) -> None:
-        """Puts the images of one more epoch into the buckets, and keeps the batches that become full."""
-        epoch = len(self._chunks)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self._buckets))
-        full: list[tuple[int, int]] = []
-        for index in order.tolist():
-            bucket = self._waiting.setdefault(self._buckets[index], [])
-            bucket.append((epoch, index))
-            if len(bucket) == self.batch_size:
-                full.extend(bucket)
-                bucket.clear()
-        self._chunks.append(np.array(full, np.int32).reshape(-1, 2))
-        self._starts.append(self._starts[-1] + len(full))
+
+def _fill_buckets(buckets: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Puts samples into buckets, and takes out each bucket that is full.
+
+    Args:
+        buckets: int32 [n], bucket of each sample, in their order.
+        batch_size: samples that fill a bucket, B.
+
+    Returns:
+        int32 [m, B], places of the samples of each batch, in the order in which the buckets became full, and int32
+        [n - m * B], places of the samples that are left, in order.
+    """
+    by_bucket = tf.argsort(buckets, stable=True)
+    sorted_buckets = tf.gather(buckets, by_bucket)
+    counts = tf.math.bincount(buckets, minlength=len(_BUCKET_BOUNDS) + 1)
+    rank = tf.range(tf.size(buckets)) - tf.gather(tf.cumsum(counts, exclusive=True), sorted_buckets)
+    in_batch = rank < tf.gather(counts // batch_size * batch_size, sorted_buckets)
+    batches = tf.reshape(by_bucket[in_batch], [-1, batch_size])
+    return tf.gather(batches, tf.argsort(batches[:, -1])), tf.sort(by_bucket[~in_batch])
 
 
 def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
@@ -147,43 +157,3 @@ def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[in
         for _, same in sorted(rows.items())
         for start in range(0, len(same), batch_size)
     ]
-
-
-class SampleDraws(NamedTuple):
-    """Random numbers for one image in one epoch; each is in [0, 1) except the seeds.
-
-    Attributes:
-        flip: number to compare with the probability of a flip.
-        jitter: position in the range of scales.
-        size: position in the list of sizes.
-        seeds: int32 [2], seeds of later stateless random functions.
-        angle: position in the range of angles.
-        place: (x, y), place of a crop.
-        colours: positions in the ranges of brightness, contrast and saturation.
-        paste: number to compare with the probability of pasting; for a pasted image, its position in the list of
-            images.
-    """
-
-    flip: float
-    jitter: float
-    size: float
-    seeds: np.ndarray
-    angle: float
-    place: tuple[float, float]
-    colours: tuple[float, float, float]
-    paste: float
-
-
-def draw_sample(seed: int, sample: PlannedSample, pasted: bool = False) -> SampleDraws:
-    """Draws the random numbers for one image in one epoch; they depend on the arguments alone.
-
-    Args:
-        seed: seed of the run.
-        sample: the image and the epoch.
-        pasted: whether the numbers are for the image that is pasted onto this one.
-    """
-    generator = np.random.default_rng([seed, sample.epoch, sample.index, *([1] if pasted else [])])
-    flip, jitter, size = generator.random(3).tolist()
-    seeds = generator.integers(0, np.iinfo(np.int32).max, 2, dtype=np.int32)
-    angle, x, y, *colours, paste = generator.random(7).tolist()
-    return SampleDraws(flip, jitter, size, seeds, angle, (x, y), tuple(colours), paste)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,18 @@ def check_dataset(
         content = load_annotations(annotation_file)
     except ValueError as error:
         return [Problem("annotation file", str(annotation_file), None, str(error))]
-    checker = _Checker(content, str(annotation_file), Path(image_folder))
+    checker = Checker(content, str(annotation_file), Path(image_folder))
     problems = [*checker.categories(), *checker.image_records(), *checker.image_files(progress)]
-    problems += checker.annotations()
-    if not content["annotations"]:
-        problems.append(Problem("no annotations", str(annotation_file), None, "the list 'annotations' is empty"))
-    if not content["images"]:
-        problems.append(Problem("no annotations", str(annotation_file), None, "the list 'images' is empty"))
-    return problems
+    return [*problems, *checker.annotations(), *checker.empty_lists()]
 
 
 def drop_bad(
-    annotation_file: str | Path, image_folder: str | Path, problems: list[Problem]
+    annotation_file: str | Path | dict, image_folder: str | Path, problems: list[Problem]
 ) -> tuple[dict, dict[str, int]]:
     """Removes the records with problems from the content of an annotation file.
 
     Args:
-        annotation_file: COCO JSON file, unchanged since the check.
+        annotation_file: COCO JSON file, unchanged since the check, or its content.
         image_folder: folder of the images; named in the error message.
         problems: result of `check_dataset` for this file and folder.
 
@@ -111,32 +107,40 @@ def drop_bad(
     fatal = [problem for problem in problems if problem.record is None]
     if fatal:
         raise DataError(f"{fatal[0]}; this cannot be skipped")
-    content = load_annotations(annotation_file)
+    content, name = annotation_file, "the annotations"
+    if not isinstance(annotation_file, dict):
+        content, name = load_annotations(annotation_file), str(annotation_file)
     # A record with several problems is dropped, and counted, once.
     reasons = {problem.record: problem.kind for problem in reversed(problems)}
     kept = {
-        name: [record for row, record in enumerate(content[name]) if (name, row) not in reasons]
-        for name in ("images", "annotations", "categories")
+        part: [record for row, record in enumerate(content[part]) if (part, row) not in reasons]
+        for part in ("images", "annotations", "categories")
     }
-    if any(FAULT_OF[name](record) for name, records in kept.items() for record in records):
-        raise DataError(f"{annotation_file} has malformed records that the problems do not name; check it again")
+    if any(FAULT_OF[part](record) for part, records in kept.items() for record in records):
+        raise DataError(f"{name} has malformed records that the problems do not name; check it again")
     counts = Counter(reasons.values())
     image_ids = {image["id"] for image in kept["images"]}
     orphans = [annotation for annotation in kept["annotations"] if annotation["image_id"] not in image_ids]
     if orphans:
         counts["annotation of a dropped image"] = len(orphans)
         kept["annotations"] = [a for a in kept["annotations"] if a["image_id"] in image_ids]
-    for name, records in kept.items():
+    for part, records in kept.items():
         if not records:
             raise DataError(
-                f"nothing is left in '{name}' of {annotation_file} (images in {image_folder}) after leaving out what "
+                f"nothing is left in '{part}' of {name} (images in {image_folder}) after leaving out what "
                 "is bad; run `keras-mrcnn data check` and correct it"
             )
     return {**content, **kept}, dict(counts)
 
 
-class _Checker:
-    """The checks of one data set; each public method gives the problems of one kind of record."""
+class Checker:
+    """The checks of one data set; each public method gives the problems of one kind of record.
+
+    Args:
+        content: content of a COCO file.
+        annotation_file: its name in messages.
+        image_folder: folder of its images.
+    """
 
     def __init__(self, content: dict, annotation_file: str, image_folder: Path) -> None:
         self.content = content
@@ -187,7 +191,7 @@ class _Checker:
         """Gives the problems of the image files; needs `image_records` first."""
         # Pillow decodes without the interpreter's lock.
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            faults = pool.map(self._image_file, self.images.values())
+            faults = pool.map(partial(image_file_fault, self.image_folder), self.images.values())
             for done, (image_id, fault) in enumerate(zip(self.images, faults), start=1):
                 if fault:
                     kind, message = fault
@@ -196,25 +200,12 @@ class _Checker:
                 if progress:
                     progress(done, len(self.images))
 
-    def _image_file(self, record: dict) -> tuple[str, str] | None:
-        """Returns kind and message of an image file's problem, or None."""
-        path = self.image_folder / record["file_name"]
-        if not os.path.isfile(path):  # unlike Path.is_file, without an error for a name that no file can have
-            return "missing file", f"{path} does not exist; put it there or take the image out"
-        try:
-            height, width = read_image(path).shape[:2]
-        except ImageError as error:
-            return "unreadable file", str(error)
-        expected = (record["height"], record["width"])
-        if (height, width) == expected:
-            return None
-        turned = "; the EXIF orientation seems to have been ignored there" if (width, height) == expected else ""
-        return "size mismatch", (
-            f"the file is {width} x {height} pixels, the annotations say {expected[1]} x {expected[0]}{turned}"
-        )
+    def annotations(self, masks: bool = True) -> Iterator[Problem]:
+        """Gives the problems of the annotations; needs `categories` and `image_records` first.
 
-    def annotations(self) -> Iterator[Problem]:
-        """Gives the problems of the annotations; needs `categories` and `image_records` first."""
+        Args:
+            masks: whether to check the segmentations, too, which takes the longest.
+        """
         seen: set[int] = set()
         for row, record in enumerate(self.content["annotations"]):
             fault = annotation_fault(record)
@@ -222,12 +213,18 @@ class _Checker:
             if fault:
                 faults = [("malformed record", fault if isinstance(record, dict) else f"annotation {row + 1} {fault}")]
             else:
-                faults = list(self._annotation_faults(record))
+                faults = list(self._annotation_faults(record, masks))
                 if annotation_id in seen:
                     faults.append(("duplicate id", f"annotation id {annotation_id} is used more than once; renumber"))
                 seen.add(annotation_id)
             for kind, message in faults:
                 yield Problem(kind, name, annotation_id, message, ("annotations", row))
+
+    def empty_lists(self) -> Iterator[Problem]:
+        """Gives a problem for each list that is empty."""
+        for name in ("annotations", "images"):
+            if not self.content[name]:
+                yield Problem("no annotations", self.annotation_file, None, f"the list '{name}' is empty")
 
     def _place(self, record: Any) -> tuple[str, Any]:
         """Returns the file name and the id to report for an annotation, however malformed it is."""
@@ -241,7 +238,7 @@ class _Checker:
         name = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
         return name, annotation_id
 
-    def _annotation_faults(self, record: dict) -> Iterator[tuple[str, str]]:
+    def _annotation_faults(self, record: dict, masks: bool) -> Iterator[tuple[str, str]]:
         """Gives kind and message of each problem of an annotation whose fields are well-formed."""
         if record["category_id"] not in self.category_ids:
             yield "unknown category", f"category_id {record['category_id']} is not in 'categories'"
@@ -251,6 +248,32 @@ class _Checker:
                 yield "unknown image", f"image_id {record['image_id']} is not in 'images'"
             return
         yield from box_faults(record["bbox"], image["height"], image["width"])
-        fault = segmentation_fault(record.get("segmentation"), image["height"], image["width"])
+        fault = masks and segmentation_fault(record.get("segmentation"), image["height"], image["width"])
         if fault:
             yield "bad segmentation", fault
+
+
+def image_file_fault(image_folder: Path, record: dict) -> tuple[str, str] | None:
+    """Decodes an image file completely.
+
+    Args:
+        image_folder: folder that the file name is relative to.
+        record: well-formed entry of 'images'.
+
+    Returns:
+        Kind and message of the problem of the file, see `Problem`, or None.
+    """
+    path = image_folder / record["file_name"]
+    if not os.path.isfile(path):  # unlike Path.is_file, without an error for a name that no file can have
+        return "missing file", f"{path} does not exist; put it there or take the image out"
+    try:
+        height, width = read_image(path).shape[:2]
+    except ImageError as error:
+        return "unreadable file", str(error)
+    expected = (record["height"], record["width"])
+    if (height, width) == expected:
+        return None
+    turned = "; the EXIF orientation seems to have been ignored there" if (width, height) == expected else ""
+    return "size mismatch", (
+        f"the file is {width} x {height} pixels, the annotations say {expected[1]} x {expected[0]}{turned}"
+    )

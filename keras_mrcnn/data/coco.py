@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from keras_mrcnn.base.image_files import read_image
 from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.compact_masks import compact_mask
 from keras_mrcnn.data.records import FAULT_OF, clipped_box
-from keras_mrcnn.data.segmentations import malformed_segmentation
+from keras_mrcnn.data.segmentations import full_mask, malformed_segmentation
 
 # `compact_masks` has the measurements behind this choice.
 DEFAULT_MASK_SIZE = 56
@@ -65,7 +65,7 @@ class CocoDataset:
         self.image_folder = Path(image_folder)
         self.channels = channels
         self.coco = index_annotations(content)
-        categories = _choose_categories(self.coco, class_names)
+        categories = choose_categories(self.coco.cats.values(), class_names, "the annotation file")
         self.category_ids = tuple(category["id"] for category in categories)
         self.class_names = tuple(category["name"] for category in categories)
         self._labels = {category_id: label for label, category_id in enumerate(self.category_ids, start=1)}
@@ -76,9 +76,13 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def file_name(self, image_id: int) -> str:
+        """Returns the name of an image file, relative to the folder of the images."""
+        return self.coco.imgs[image_id]["file_name"]
+
     def image_path(self, image_id: int) -> Path:
         """Returns the path of an image file."""
-        return self.image_folder / self.coco.imgs[image_id]["file_name"]
+        return self.image_folder / self.file_name(image_id)
 
     def load_image(self, image_id: int) -> np.ndarray:
         """Returns the upright pixels of an image: uint8 [H, W, C].
@@ -132,7 +136,7 @@ class CocoDataset:
                     "correct it, or leave it out with --skip-bad"
                 )
             if masks is not None:
-                masks[row] = compact_mask(self._full_mask(annotation, record), boxes[row], mask_size)
+                masks[row] = compact_mask(_full_mask(annotation, record), boxes[row], mask_size)
         labels = np.array([self._labels[annotation["category_id"]] for annotation in annotations], np.int32)
         return GroundTruth(
             boxes=boxes,
@@ -142,14 +146,15 @@ class CocoDataset:
             image_size=(record["height"], record["width"]),
         )
 
-    def _full_mask(self, annotation: dict, record: dict) -> np.ndarray:
-        """Returns the full-size mask of an annotation: uint8 [H, W], 0 or 1."""
-        if not annotation.get("segmentation"):
-            raise UserError(
-                f"annotation {annotation['id']} of image {record['file_name']} has no segmentation; add it, or leave "
-                "the annotation out with --skip-bad"
-            )
-        return self.coco.annToMask(annotation)
+
+def _full_mask(annotation: dict, record: dict) -> np.ndarray:
+    """Returns the full-size mask of an annotation: uint8 [H, W], 0 or 1."""
+    if not annotation.get("segmentation"):
+        raise UserError(
+            f"annotation {annotation['id']} of image {record['file_name']} has no segmentation; add it, or leave the "
+            "annotation out with --skip-bad"
+        )
+    return full_mask(annotation["segmentation"], record["height"], record["width"])
 
 
 def load_annotations(path: str | Path) -> dict:
@@ -255,16 +260,24 @@ def _complete(annotations: list[dict]) -> list[dict]:
     return completed
 
 
-def _choose_categories(coco: COCO, class_names: Sequence[str] | None) -> list[dict]:
-    """Returns the categories with the given names, or all for None, in the order of their ids."""
-    categories = sorted(coco.cats.values(), key=lambda category: category["id"])
+def choose_categories(categories: Iterable[dict], class_names: Sequence[str] | None, source: str) -> list[dict]:
+    """Returns the categories with the given names, or all for None, in the order of their ids.
+
+    Args:
+        categories: entries of 'categories'.
+        class_names: names to choose.
+        source: what the categories come from, for the message.
+
+    Raises:
+        ValueError: there is no category of a name.
+    """
+    categories = sorted(categories, key=lambda category: category["id"])
     if class_names is None:
         return categories
     names = [category["name"] for category in categories]
     missing = [name for name in class_names if name not in names]
     if missing:
         raise UserError(
-            f"class_names has {', '.join(map(repr, missing))}, which the annotation file does not; "
-            f"it has {', '.join(names)}"
+            f"class_names has {', '.join(map(repr, missing))}, which {source} does not; it has {', '.join(names)}"
         )
     return [category for category in categories if category["name"] in set(class_names)]

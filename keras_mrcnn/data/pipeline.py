@@ -1,6 +1,6 @@
-"""Makes the tf.data pipelines for training, validation and evaluation.
+"""Makes the tf.data pipelines for training and validation from prepared data, of TensorFlow operations alone.
 
-A batch for training or validation is a dict:
+A batch is a dict:
 
     images          float32 [B, H, W, C]  normalised; zero-padded right and bottom, H and W multiples of 32
     image_sizes     int32 [B, 2]          (h, w) of each image without padding, after the resize
@@ -15,33 +15,30 @@ A batch for training or validation is a dict:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data import batching, transforms
 from keras_mrcnn.data.augmentation import Augmentation
-from keras_mrcnn.data.augmentation_samples import FIELDS, empty_sample, field_shape, mapped_sample, resized_sample
-from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, CocoDataset
-from keras_mrcnn.data.loading_guard import LoadingGuard
-from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
-from keras_mrcnn.ops import images
+from keras_mrcnn.data.augmentation_samples import Fields, Sampling, make_sample
+from keras_mrcnn.data.batching import aspect_ratio_batches, planned_batches
+from keras_mrcnn.data.prepared import PreparedDataset
+from keras_mrcnn.data.sharing import WHOLE, Share
+from keras_mrcnn.ops.images import SIZE_MULTIPLE
 
 PREFETCHED_BATCHES = 2
 
 
 def training_dataset(
-    dataset: CocoDataset,
+    dataset: PreparedDataset,
     *,
     batch_size: int,
     min_size: int | Sequence[int],
     max_size: int,
-    mask_size: int = DEFAULT_MASK_SIZE,
+    with_masks: bool = True,
     seed: int = 0,
     start_batch: int = 0,
     share: Share = WHOLE,
@@ -50,17 +47,17 @@ def training_dataset(
     """Makes the endless stream of augmented, full batches for training.
 
     Args:
-        dataset: images and annotations.
+        dataset: images and objects.
         batch_size: images in a batch, B; static in the element's spec.
         min_size: short side after the resize, pixels; of several, one is drawn for each image.
         max_size: limit of the long side before the jitter, pixels.
-        mask_size: side of the compact masks, S; 0 for none.
+        with_masks: whether batches have gt_masks with an area; RPN and box stage do not need them.
         seed: seed of the order and the augmentation.
         start_batch: number of the first batch. The stream is identical, bit for bit, to one from the beginning that
-            skips the earlier batches, but their images are not decoded.
+            skips the earlier batches, but their images are not read.
         share: the share of each batch that this process reads. Its pieces follow one another, each padded to the size
             of the whole batch, so that all shares together train like whole batches. Images of other shares are not
-            decoded.
+            read.
         **augmentation: settings of `Augmentation`: flip, scale_jitter, crop, rotation, colour_jitter, copy_paste.
 
     Returns:
@@ -69,172 +66,150 @@ def training_dataset(
     Raises:
         ValueError: a setting is out of range.
     """
-    plan, piece = batching.BatchPlan(dataset.image_sizes, batch_size, seed), share.piece_size(batch_size)
-    if start_batch < 0:
-        raise UserError(f"start_batch is {start_batch}; it must not be negative")
-    settings = {"min_size": min_size, "max_size": max_size, "seed": seed, **augmentation}
-    load, make = _augmented(
-        dataset, lambda number: plan.sample(share.place(number, batch_size)), mask_size=mask_size, **settings
-    )
-    positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
-    samples = _samples(positions, load, make, dataset.channels, mask_size)
-    batches = padded_batches(samples, piece, drop_remainder=True)
-    if piece == batch_size:
-        return batches
-    sizes = padded_sizes(dataset, plan.sample, batch_size, **settings)
-    return pad_pieces(batches, sizes, share, start_batch, {"images": 1})
+    sampling = Sampling(min_size, max_size, with_masks, seed, Augmentation(**augmentation))
+    plan = planned_batches(dataset.image_sizes, batch_size, seed, start_batch, dataset.index["shards"])
+    return sampled_batches(dataset, plan, batch_size, sampling, share)
 
 
-def single_samples(
-    dataset: CocoDataset,
-    samples: Sequence[batching.PlannedSample],
+def validation_dataset(
+    dataset: PreparedDataset,
     *,
-    min_size: int | Sequence[int],
+    batch_size: int,
+    min_size: int,
     max_size: int,
-    mask_size: int = DEFAULT_MASK_SIZE,
-    seed: int = 0,
-    **augmentation: Any,
+    with_masks: bool = True,
+    images: int | None = None,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Makes a dataset of single samples, with the augmentation that `training_dataset` gives them in the same epochs.
+    """Makes batches for the `validation_data` of a stage's `fit`, the same every time, without augmentation.
 
     Args:
-        dataset: images and annotations.
-        samples: epoch and row in the data set of each sample.
-        min_size, max_size, mask_size, seed, **augmentation: as in `training_dataset`.
+        dataset: images and objects.
+        batch_size: images in a batch, B; the last batch may have fewer.
+        min_size: short side after the resize, pixels.
+        max_size: limit of the long side, pixels.
+        with_masks: whether batches have gt_masks with an area; RPN and box stage do not need them.
+        images: number of images, spread evenly over the data set; by default all. If there are fewer, some repeat.
+        share: part of each batch to return, as for `training_dataset`; then `images` must be a multiple of
+            `batch_size`.
 
     Returns:
-        Finite tf.data.Dataset in the order of `samples`; its elements are those of a batch without the batch axis.
+        Finite tf.data.Dataset of batches as `training_dataset` gives them. Similar aspect ratios share a batch.
 
     Raises:
-        ValueError: a setting is out of range.
+        ValueError: a setting is out of its range, or the data set has no images.
+
+    Example:
+        >>> data = PreparedDataset("prepared/val")  # doctest: +SKIP
+        >>> validation = validation_dataset(data, batch_size=2, min_size=800, max_size=1333)  # doctest: +SKIP
+        >>> stage.fit(train, steps_per_epoch=100, epochs=12, validation_data=validation)  # doctest: +SKIP
     """
-    load, make = _augmented(dataset, samples.__getitem__, min_size, max_size, mask_size, seed, **augmentation)
-    return _samples(tf.data.Dataset.range(len(samples)), load, make, dataset.channels, mask_size)
+    if not len(dataset) or (images is not None and images < 1):
+        raise UserError(f"validation needs images: the data set has {len(dataset)}, images is {images}")
+    count = len(dataset) if images is None else images
+    rows = np.arange(count, dtype=np.int64) * len(dataset) // count
+    batches = aspect_ratio_batches(dataset.image_sizes[rows], batch_size)
+    order = np.concatenate([rows[batch] for batch in batches])
+    places = tf.data.Dataset.from_tensor_slices(np.stack([np.zeros_like(order), order], axis=1))
+    sampling = Sampling(min_size, max_size, with_masks)
+    validation = sampled_batches(dataset, places.batch(batch_size), batch_size, sampling, share, drop_remainder=False)
+    return validation.apply(tf.data.experimental.assert_cardinality(len(batches) * share.devices))
 
 
-def evaluation_dataset(dataset: CocoDataset, *, batch_size: int = 1, share: Share = WHOLE) -> tf.data.Dataset:
-    """Makes a dataset that gives every picture once and unchanged, for scoring a model.
+def single_samples(dataset: PreparedDataset, places: np.ndarray, sampling: Sampling) -> tf.data.Dataset:
+    """Makes batches of one sample each, with the augmentation that `training_dataset` gives them in the same epochs.
 
     Args:
-        dataset: images and annotations.
-        batch_size: the most pictures in a batch. All pictures of a batch have the same size, so that none is padded
-            and scores do not depend on the batches.
-        share: the share of the batches that this process reads; processes take whole batches in turn.
+        dataset: images and objects.
+        places: int64 [n, 2], epoch and row in the data set of each sample.
+        sampling: how images become samples.
 
     Returns:
-        Finite tf.data.Dataset of known cardinality, of dicts:
-            images     uint8 [B, H, W, C]
-            image_ids  int64 [B]           COCO ids
-            gt_boxes   float32 [B, G, 4]   xyxy pixels of the image, zero-padded
-            gt_labels  int32 [B, G]        1..K, -1 for padding; G >= 1 always
-
-    Raises:
-        ValueError: the batch size is not positive.
+        Finite tf.data.Dataset in the order of `places`.
     """
-    batches = batching.equal_size_batches(dataset.image_sizes, batch_size)[share.index :: share.count]
-
-    def load(number: int) -> tuple[np.ndarray, ...]:
-        image_ids = [dataset.image_ids[row] for row in batches[int(number)]]
-        truths = [dataset.ground_truth(image_id, mask_size=0) for image_id in image_ids]
-        rows = max(1, *map(len, truths))
-        boxes = [np.pad(truth.boxes, [(0, rows - len(truth)), (0, 0)]) for truth in truths]
-        labels = [np.pad(truth.labels, (0, rows - len(truth)), constant_values=-1) for truth in truths]
-        images = np.stack([dataset.load_image(image_id) for image_id in image_ids])
-        return images, np.array(image_ids, np.int64), np.stack(boxes), np.stack(labels)
-
-    def nothing() -> tuple[np.ndarray, ...]:
-        shapes = ((1, 1, 1, dataset.channels), (1,), (1, 1, 4), (1, 1))
-        return tuple(np.zeros(shape, dtype.as_numpy_dtype) for shape, (dtype, _) in zip(shapes, fields.values()))
-
-    fields = {
-        "images": (tf.uint8, [None, None, None, dataset.channels]),
-        "image_ids": (tf.int64, [None]),
-        "gt_boxes": (tf.float32, [None, None, 4]),
-        "gt_labels": (tf.int32, [None, None]),
-    }
-    guarded = LoadingGuard(load, nothing)
-
-    def batch(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = tf.numpy_function(guarded, [number], [dtype for dtype, _ in fields.values()])
-        return {name: tf.ensure_shape(value, fields[name][1]) for name, value in zip(fields, values)}
-
-    numbers = tf.data.Dataset.range(len(batches))
-    return numbers.map(batch, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCHED_BATCHES)
+    return sampled_batches(dataset, tf.data.Dataset.from_tensor_slices(places[:, None]), 1, sampling)
 
 
-def reading_error(error: Exception) -> str | None:
-    """Extracts the sentence that names an unusable file or annotation from TensorFlow's long error message.
-
-    Args:
-        error: exception that iterating over a dataset, or `fit`, raised.
-
-    Returns:
-        The sentence, or None if the error has another cause.
-    """
-    subjects = "image file|the box of|the segmentation of|annotation"
-    sentence = re.search(rf"(?:ImageError|UserError): ((?:{subjects}) [^\n]*)", str(error))
-    return sentence.group(1) if sentence else None
-
-
-def _augmented(
-    dataset: CocoDataset,
-    sample_at: Callable[[int], batching.PlannedSample],
-    min_size: int | Sequence[int],
-    max_size: int,
-    mask_size: int,
-    seed: int,
-    **augmentation: Any,
-) -> tuple[Callable, Callable]:
-    """Returns the functions `load` and `make` of `_samples` for augmented images."""
-    min_sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
-    _check_sizes(min_sizes, max_size)
-    settings = Augmentation(**augmentation)
-
-    def load(position: int) -> dict[str, np.ndarray]:
-        drawn = settings.draw(seed, sample_at(position), min_sizes, len(dataset))
-        if settings.moves_outlines:
-            return mapped_sample(dataset, drawn, max_size, mask_size, settings.crop)
-        return resized_sample(dataset, drawn, max_size, mask_size)
-
-    return load, partial(_make_sample, augmentation=settings)
-
-
-def _check_sizes(min_sizes: Sequence[int], max_size: int) -> None:
-    """Raises ValueError if the limits of the resize are out of range."""
-    if not min_sizes or min(min_sizes) < 1:
-        raise UserError(f"min_size is {min_sizes}; it must be one positive number of pixels, or several")
-    if max_size < max(min_sizes):
-        raise UserError(f"max_size is {max_size}, less than min_size {max(min_sizes)}; raise it")
-
-
-def _samples(
-    positions: tf.data.Dataset,
-    load: Callable[[int], dict[str, np.ndarray]],
-    make: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
-    channels: int,
-    mask_size: int,
+def sampled_batches(
+    dataset: PreparedDataset,
+    plan: tf.data.Dataset,
+    batch_size: int,
+    sampling: Sampling,
+    share: Share = WHOLE,
+    drop_remainder: bool = True,
 ) -> tf.data.Dataset:
-    """Makes a dataset of samples, in parallel but in order.
+    """Makes the batches of a plan.
 
     Args:
-        positions: positions in the stream of samples.
-        load: function that loads the fields of a sample in NumPy (`augmentation_samples.FIELDS`).
-        make: function that makes an element of the dataset of them in TensorFlow.
-        channels: channels of the pictures.
-        mask_size: side of the compact masks, S.
+        dataset: images and objects.
+        plan: tf.data.Dataset of int64 [B, 2], epoch and row of each image of a batch.
+        batch_size: images in a batch, B.
+        sampling: how images become samples.
+        share: as for `training_dataset`.
+        drop_remainder: whether to drop a last batch with fewer images.
+
+    Returns:
+        tf.data.Dataset of batches, as described at the top of this module.
     """
-    guarded = LoadingGuard(
-        lambda position: tuple(load(int(position)).values()), lambda: tuple(empty_sample(channels, mask_size).values())
+    return shared_batches(
+        plan,
+        batch_size,
+        make=lambda place: make_sample(dataset, place, sampling),
+        size=lambda place: sampling.size(dataset, place),
+        strides={"images": 1},
+        share=share,
+        drop_remainder=drop_remainder,
     )
-    types = [dtype for dtype, _ in FIELDS.values()]
 
-    def sample(position: tf.Tensor) -> dict[str, tf.Tensor]:
-        loaded = dict(zip(FIELDS, tf.numpy_function(guarded, [position], types)))
-        for name in FIELDS:
-            loaded[name].set_shape(field_shape(name, channels, mask_size))
-        return make(loaded)
 
-    return positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+def shared_batches(
+    plan: tf.data.Dataset,
+    batch_size: int,
+    make: Callable[[tf.Tensor], Fields],
+    size: Callable[[tf.Tensor], tf.Tensor],
+    strides: Mapping[str, int],
+    share: Share = WHOLE,
+    drop_remainder: bool = True,
+    prefetched: int = PREFETCHED_BATCHES,
+) -> tf.data.Dataset:
+    """Makes the pieces of the batches of a plan that one process reads, in parallel but in order.
+
+    A process that reads only a part of a batch pads it to the size of the whole batch, because the places of anchors
+    and the statistics of normalisation layers depend on that size.
+
+    Args:
+        plan: tf.data.Dataset of int64 [B, 2], epoch and row of each image of a batch.
+        batch_size: images in a batch, B.
+        make: function that makes a sample of its place, int64 [2].
+        size: function that returns the size of a sample before its image is read, int32 [2].
+        strides: for each field that has the size of the padded input, its pixels for each cell along a side.
+        share: the share of each batch that this process reads.
+        drop_remainder: whether to drop a last batch with fewer images.
+        prefetched: number of batches to prefetch.
+
+    Returns:
+        tf.data.Dataset of the pieces.
+    """
+    piece = share.piece_size(batch_size)
+    if piece == batch_size:
+        samples = plan.unbatch().map(make, tf.data.AUTOTUNE, deterministic=True)
+        return padded_batches(samples, piece, drop_remainder, prefetched)
+
+    def spread(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sizes = tf.map_fn(size, batch, fn_output_signature=tf.TensorSpec([2], tf.int32))
+        largest = -(-tf.reduce_max(sizes, axis=0) // SIZE_MULTIPLE) * SIZE_MULTIPLE
+        own = share.of(batch)
+        return own, tf.repeat(largest[None], tf.shape(own)[0], axis=0)
+
+    def make_padded(place: tf.Tensor, size: tf.Tensor) -> Fields:
+        sample = make(place)
+        for name, stride in strides.items():
+            bottom, right = tf.unstack(-(-size // stride) - tf.shape(sample[name])[:2])
+            sample[name] = tf.pad(sample[name], [[0, bottom], [0, right], [0, 0]])
+        return sample
+
+    samples = plan.map(spread).unbatch().map(make_padded, tf.data.AUTOTUNE, deterministic=True)
+    return padded_batches(samples, piece, drop_remainder, prefetched)
 
 
 def padded_batches(
@@ -255,41 +230,3 @@ def padded_batches(
     # For strategies that split whole batches themselves; there are no files to distribute.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(prefetched).with_options(options)
-
-
-def _make_sample(loaded: dict[str, tf.Tensor], augmentation: Augmentation) -> dict[str, tf.Tensor]:
-    """Turns the fields that NumPy loads (`augmentation_samples.FIELDS`) into an element without the batch axis."""
-
-    def transform(image: tf.Tensor, source_map: tf.Tensor, colours: tf.Tensor) -> tf.Tensor:
-        if augmentation.colour_jitter:
-            image = transforms.change_colours(image, colours)
-        image = images.normalise(image)
-        if augmentation.moves_outlines:
-            return transforms.warp(image, source_map, loaded["size"])
-        return images.resize_to(image, loaded["size"])
-
-    def paste() -> tf.Tensor:
-        pasted = transform(loaded["pasted_image"], loaded["pasted_map"], loaded["pasted_colours"])
-        return tf.where(loaded["covered"][..., None], pasted, image)
-
-    image = transform(loaded["image"], loaded["source_map"], loaded["colours"])
-    if augmentation.copy_paste:
-        image = tf.cond(tf.size(loaded["covered"]) > 0, paste, lambda: image)
-    image, boxes, masks = tf.cond(
-        loaded["flip"],
-        lambda: transforms.flip(image, loaded["boxes"], loaded["masks"]),
-        lambda: (image, loaded["boxes"], loaded["masks"]),
-    )
-    # An image without objects gets one row of padding, so that no later tensor is empty.
-    missing = tf.cast(tf.equal(tf.shape(boxes)[0], 0), tf.int32)
-    return {
-        "images": images.pad_to_multiple(image),
-        "image_sizes": loaded["size"],
-        "image_ids": loaded["image_id"],
-        "original_sizes": tf.shape(loaded["image"])[:2],
-        "gt_boxes": tf.pad(boxes, [[0, missing], [0, 0]]),
-        "gt_labels": tf.pad(loaded["labels"], [[0, missing]], constant_values=-1),
-        "gt_masks": tf.pad(masks, [[0, missing], [0, 0], [0, 0]]),
-        "seeds": loaded["seeds"],
-        "dropped": loaded["dropped"],
-    }

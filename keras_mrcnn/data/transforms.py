@@ -88,3 +88,38 @@ def flip(image: tf.Tensor, boxes: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tenso
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
     mirrored = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
     return tf.reverse(image, [1]), mirrored, tf.reverse(masks, [2])
+
+
+def compact_mask(mask: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns the compact mask of an object: `data.compact_masks.compact_mask` in TensorFlow.
+
+    Args:
+        mask: bool or uint8 [H, W], not 0 where the object is; pixel (y, x) covers [y, y + 1] x [x, x + 1].
+        box: float [4], xyxy pixels, with an area; it may reach beyond the mask, where nothing is covered.
+        size: cells along each side, S.
+
+    Returns:
+        uint8 [S, S], coverage of each cell, 0..255.
+
+    Example:
+        >>> compact_mask(tf.eye(2, dtype=tf.uint8), tf.constant([0.0, 0.0, 2.0, 2.0]), 2).numpy().tolist()
+        [[255, 0], [0, 255]]
+    """
+    x1, y1, x2, y2 = tf.unstack(tf.cast(box, tf.float64))
+    # Only the pixels that the box touches matter.
+    left, top = tf.maximum(tf.floor(x1), 0), tf.maximum(tf.floor(y1), 0)
+    first, last = tf.cast(tf.stack([top, left]), tf.int32), tf.cast(tf.math.ceil(tf.stack([y2, x2])), tf.int32)
+    patch = mask[first[0] : last[0], first[1] : last[1]]
+    rows = _cell_weights(y1 - top, y2 - top, size, tf.shape(patch)[0])
+    columns = _cell_weights(x1 - left, x2 - left, size, tf.shape(patch)[1])
+    covered = rows @ tf.cast(tf.cast(patch, tf.bool), tf.float64) @ tf.transpose(columns)
+    return tf.cast(tf.round(255.0 * tf.clip_by_value(covered, 0.0, 1.0)), tf.uint8)
+
+
+def _cell_weights(start: tf.Tensor, stop: tf.Tensor, size: int, pixels: tf.Tensor) -> tf.Tensor:
+    """Returns the share of each of `size` cells of [start, stop] that each pixel covers: float64 [size, pixels]."""
+    side = (stop - start) / size
+    lower = (start + side * tf.range(size, dtype=tf.float64))[:, None]
+    pixel = tf.cast(tf.range(pixels), tf.float64)
+    overlap = tf.minimum(lower + side, pixel + 1.0) - tf.maximum(lower, pixel)
+    return tf.maximum(overlap, 0.0) / side

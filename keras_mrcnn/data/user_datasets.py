@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.data import transforms
 from keras_mrcnn.data.augmentation_objects import LEAST_SIDE
+from keras_mrcnn.data.batching import LARGEST_SEED
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE
 from keras_mrcnn.data.pipeline import padded_batches
 from keras_mrcnn.ops import images as image_ops
 
-MAX_SEED = 2**31 - 1
 # For each field: rank, last side ("C" for the channels of the pictures), name of the allowed dtypes, and their test.
 _FIELDS = {
     "image": (3, "C", "uint8", lambda dtype: dtype == tf.uint8),
@@ -83,7 +84,7 @@ def batches_from(
         fields = {
             field: tf.ensure_shape(sample[name], _static_shape(field, config.channels)) for field, name in names.items()
         }
-        return _make_sample(index, fields, config, mask_size if "masks" in fields else 0, seed % MAX_SEED)
+        return _make_sample(index, fields, config, mask_size if "masks" in fields else 0, seed % LARGEST_SEED)
 
     made = samples.enumerate().map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return padded_batches(made, batch_size, drop_remainder)
@@ -107,26 +108,8 @@ def compact_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
         [[[255, 0], [0, 255]]]
     """
 
-    def one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        mask, (x1, y1, x2, y2) = inputs[0], tf.unstack(tf.cast(inputs[1], tf.float64))
-        # Only the pixels that the box touches matter.
-        left, top = tf.cast(tf.floor(x1), tf.int32), tf.cast(tf.floor(y1), tf.int32)
-        patch = mask[top : tf.cast(tf.math.ceil(y2), tf.int32), left : tf.cast(tf.math.ceil(x2), tf.int32)]
-        rows = _cell_weights(y1 - tf.floor(y1), y2 - tf.floor(y1), size, tf.shape(patch)[0])
-        columns = _cell_weights(x1 - tf.floor(x1), x2 - tf.floor(x1), size, tf.shape(patch)[1])
-        covered = rows @ tf.cast(tf.cast(patch, tf.bool), tf.float64) @ tf.transpose(columns)
-        return tf.cast(tf.round(255.0 * tf.clip_by_value(covered, 0.0, 1.0)), tf.uint8)
-
-    return tf.map_fn(one, (masks, boxes), fn_output_signature=tf.TensorSpec([size, size], tf.uint8))
-
-
-def _cell_weights(start: tf.Tensor, stop: tf.Tensor, size: int, pixels: tf.Tensor) -> tf.Tensor:
-    """Returns the share of each of `size` cells of [start, stop] that each pixel covers: float64 [size, pixels]."""
-    side = (stop - start) / size
-    lower = (start + side * tf.range(size, dtype=tf.float64))[:, None]
-    pixel = tf.cast(tf.range(pixels), tf.float64)
-    overlap = tf.minimum(lower + side, pixel + 1.0) - tf.maximum(lower, pixel)
-    return tf.maximum(overlap, 0.0) / side
+    spec = tf.TensorSpec([size, size], tf.uint8)
+    return tf.map_fn(lambda one: transforms.compact_mask(*one, size), (masks, boxes), fn_output_signature=spec)
 
 
 def _make_sample(
@@ -156,7 +139,7 @@ def _make_sample(
         "gt_boxes": tf.pad(boxes[kept], [[0, missing], [0, 0]]),
         "gt_labels": tf.pad(labels[kept], [[0, missing]], constant_values=-1),
         "gt_masks": tf.pad(masks[kept], [[0, missing], [0, 0], [0, 0]]),
-        "seeds": tf.stack([seed, tf.cast(index % MAX_SEED, tf.int32)]),
+        "seeds": tf.stack([seed, tf.cast(index % LARGEST_SEED, tf.int32)]),
         "dropped": tf.reduce_sum(tf.cast(~kept, tf.int32)),
     }
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_mrcnn.base.background import in_background
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 from keras_mrcnn.base.stage_names import SCORED_PARTS
+from keras_mrcnn.data.batching import equal_size_batches
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset
+from keras_mrcnn.data.sharing import WHOLE
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
 from keras_mrcnn.evaluation.rpn_metrics import RPNMetrics
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
@@ -27,6 +31,7 @@ from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.targets.rpn_targets import label_anchors
 
 Batch = dict[str, np.ndarray]
+READ_AHEAD = 2  # batches
 
 
 def evaluate_model(
@@ -58,17 +63,18 @@ def evaluate_model(
         with the category ids of the data set. Neither depends on the number of devices and workers.
 
     Raises:
-        ValueError: a stage is unknown, or the data set has classes that the model does not know.
+        ValueError: a stage is unknown, the data set has classes that the model does not know, or an image or its
+            annotations cannot be used.
     """
     _check(model, dataset, stages)
     strategy = tf.distribute.get_strategy() if workers is None else workers.strategy
     devices = strategy.num_replicas_in_sync if workers is None else workers.share.devices
-    share = {} if workers is None else {"share": workers.share}
-    batches = evaluation_dataset(dataset, batch_size=batch_size, **share)
-    outputs = _run(model, batches, stages, strategy, devices)
-    total = int(batches.cardinality())
-    bar = tqdm(outputs, "evaluate", total, unit="batch", disable=None if progress else True, leave=False)
-    own = _collect(bar, stages, model, dict(zip(dataset.class_names, dataset.category_ids)))
+    share = WHOLE if workers is None else workers.share
+    rows = equal_size_batches(dataset.image_sizes, batch_size)[share.index :: share.count]
+    with closing(in_background(_read(dataset, rows), READ_AHEAD, threading.Event())) as batches:
+        outputs = _run(model, batches, stages, strategy, devices)
+        bar = tqdm(outputs, "evaluate", len(rows), unit="batch", disable=None if progress else True, leave=False)
+        own = _collect(bar, stages, model, dict(zip(dataset.class_names, dataset.category_ids)))
     every = [own] if workers is None else workers.exchange(own)
     rpn = RPNMetrics()
     for part, _ in every:
@@ -86,16 +92,51 @@ def evaluate_model(
     return scores, results
 
 
+def _read(dataset: CocoDataset, batches: list[list[int]]) -> Generator[Batch, None, None]:
+    """Gives every image once and unchanged, in batches of images of one size.
+
+    Args:
+        dataset: images and objects.
+        batches: rows of the images of each batch.
+
+    Yields:
+        Dict of
+            images     uint8 [B, H, W, C]
+            image_ids  int64 [B]           COCO ids
+            gt_boxes   float32 [B, G, 4]   xyxy pixels of the image, zero-padded
+            gt_labels  int32 [B, G]        1..K, -1 for padding; G >= 1 always
+    """
+    for rows in batches:
+        image_ids = [int(dataset.image_ids[row]) for row in rows]
+        truths = [dataset.ground_truth(image_id, mask_size=0) for image_id in image_ids]
+        most = max(1, *map(len, truths))
+        yield {
+            "images": np.stack([dataset.load_image(image_id) for image_id in image_ids]),
+            "image_ids": np.array(image_ids, np.int64),
+            "gt_boxes": np.stack([np.pad(truth.boxes, [(0, most - len(truth)), (0, 0)]) for truth in truths]),
+            "gt_labels": np.stack(
+                [np.pad(truth.labels, (0, most - len(truth)), constant_values=-1) for truth in truths]
+            ),
+        }
+
+
 def _run(
     model: MaskRCNN,
-    batches: tf.data.Dataset,
+    batches: Iterator[Batch],
     stages: Sequence[str],
     strategy: tf.distribute.Strategy,
     devices: int,
 ) -> Iterator[tuple[Batch, Batch]]:
     """Yields each batch and the outputs of `_run_step` for it in NumPy. Each device takes one batch at a time."""
 
-    @functools.partial(tf.function, input_signature=[[batches.element_spec] * devices])
+    spec = {
+        "images": tf.TensorSpec([None, None, None, model.config.channels], tf.uint8),
+        "image_ids": tf.TensorSpec([None], tf.int64),
+        "gt_boxes": tf.TensorSpec([None, None, 4], tf.float32),
+        "gt_labels": tf.TensorSpec([None, None], tf.int32),
+    }
+
+    @functools.partial(tf.function, input_signature=[[spec] * devices])
     def step(group):
         def on_device():
             number = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
@@ -107,11 +148,10 @@ def _run(
             for device in range(devices)
         ]
 
-    stream = iter(batches)
-    for group in iter(lambda: list(itertools.islice(stream, devices)), []):
+    for group in iter(lambda: list(itertools.islice(batches, devices)), []):
         spare = devices - len(group)  # devices without a batch at the end repeat the last one
         for batch, outputs in zip(group, step(group + group[-1:] * spare)):
-            yield tf.nest.map_structure(lambda x: x.numpy(), (batch, outputs))
+            yield batch, {name: value.numpy() for name, value in outputs.items()}
 
 
 def _collect(

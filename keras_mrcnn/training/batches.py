@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
 
 from keras_mrcnn.config import Config
-from keras_mrcnn.data.augmentation import augmentation_settings
-from keras_mrcnn.data.batching import BatchPlan
-from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import training_dataset
+from keras_mrcnn.data.augmentation_samples import Sampling
+from keras_mrcnn.data.batching import planned_batches
+from keras_mrcnn.data.pipeline import sampled_batches, validation_dataset
+from keras_mrcnn.data.prepared import PreparedDataset
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.cache_files import CacheError, remove_folders
 from keras_mrcnn.training.cache_key import cache_key
 from keras_mrcnn.training.distribution import Workers
 from keras_mrcnn.training.feature_cache import FeatureCache
-from keras_mrcnn.training.validation import validation_dataset
 
 CACHED_STAGES = ("box", "mask")
 MASK_STAGES = ("mask", "joint")
+# What TensorFlow raises if it reads a file that is missing, cut off or damaged.
+DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.OutOfRangeError)
 
 
 class StageBatches:
@@ -29,23 +32,23 @@ class StageBatches:
 
     Args:
         config: `Config`.
-        data: `CocoDataset` to train on.
+        data: `PreparedDataset` to train on.
         run_folder: folder of the cache, unless `train.cache_folder` names another place.
         say: function that prints a message to the user.
         progress: whether to show progress bars.
         workers: `Workers` that train together; by default only this process, on the devices of the current strategy.
-        val_data: `CocoDataset` to validate on, or None.
+        val_data: `PreparedDataset` to validate on, or None.
     """
 
     def __init__(
         self,
         config: Config,
-        data: CocoDataset,
+        data: PreparedDataset,
         run_folder: Path,
         say: Callable[[str], None],
         progress: bool,
         workers: Workers | None = None,
-        val_data: CocoDataset | None = None,
+        val_data: PreparedDataset | None = None,
     ):
         self.config, self.data, self.run_folder, self.val_data = config, data, Path(run_folder), val_data
         self.say, self.progress = say, progress
@@ -68,16 +71,10 @@ class StageBatches:
         """
         batch_size, masks = self.config.data.batch_size, stage in MASK_STAGES
         if stage in CACHED_STAGES and self._fill_cache(model):
-            make = partial(self.cache.dataset, self._plan(), batch_size, start_batch, with_masks=masks)
+            make = partial(self.cache.dataset, self._plan(start_batch), batch_size, with_masks=masks)
         else:
-            make = partial(
-                training_dataset,
-                self.data,
-                batch_size=batch_size,
-                seed=self.config.train.seed,
-                start_batch=start_batch,
-                **self._sample_settings(with_masks=masks),
-            )
+            sampling = Sampling.of(self.config, with_masks=masks)
+            make = partial(sampled_batches, self.data, self._plan(start_batch), batch_size, sampling)
         return self.workers.distribute(make)
 
     def validation_steps(self) -> int:
@@ -97,10 +94,27 @@ class StageBatches:
             batch_size=data.batch_size,
             min_size=model.min_size,
             max_size=model.max_size,
-            mask_size=data.mask_size if stage in MASK_STAGES else 0,
+            with_masks=stage in MASK_STAGES,
             images=self.validation_steps() * data.batch_size,
         )
         return self.workers.distribute(make)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Names the damaged file if a pipeline fails within the block.
+
+        Raises:
+            CacheError: it is a file of the feature cache.
+            DataError: it is a shard of the data.
+        """
+        try:
+            yield
+        except DAMAGE:
+            if self.cache is not None and self.mode != "off":
+                self.cache.check()
+            for data in filter(None, (self.data, self.val_data)):
+                data.check()
+            raise
 
     def remove_cache(self) -> None:
         """Deletes the cache that runs have made in this folder, and nothing else."""
@@ -115,12 +129,9 @@ class StageBatches:
             return False
         if self.cache is None:
             self.cache = self._make_cache(model)
-        counts = [
-            getattr(self.config.train, stage).epochs * self.steps_per_epoch(stage) * self.config.data.batch_size
-            for stage in CACHED_STAGES
-        ]
-        samples = self.cache.needed(self._plan(), max(counts))
-        if self.mode == "auto" and len(samples) >= sum(counts):
+        steps = [getattr(self.config.train, stage).epochs * self.steps_per_epoch(stage) for stage in CACHED_STAGES]
+        samples = self.cache.needed(self._plan(), max(steps))
+        if self.mode == "auto" and len(samples) >= sum(steps) * self.config.data.batch_size:
             return False
         try:
             self._write_missing(samples)
@@ -135,29 +146,17 @@ class StageBatches:
 
     def _write_missing(self, samples):
         """Writes the missing files; if one worker cannot, all stop. Raises `CacheError`."""
-        missing = self._in_all(self._find_missing, samples)
+        missing = self.workers.run(self._find_missing, samples)
         share = self.workers.share
-        self._in_all(self.cache.fill, missing[share.index :: share.count], self.progress)
+        self.workers.run(self.cache.fill, missing[share.index :: share.count], self.progress)
         if share.count > 1:  # files that others have written to a disk of their own
-            self._in_all(self.cache.fill, samples, self.progress)
-
-    def _in_all(self, work, *args):
-        """Runs `work` in every worker. If it raises `CacheError` in one, all raise it."""
-        result = problem = None
-        try:
-            result = work(*args)
-        except CacheError as error:
-            problem = str(error)
-        problems = [text for text in self.workers.exchange(problem) if text is not None]
-        if problems:
-            raise CacheError(problems[0])
-        return result
+            self.workers.run(self.cache.fill, samples, self.progress)
 
     def _find_missing(self, samples):
         """Returns the samples whose files are missing, after checking that they fit on the disk."""
         missing = self.cache.missing(samples)
         need, free = self.cache.check_room(missing)
-        if missing:
+        if len(missing):
             self.say(
                 f"Feature cache {self.cache.folder}: writing {len(missing)} of {len(samples)} augmented images, at "
                 f"most {need / 1e9:.2f} GB; {free / 1e9:.2f} GB are free"
@@ -165,24 +164,13 @@ class StageBatches:
         return missing
 
     def _make_cache(self, model):
-        train, sample_settings = self.config.train, self._sample_settings(with_masks=True)
+        train, sampling = self.config.train, Sampling.of(self.config)
         dtype = model.neck.compute_dtype if train.cache_dtype == "auto" else train.cache_dtype
-        settings = {
-            "seed": train.seed,
-            "computed in": model.neck.compute_dtype,
-            "dtype": dtype,
-            "sample": sample_settings,
-        }
+        settings = {"computed in": model.neck.compute_dtype, "dtype": dtype, "sampling": asdict(sampling)}
         root = train.cache_folder or self.run_folder / "cache"
         key = cache_key(model, self.data, settings)
-        return FeatureCache(
-            root, key, model, self.data, sample_settings, seed=train.seed, epochs=train.cache_epochs, dtype=dtype
-        )
+        return FeatureCache(root, key, model, self.data, sampling, epochs=train.cache_epochs, dtype=dtype)
 
-    def _plan(self):
-        return BatchPlan(self.data.image_sizes, self.config.data.batch_size, self.config.train.seed)
-
-    def _sample_settings(self, with_masks):
-        """Returns how images are resized and augmented, as arguments of `training_dataset` and `single_samples`."""
-        settings = augmentation_settings(self.config.data, self.config.model)
-        return {**settings, "mask_size": self.config.data.mask_size if with_masks else 0}
+    def _plan(self, start_batch=0):
+        batch_size, seed = self.config.data.batch_size, self.config.train.seed
+        return planned_batches(self.data.image_sizes, batch_size, seed, start_batch, self.data.index["shards"])

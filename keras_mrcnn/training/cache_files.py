@@ -1,27 +1,26 @@
-"""Reads and writes the files of the feature cache: named arrays with checksums; a file is whole or missing.
+"""Reads and writes the files of the feature cache: tensors with checksums; a file is whole or missing.
 
-A file is in the safetensors format, with a CRC-32 of each array in its metadata. Any number of processes may write to
-one folder: each writes under a name of its own and renames the file when it is whole.
+A file is a TFRecord file with a serialised tensor in each record, so that TensorFlow reads it without Python. Any
+number of processes may write to one folder: each writes under a name of its own and renames the file when it is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+import tensorflow as tf
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.data.shards import RECORD_END, RECORD_START
 
 # A file in every cache folder; only folders with it are removed. (Backup programs know the file, too.)
 MARK, MARK_TEXT = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# A feature cache of keras_mrcnn.\n"
-SUFFIX = ".safetensors"
+SUFFIX = ".tfrecord"
+BUFFER_BYTES = 2**22
 STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
 
 
@@ -76,66 +75,58 @@ def _is_marked(folder: Path) -> bool:
         return False
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a dict of arrays. Raises `CacheError`."""
-    # Not ascontiguousarray, which turns scalars into vectors.
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = save(arrays, {name: _checksum(array) for name, array in arrays.items()})
+def write_tensors(path: Path, tensors: Sequence[tf.Tensor]) -> None:
+    """Writes tensors, in order. Raises `CacheError`."""
     try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
+        with atomic_write(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for tensor in tensors:
+                writer.write(tf.io.serialize_tensor(tensor).numpy())
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
         raise CacheError(
-            f"{path}: cannot be written ({error.strerror}); make room and go on with --resume, or name another disk "
-            "with train.cache_folder"
+            f"{path}: cannot be written ({reason}); make room and go on with --resume, or name another disk with "
+            "train.cache_folder"
         ) from None
 
 
-def is_whole(path: Path, names: Collection[str]) -> bool:
-    """Returns whether a file exists in full length with the arrays `names`; it does not compare checksums."""
+def is_whole(path: Path) -> bool:
+    """Returns whether a file exists in full length; it does not compare checksums."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return set(file.keys()) == set(names)
-    except (SafetensorError, OSError):
+        size, end = path.stat().st_size, 0
+        with open(path, "rb") as file:
+            while 0 < end + RECORD_START < size:
+                file.seek(end)
+                end += RECORD_START + int.from_bytes(file.read(8), "little") + RECORD_END
+    except OSError:
         return False
+    return end == size > 0
 
 
-def read_arrays(path: Path, names: Collection[str]) -> list[np.ndarray]:
-    """Reads the arrays `names`, in that order. Raises `CacheError` if the file is missing or damaged."""
+def read_tensors(path: tf.Tensor, dtypes: Sequence[tf.DType]) -> list[tf.Tensor]:
+    """Reads the tensors of a file with TensorFlow operations, which compare the checksums.
+
+    Args:
+        path: string [].
+        dtypes: dtype of each tensor, in order.
+
+    Returns:
+        The tensors. Reading a file that is missing or damaged raises tf.errors.OpError; `check_file` then says why.
+    """
+    records = tf.data.TFRecordDataset(path, buffer_size=BUFFER_BYTES).batch(len(dtypes)).get_single_element()
+    records = tf.ensure_shape(records, [len(dtypes)])
+    return [tf.io.parse_tensor(record, dtype) for record, dtype in zip(tf.unstack(records), dtypes)]
+
+
+def check_file(path: Path, dtypes: Sequence[tf.DType]) -> None:
+    """Reads a file completely. Raises `CacheError` if it is missing or damaged."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            checksums = file.metadata() or {}
-            return [_checked(name, file.get_tensor(name), checksums.get(name)) for name in names]
-    except Exception as error:  # damaged files raise various errors in safetensors and NumPy
-        reason = " ".join(str(error).split())
+        read_tensors(tf.constant(str(path)), dtypes)
+    except (tf.errors.OpError, ValueError) as error:
+        reason = " ".join(getattr(error, "message", str(error)).split())
         raise CacheError(
             f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
             "it anew"
         ) from None
-
-
-def _checked(name: str, array: np.ndarray, checksum: str | None) -> np.ndarray:
-    if _checksum(array) != checksum:
-        raise ValueError(f"the checksum of {name} is wrong")
-    return array
-
-
-def _checksum(array: np.ndarray) -> str:
-    """Returns a checksum with dtype and shape, since an array of equal length could have others."""
-    return f"{zlib.crc32(array.reshape(-1).view(np.uint8)):08x} {array.dtype.str} {array.shape}"
-
-
-def cache_reading_error(error: Exception) -> str | None:
-    """Finds the sentence about a broken cache file in the long message of TensorFlow's exception.
-
-    Args:
-        error: exception of `fit`, or of an iteration over `FeatureCache.dataset`.
-
-    Returns:
-        the sentence, or None if the error has another cause.
-    """
-    _, separator, rest = str(error).partition("CacheError: ")
-    return rest.partition("\n")[0] if separator else None
 
 
 def _seconds_since_change(path: Path) -> float:

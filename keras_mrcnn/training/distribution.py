@@ -108,6 +108,18 @@ class Workers:
             together = together[end:]
         return contents
 
+    def run(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Runs a function in every worker; all must call this. If it raises `UserError` in one, all raise that."""
+        result = problem = None
+        try:
+            result = work(*args)
+        except UserError as error:
+            problem = error
+        problems = [error for error in self.exchange(problem) if error is not None]
+        if problems:
+            raise problems[0]
+        return result
+
     def wait(self) -> None:
         """Waits until all workers have called it."""
         self.exchange(None)

@@ -10,41 +10,45 @@ Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_mrcnn.data.augmentation import Augmentation
-from keras_mrcnn.data.augmentation_samples import sample_size
-from keras_mrcnn.data.batching import BatchPlan, PlannedSample, draw_sample
-from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.loading_guard import LoadingGuard
-from keras_mrcnn.data.pipeline import padded_batches, single_samples
-from keras_mrcnn.data.sharing import WHOLE, Share, pad_pieces, padded_sizes
+from keras_mrcnn.data.augmentation_samples import Sampling
+from keras_mrcnn.data.pipeline import shared_batches, single_samples
+from keras_mrcnn.data.prepared import PreparedDataset
+from keras_mrcnn.data.sharing import WHOLE, Share
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import SIZE_MULTIPLE
-from keras_mrcnn.training.cache_files import SUFFIX, CacheError, is_whole, make_folder, read_arrays, write_arrays
+from keras_mrcnn.training.cache_files import (
+    SUFFIX,
+    CacheError,
+    check_file,
+    is_whole,
+    make_folder,
+    read_tensors,
+    write_tensors,
+)
 from keras_mrcnn.training.frozen_features import compute_features_and_proposals
 
 FIELD_BYTES, BLOCK_BYTES = 384, 4096  # most bytes of the header of a field; unit in which a disk allocates
 SPARE = 1.02  # room for what the file system itself needs
-READERS = 4
 
 
 class FeatureCache:
     """Keeps the maps and proposals of single images in files.
 
+    A sample is named by its place: epoch and row in the data set.
+
     Args:
         root: folder of all caches; that of this one is root/`key`.
         key: hash of everything that the content depends on, see `cache_key`.
         model: `MaskRCNN`.
-        data: `CocoDataset`.
-        sample_settings: keyword arguments of `single_samples` without `seed`: how images are resized and augmented.
-        seed: seed of the run.
+        data: `PreparedDataset`.
+        sampling: `Sampling` with masks: how images become samples.
         epochs: number of cached epochs; epoch e reads the files of epoch e % epochs.
         dtype: dtype of the maps: "float32", "bfloat16" or "float16".
     """
@@ -54,72 +58,71 @@ class FeatureCache:
         root: str | Path,
         key: str,
         model: MaskRCNN,
-        data: CocoDataset,
-        sample_settings: Mapping[str, Any],
+        data: PreparedDataset,
+        sampling: Sampling,
         *,
-        seed: int,
         epochs: int,
         dtype: str,
     ):
         self.folder = Path(root) / key
-        self.model, self.data, self.sample_settings = model, data, sample_settings
-        self.seed, self.epochs, self.dtype = seed, epochs, tf.as_dtype(dtype)
-        proposals, mask_size = model.proposals.post_nms_train, sample_settings["mask_size"]
+        self.model, self.data, self.sampling = model, data, sampling
+        self.epochs, self.dtype = epochs, tf.as_dtype(dtype)
+        proposals, mask_size = model.proposals.post_nms_train, data.mask_size
         # The fields of a batch that are kept; seeds belong to the epoch and are drawn again.
         self.ground_truth = {
-            "image_sizes": (tf.int32, [2]),
-            "image_ids": (tf.int64, []),
-            "original_sizes": (tf.int32, [2]),
-            "gt_boxes": (tf.float32, [None, 4]),
-            "gt_labels": (tf.int32, [None]),
-            "gt_masks": (tf.uint8, [None, mask_size, mask_size]),
-            "dropped": (tf.int32, []),
+            "image_sizes": tf.TensorSpec([2], tf.int32),
+            "image_ids": tf.TensorSpec([], tf.int64),
+            "original_sizes": tf.TensorSpec([2], tf.int32),
+            "gt_boxes": tf.TensorSpec([None, 4], tf.float32),
+            "gt_labels": tf.TensorSpec([None], tf.int32),
+            "gt_masks": tf.TensorSpec([None, mask_size, mask_size], tf.uint8),
+            "dropped": tf.TensorSpec([], tf.int32),
         }
-        # NumPy has no bfloat16.
-        stored = tf.uint16 if self.dtype == tf.bfloat16 else self.dtype
         self.maps = tuple(f"features_{level}" for level in range(len(model.box_pool.strides)))
         self.fields = {
             **self.ground_truth,
-            "proposals": (tf.float32, [proposals, 4]),
-            "proposal_scores": (tf.float32, [proposals]),
-            "proposal_count": (tf.int32, []),
-            **dict.fromkeys(self.maps, (stored, [None, None, model.roi_channels])),
+            "proposals": tf.TensorSpec([proposals, 4], tf.float32),
+            "proposal_scores": tf.TensorSpec([proposals], tf.float32),
+            "proposal_count": tf.TensorSpec([], tf.int32),
+            **dict.fromkeys(self.maps, tf.TensorSpec([None, None, model.roi_channels], self.dtype)),
         }
+        self._dtypes = [spec.dtype for spec in self.fields.values()]
 
-    def path(self, sample: PlannedSample) -> Path:
-        """Returns the path of the file for a `PlannedSample` of any epoch."""
-        return self.folder / f"{sample.index:07d}-{sample.epoch % self.epochs}{SUFFIX}"
+    def path(self, place: Sequence[int]) -> Path:
+        """Returns the path of the file for the place of a sample in any epoch."""
+        epoch, row = (int(number) for number in place)
+        return self.folder / f"{row:07d}-{epoch % self.epochs}{SUFFIX}"
 
-    def needed(self, plan: BatchPlan, count: int) -> list[PlannedSample]:
-        """Returns the samples for the first `count` positions of a plan, each once."""
-        samples = (plan.sample(position) for position in range(count))
-        return sorted({self._cached_sample(sample) for sample in samples})
+    def needed(self, plan: tf.data.Dataset, num_batches: int) -> np.ndarray:
+        """Returns the places of the cached samples for the first batches of a plan, each once: int64 [n, 2]."""
+        batches = [batch % [self.epochs, 2**62] for batch in plan.take(num_batches).as_numpy_iterator()]
+        return np.unique(np.concatenate([np.zeros([0, 2], np.int64), *batches]), axis=0)
 
-    def missing(self, samples: Sequence[PlannedSample]) -> list[PlannedSample]:
-        """Returns the samples whose files are missing or incomplete."""
-        return [sample for sample in samples if not is_whole(self.path(sample), self.fields)]
+    def missing(self, places: np.ndarray) -> np.ndarray:
+        """Returns the places whose files are missing or incomplete."""
+        return places[[not is_whole(self.path(place)) for place in places]]
 
-    def size(self, samples: Sequence[PlannedSample]) -> int:
+    def size(self, places: np.ndarray) -> int:
         """Returns the most bytes that the files of the samples can take."""
-        settings = dict(self.sample_settings)
-        min_size, max_size, mask_size = (settings.pop(name) for name in ("min_size", "max_size", "mask_size"))
-        min_sizes, augmentation = (min_size,) if isinstance(min_size, int) else min_size, Augmentation(**settings)
-        object_bytes, fixed = mask_size**2 + 20, FIELD_BYTES * len(self.fields)
-        fixed += 20 * self.model.proposals.post_nms_train
+        object_bytes = self.data.mask_size**2 + 20
+        fixed = FIELD_BYTES * len(self.fields) + 20 * self.model.proposals.post_nms_train
+        counts = self.data.index["num_objects"]
+
+        def describe(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            drawn = self.sampling.draw(self.data, place)
+            pasted = tf.where(drawn.pastes, tf.gather(counts, drawn.paste_row), 0)
+            return self.sampling.size(self.data, place), tf.gather(counts, drawn.row) + pasted
+
         total = 0
-        for sample in samples:
-            drawn = augmentation.draw(self.seed, sample, min_sizes, len(self.data))
-            size = np.array(sample_size(self.data, drawn, max_size, augmentation.crop))
-            rows = [sample.index] if drawn.pasted is None else [sample.index, drawn.pasted.index]
-            objects = sum(len(self.data.annotations(self.data.image_ids[row])) for row in rows)
-            content = self._map_bytes(size) + max(objects, 1) * object_bytes + fixed
+        for size, objects in tf.data.Dataset.from_tensor_slices(places).map(describe).as_numpy_iterator():
+            content = self._map_bytes(size) + max(int(objects), 1) * object_bytes + fixed
             total += -(-content // BLOCK_BYTES) * BLOCK_BYTES
         return total
 
-    def check_room(self, samples: Sequence[PlannedSample]) -> tuple[int, int]:
+    def check_room(self, places: np.ndarray) -> tuple[int, int]:
         """Returns the bytes that the samples need and those that are free. Raises `CacheError` if they do not fit."""
         make_folder(self.folder)
-        need, free = int(self.size(samples) * SPARE), shutil.disk_usage(self.folder).free
+        need, free = int(self.size(places) * SPARE), shutil.disk_usage(self.folder).free
         if need > free:
             raise CacheError(
                 f"{self.folder}: the cached features need {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make "
@@ -128,90 +131,75 @@ class FeatureCache:
             )
         return need, free
 
-    def fill(self, samples: Sequence[PlannedSample], progress: bool = True) -> None:
+    def fill(self, places: np.ndarray, progress: bool = True) -> None:
         """Computes and writes the missing files of the samples. After an interruption, the next call continues.
 
         Raises:
             CacheError: a file cannot be written.
         """
         make_folder(self.folder)
-        missing = self.missing(samples)
-        if not missing:
+        missing = self.missing(places)
+        if not len(missing):
             return
-        samples_to_fill = single_samples(self.data, missing, seed=self.seed, **self.sample_settings)
-        images = padded_batches(samples_to_fill, 1, drop_remainder=False)
-        step = tf.function(self._compute, input_signature=[images.element_spec])
-        bar = tqdm(zip(missing, images), "cache features", len(missing), unit="image", leave=False,
+        batches = single_samples(self.data, missing, self.sampling)
+        step = tf.function(self._compute, input_signature=[batches.element_spec])
+        bar = tqdm(zip(missing, batches), "cache features", len(missing), unit="image", leave=False,
                    disable=None if progress else True)  # fmt: skip
-        for sample, batch in bar:
-            write_arrays(self.path(sample), {name: value.numpy() for name, value in step(batch).items()})
+        for place, batch in bar:
+            write_tensors(self.path(place), step(batch))
 
     def dataset(
-        self, plan: BatchPlan, batch_size: int, start_batch: int = 0, with_masks: bool = True, share: Share = WHOLE
+        self,
+        plan: tf.data.Dataset,
+        batch_size: int,
+        with_masks: bool = True,
+        share: Share = WHOLE,
     ) -> tf.data.Dataset:
-        """Returns the endless stream of `training_dataset`, with maps and proposals instead of images.
+        """Returns the stream of `training_dataset`, with maps and proposals instead of images.
 
         Args:
-            plan: `BatchPlan` of the run.
+            plan: the batches, see `planned_batches`.
             batch_size: images in a batch, B.
-            start_batch: number of the first batch.
             with_masks: whether batches have gt_masks.
             share: part of each batch to return, as for `training_dataset`.
 
         Returns:
             tf.data.Dataset of dicts: the fields of a training batch without "images", and features_0, features_1, ...
             [B, h, w, C], proposals float32 [B, R, 4], proposal_scores float32 [B, R], proposal_count int32 [B].
-            Reading it raises tf.errors.OpError with the sentence of a `CacheError`, see `cache_reading_error`.
+            Reading a damaged file raises tf.errors.OpError; `check` says which one it is.
         """
-        fields = {name: field for name, field in self.fields.items() if name != "gt_masks" or with_masks}
-        piece = share.piece_size(batch_size)
 
-        def load(position):
-            sample = plan.sample(share.place(int(position), batch_size))
-            return (*read_arrays(self.path(sample), fields), draw_sample(self.seed, sample).seeds)
+        def read(place: tf.Tensor) -> dict[str, tf.Tensor]:
+            epoch, row = tf.as_string(place[0] % self.epochs), tf.strings.as_string(place[1], width=7, fill="0")
+            path = tf.strings.join([f"{self.folder}/", row, "-", epoch, SUFFIX])
+            values = zip(self.fields.items(), read_tensors(path, self._dtypes))
+            sample = {name: tf.ensure_shape(value, spec.shape) for (name, spec), value in values}
+            if not with_masks:
+                del sample["gt_masks"]
+            return {**sample, "seeds": self.sampling.draw(self.data, place).seeds}
 
-        types = {**fields, "seeds": (tf.int32, [2])}
-        guarded = LoadingGuard(load, lambda: tuple(_smallest(*field) for field in types.values()))
-
-        def read(position):
-            values = tf.numpy_function(guarded, [position], [dtype for dtype, _ in types.values()])
-            return {name: self._restore(name, value, types[name][1]) for name, value in zip(types, values)}
-
-        positions = tf.data.Dataset.range(start_batch * piece * share.devices, np.iinfo(np.int64).max)
-        samples = positions.map(read, num_parallel_calls=READERS, deterministic=True)
-        # Maps are large: one batch is in training and one ready.
-        batches = padded_batches(samples, piece, drop_remainder=True, prefetched=1)
-        if piece == batch_size:
-            return batches
-        settings = {name: value for name, value in self.sample_settings.items() if name != "mask_size"}
-        sizes = padded_sizes(
-            self.data, lambda place: self._cached_sample(plan.sample(place)), batch_size, seed=self.seed, **settings
+        return shared_batches(
+            plan,
+            batch_size,
+            make=read,
+            size=lambda place: self.sampling.size(self.data, place % tf.constant([self.epochs, 2**62], tf.int64)),
+            strides=dict(zip(self.maps, self.model.box_pool.strides)),
+            share=share,
+            prefetched=1,  # maps are large: one batch is in training and one ready
         )
-        return pad_pieces(batches, sizes, share, start_batch, dict(zip(self.maps, self.model.box_pool.strides)))
 
-    def _cached_sample(self, sample):
-        """Returns the cached sample for a `PlannedSample` of any epoch."""
-        return PlannedSample(sample.epoch % self.epochs, sample.index)
+    def check(self) -> None:
+        """Reads all files of the cache. Raises `CacheError` for the first that is damaged."""
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            check_file(path, self._dtypes)
 
-    def _map_bytes(self, size):
+    def _map_bytes(self, size: np.ndarray) -> int:
         padded = -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE
         cells = sum(int((-(-padded // stride)).prod()) for stride in self.model.box_pool.strides)
         return cells * self.model.roi_channels * self.dtype.size
 
-    def _compute(self, batch):
-        """Computes the fields of a batch of one image."""
+    def _compute(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Computes the fields of a batch of one image, in the order of `fields`."""
         features, proposals = compute_features_and_proposals(self.model, batch["images"], batch["image_sizes"])
-        maps = [tf.cast(fmap, self.dtype) for fmap in features]
-        if self.dtype == tf.bfloat16:
-            maps = [tf.bitcast(fmap, tf.uint16) for fmap in maps]
-        values = [*(batch[name] for name in self.ground_truth), *proposals, *maps]
-        return {name: value[0] for name, value in zip(self.fields, values)}
-
-    def _restore(self, name, value, shape):
-        value = tf.ensure_shape(value, shape)
-        return tf.bitcast(value, self.dtype) if name in self.maps and value.dtype != self.dtype else value
-
-
-def _smallest(dtype, shape):
-    """Returns the smallest array of a field, for a pipeline that is being shut down."""
-    return np.zeros([side or 1 for side in shape], dtype.as_numpy_dtype)
+        values = [*(batch[name] for name in self.ground_truth), *proposals]
+        return [value[0] for value in [*values, *(tf.cast(fmap, self.dtype) for fmap in features)]]

@@ -8,10 +8,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import Config
-from keras_mrcnn.data.check import DataError, check_dataset, drop_bad
-from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.prepare import prepare_dataset
+from keras_mrcnn.data.prepared import PreparedDataset, is_prepared
+from keras_mrcnn.data.storage import join
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import Progress
 from keras_mrcnn.weights import WeightsError, load_backbone, read_weights
@@ -32,13 +35,13 @@ def check_folder(folder: Path, checkpoint: Path, resume: bool) -> None:
         raise FileExistsError(f"{folder}: holds a run already; resume it with --resume, or name another folder")
 
 
-def shared_settings(config: Config, progress: Progress, data: CocoDataset) -> dict[str, Any]:
+def shared_settings(config: Config, progress: Progress, data: PreparedDataset) -> dict[str, Any]:
     """Returns the settings that must be the same in all workers, a flat dict; paths of the data may differ."""
     settings = _flat(config.model_dump(mode="json"))
-    shared = {key: value for key, value in settings.items() if not key.endswith(("_annotations", "_images"))}
-    content = [data.image_ids, data.image_sizes.tolist(), sorted(data.coco.anns)]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return {**shared, "the checkpoint": tuple(progress), "the training data": digest}
+    own = ("_annotations", "_images", "prepared_folder")
+    shared = {key: value for key, value in settings.items() if not key.endswith(own)}
+    content = [shard["sha256"] for shard in data.manifest["shards"]]
+    return {**shared, "the checkpoint": tuple(progress), "the training data": content}
 
 
 def _flat(tree, prefix=""):
@@ -80,7 +83,7 @@ def _load_whole(model, file):
         raise WeightsError(f"{error}; {hint}") from None
 
 
-def with_classes(config: Config, train_data: CocoDataset, val_data: CocoDataset | None) -> Config:
+def with_classes(config: Config, train_data: PreparedDataset, val_data: PreparedDataset | None) -> Config:
     """Returns the config with the classes of the training data.
 
     Raises:
@@ -101,24 +104,43 @@ def with_classes(config: Config, train_data: CocoDataset, val_data: CocoDataset 
     return config.model_copy(update={"model": config.model.model_copy(update=classes)})
 
 
-def open_data(config: Config, split: str) -> CocoDataset:
-    """Checks the data of a split, "train" or "val", and opens them.
+def open_data(config: Config, split: str, run_folder: Path, progress: bool = False) -> PreparedDataset:
+    """Opens the data of a split, "train" or "val"; prepares them if they are not.
+
+    Args:
+        config: the settings of the run.
+        split: "train" or "val".
+        run_folder: folder of the run; unless `data.prepared_folder` names another place, data are prepared in the
+            folder `prepared` beside it, where other runs find them.
+        progress: whether to show a progress bar.
 
     Raises:
         UserError: the settings name no data.
         DataError: the check found problems and `data.skip_bad` is off.
     """
-    data = config.data
+    data, model = config.data, config.model
     annotations, images = getattr(data, f"{split}_annotations"), getattr(data, f"{split}_images")
-    if not annotations or not images:
+    if not annotations or not (images or is_prepared(annotations)):
         raise UserError(f"data.{split}_annotations and data.{split}_images must be set to train")
-    problems = check_dataset(annotations, images)
-    source = annotations
-    if problems and not data.skip_bad:
-        lines = "\n".join(map(str, problems))
-        raise DataError(f"{annotations}: {len(problems)} problems; mend them, or drop them with --skip-bad\n{lines}")
-    if problems:
-        source, counts = drop_bad(annotations, images, problems)
-        dropped = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        logger.warning("%s: dropped %s", annotations, dropped)
-    return CocoDataset(source, images, data.class_names, config.model.channels)
+    folder = annotations
+    if not is_prepared(annotations):
+        folder = prepared_folder(data.prepared_folder or run_folder.absolute().parent / "prepared", annotations, images)
+        with tqdm(desc=f"prepare {split}", unit="image", leave=False, disable=None if progress else True) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            prepared = prepare_dataset(
+                annotations, images, folder, mask_size=data.mask_size, skip_bad=data.skip_bad, progress=show
+            )
+        if prepared.manifest["left_out"]:
+            dropped = ", ".join(f"{count} {kind}" for kind, count in prepared.manifest["left_out"].items())
+            logger.warning("%s: dropped %s", annotations, dropped)
+    return PreparedDataset(folder, data.class_names, model.channels)
+
+
+def prepared_folder(root: str | Path, annotations: str, images: str) -> str:
+    """Returns the folder in `root` for data of one annotation file and image folder."""
+    source = json.dumps([str(Path(path).absolute()) for path in (annotations, images)])
+    return join(str(root), f"{Path(annotations).stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -16,14 +15,11 @@ import tensorflow as tf
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.stage_names import PARTS_OF_STAGE, STAGES
 from keras_mrcnn.config import Config, save_config
-from keras_mrcnn.data.check import DataError
-from keras_mrcnn.data.pipeline import reading_error
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.batches import StageBatches
 from keras_mrcnn.training.best_weights import BestWeights
-from keras_mrcnn.training.cache_files import CacheError, cache_reading_error
 from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss, addons_callbacks
 from keras_mrcnn.training.checkpoint import (
     Progress,
@@ -119,8 +115,8 @@ class StagedTrainer:
     def _prepare(self, config, resume):
         self.workers.share.piece_size(config.data.batch_size)
         check_folder(self.run_folder, self.checkpoint, resume)
-        self.train_data = open_data(config, "train")
-        self.val_data = open_data(config, "val") if config.data.val_annotations else None
+        self.train_data = self._open_data(config, "train")
+        self.val_data = self._open_data(config, "val") if config.data.val_annotations else None
         self.config = with_classes(config, self.train_data, self.val_data)
         self.progress = read_progress(self.checkpoint) if resume else Progress("rpn", 0)
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
@@ -151,6 +147,16 @@ class StagedTrainer:
             save_config(self.config, self.run_folder / "config.yaml")
         self.workers.check_folder(self.run_folder / "config.yaml")
 
+    def _open_data(self, config, split):
+        """Opens the data of a split: first the chief, then the others, who find what it has prepared."""
+        opened = None
+        for turn in (True, False):
+            if self.workers.is_chief == turn:
+                opened = self.workers.run(open_data, config, split, self.run_folder, bool(self.verbose))
+            else:
+                self.workers.run(lambda: None)
+        return opened
+
     def fit(self) -> MaskRCNN:
         """Trains the stages, or what is left of them.
 
@@ -159,7 +165,7 @@ class StagedTrainer:
 
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
-            DataError: an image could not be read.
+            DataError: a shard of the data is damaged.
             WorkerLostError: another worker is gone.
         """
         with self.workers.watched(self.checkpoint):
@@ -221,7 +227,7 @@ class StagedTrainer:
         validation = {}
         if validation_steps:
             validation = {"validation_data": self.batches.validation(name), "validation_steps": validation_steps}
-        with reading_errors():
+        with self.batches.reading():
             history = stage.fit(
                 self.batches.dataset(name, self.model, done * steps),
                 steps_per_epoch=steps,
@@ -280,15 +286,14 @@ class StagedTrainer:
     def _score(self, name, record):
         self._records()[name] = record
         if self.val_data is not None:
-            with reading_errors():
-                scores, _ = evaluate_model(
-                    self._scored_model(),
-                    self.val_data,
-                    PARTS_OF_STAGE[name],
-                    batch_size=self.config.data.eval_batch_size,
-                    progress=bool(self.verbose),
-                    workers=self.workers,
-                )
+            scores, _ = evaluate_model(
+                self._scored_model(),
+                self.val_data,
+                PARTS_OF_STAGE[name],
+                batch_size=self.config.data.eval_batch_size,
+                progress=bool(self.verbose),
+                workers=self.workers,
+            )
             self.metrics.update(scores)
             self._say(format_table(scores))
         memory = f", peak memory {record['peak_memory_mb']} MB" if "peak_memory_mb" in record else ""
@@ -316,18 +321,6 @@ class StagedTrainer:
     def _say(self, text):
         if self.verbose:
             print(text, flush=True)
-
-
-@contextlib.contextmanager
-def reading_errors() -> Iterator[None]:
-    """Turns TensorFlow's error about a file that broke a pipeline into `DataError` or `CacheError`."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        for kind, sentence in ((DataError, reading_error(error)), (CacheError, cache_reading_error(error))):
-            if sentence is not None:
-                raise kind(sentence) from None
-        raise
 
 
 def peak_memory_mb() -> Optional[int]:
