@@ -15,7 +15,7 @@ from keras_mrcnn.base.image_files import Picture, read_image
 from keras_mrcnn.base.records import Detections, GroundTruth
 from keras_mrcnn.layers.detections import BoxDetections
 from keras_mrcnn.layers.proposals import Proposals
-from keras_mrcnn.layers.roi_align import MASK_POOL
+from keras_mrcnn.mask_rcnn.detector import MASK_SIDE
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.ops.images import scale_boxes
 from keras_mrcnn.ops.masks import crop_mask_targets
@@ -190,7 +190,7 @@ def _mask_views(
     """Returns mask targets and predictions for the positives, which are the first RoIs."""
     count = int(tf.reduce_sum(tf.cast(rois.labels > 0, tf.int32)))
     if not count:
-        return MaskOutputs(*np.zeros((2, 0, 2 * MASK_POOL, 2 * MASK_POOL), np.float32))
+        return MaskOutputs(*np.zeros((2, 0, MASK_SIDE, MASK_SIDE), np.float32))
     boxes, labels, matched = (value[:, :count] for value in (rois.rois, rois.labels, rois.matched))
     detections = BoxDetections(boxes, tf.zeros_like(labels, tf.float32), labels, tf.constant([count]))
     predicted = model.predict_masks(features, detections)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
-from benchmark_infer import measure_inference
+from benchmark_infer import measure_inference, run_program
 from benchmark_predict import first_pictures, measure_prediction
 
 from keras_mrcnn.base.atomic_files import atomic_write
@@ -167,10 +166,7 @@ def _peer_step(python, folder, precision):
     script = folder / "torchvision_train.py"
     if not script.is_file():
         raise click.UsageError(f"{script}: no such file; name the folder of the peers with --peers")
-    done = subprocess.run([python, script, PRECISIONS[precision]], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise click.ClickException(f"{script} failed: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])["median_s"]
+    return run_program([python, script, PRECISIONS[precision]])["median_s"]
 
 
 def _row(name, ours, peer, target=None):

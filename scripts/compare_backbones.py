@@ -26,7 +26,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 import numpy as np
+from compare_exports import Comparison, newest_version
 from run_exported import open_onnxruntime, open_saved_model, read_picture
+
+from keras_mrcnn.base.tables import text_table
 
 HERE = Path(__file__).resolve().parent
 RESNET = "ResNet-18"
@@ -87,7 +90,7 @@ def measure(name: str, run: Path, folder: Path, images: Path, limit: int | None)
     limited = ("--limit", limit) if limit else ()
     # Its exit status is 1 if a runtime misses a goal, which the table says, too.
     subprocess.run([sys.executable, *map(str, (HERE / "compare_exports.py", *compared, *limited))], check=False)
-    comparison = json.loads(parity.read_text(encoding="utf-8"))
+    compared_rows = json.loads(parity.read_text(encoding="utf-8"))["rows"]
     scores = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     pictures = [read_picture(path) for path in sorted(images.iterdir())[: TIMED_PICTURES + 1]]
     return {
@@ -95,20 +98,10 @@ def measure(name: str, run: Path, folder: Path, images: Path, limit: int | None)
         "box AP": scores["box"]["AP"],
         "mask AP": scores["mask"]["AP"],
         "parameters": count_parameters(MaskRCNN.from_preset(run / "model.safetensors")),
-        "SavedModel": milliseconds(open_saved_model(str(newest(saved_model))), pictures),
+        "SavedModel": milliseconds(open_saved_model(str(newest_version(saved_model))), pictures),
         "ONNX": milliseconds(open_onnxruntime(str(onnx)), pictures),
-        "parity": [{**row, "meets goals": meets_goals(row, comparison["goals"])} for row in comparison["rows"]],
+        "parity": [{**row, "meets goals": Comparison(**row).meets_goals()} for row in compared_rows],
     }
-
-
-def newest(folder: Path) -> Path:
-    """Returns the newest version in the folder of a SavedModel."""
-    return max((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
-
-
-def meets_goals(row: dict[str, Any], goals: dict[str, float]) -> bool:
-    """Returns whether a row of compare_exports.py meets its goals."""
-    return not row["unlike"] and all(row[key] <= goal for key, goal in goals.items())
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -119,8 +112,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         scores, times = (f"{row['box AP']:.3f}", f"{row['mask AP']:.3f}"), (row["SavedModel"], row["ONNX"])
         size = f"{row['parameters'] / 1e6:.1f} M"
         lines.append((row["backbone"], *scores, size, *(f"{ms:.0f} ms" for ms in times), str(row["steps"]), parity))
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return text_table(lines, left_columns=len(HEAD))
 
 
 @click.command()

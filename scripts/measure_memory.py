@@ -31,7 +31,7 @@ def resident_mb() -> float:
 
 
 def growth(points: list[tuple[int, float]]) -> float:
-    """Returns the growth in MB for 1,000 steps, from (step, MB) after the warm-up."""
+    """Returns the growth in MB for 1,000 steps (or frames), from (step, MB) after the warm-up."""
     steps, megabytes = np.array(points[int(WARM_UP * len(points)) :]).T
     return float(np.polyfit(steps, megabytes, 1)[0] * 1000)
 

@@ -11,23 +11,16 @@ frames it is not printed, for it would be the warm-up.
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from measure_memory import growth, resident_mb
 
 HEIGHT, WIDTH, FPS = 720, 1280, 30
-WARM_UP = 0.3
 LEAST_FRAMES = 200
-
-
-def resident_mb() -> float:
-    """Returns the resident memory of this process now, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def make_video(path: Path, num_frames: int) -> None:
@@ -63,12 +56,6 @@ class Watch:
         if self.done % self.step == 0:
             self.points.append((self.done, resident_mb()))
             print(f"    {self.done} frames: {self.points[-1][1]:.0f} MB", flush=True)
-
-
-def growth(points: list[tuple[int, float]]) -> float:
-    """Returns the growth in MB for 1,000 frames, from (frame, MB) after the warm-up."""
-    frames, megabytes = np.array(points[int(WARM_UP * len(points)) :]).T
-    return float(np.polyfit(frames, megabytes, 1)[0] * 1000)
 
 
 def main() -> None:

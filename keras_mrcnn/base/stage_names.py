@@ -2,5 +2,6 @@
 
 STAGES = ("rpn", "box", "mask", "joint")  # in the order of training
 SCORED_PARTS = ("rpn", "box", "mask")  # each has scores of its own
+IOU_TYPES = {"box": "bbox", "mask": "segm"}  # COCO's names of the parts that it scores
 # The parts to score when a stage ends.
 PARTS_OF_STAGE = {"rpn": ("rpn",), "box": ("box",), "mask": ("box", "mask"), "joint": SCORED_PARTS}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.base.stage_names import SCORED_PARTS
+from keras_mrcnn.base.stage_names import IOU_TYPES, SCORED_PARTS
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -124,7 +124,7 @@ def _errors(dataset, results, stages):
 
     return {
         stage: analyse_errors(dataset.coco, results, iou_type, dataset.image_ids, dataset.category_ids)
-        for stage, iou_type in (("box", "bbox"), ("mask", "segm"))
+        for stage, iou_type in IOU_TYPES.items()
         if stage in stages
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from keras_mrcnn.base.stage_names import IOU_TYPES
 from keras_mrcnn.base.tables import text_table
 from keras_mrcnn.cli.evaluate import open_dataset
 from keras_mrcnn.cli.locations import split_files
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from keras_mrcnn.base.records import Detections
     from keras_mrcnn.config import ModelConfig
     from keras_mrcnn.data.coco import CocoDataset
-
-IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
 def open_validation(folder: Path, config: ModelConfig) -> CocoDataset:

@@ -13,7 +13,6 @@ from keras_mrcnn.cli.evaluate import open_dataset
 from keras_mrcnn.cli.locations import EXISTING_FOLDER, FILE, load_model, split_files
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-SPLITS = {"train": "training", "val": "validation"}
 # The parts of the report that need a finished model and data to evaluate it on.
 EVALUATED = ("curves", "confusion", "errors", "pictures")
 # The parts that the scores of the training can fill as well.
@@ -71,8 +70,10 @@ def report(run: Path, data: Path | None, out: Path | None, images: int, batch_si
 
 def _datasets(run, folder, missing):
     """Opens the data sets of the splits; where the run's own cannot be opened, `missing` says why."""
+    from keras_mrcnn.report.data_section import SPLIT_TITLES
+
     datasets, sentences = {}, []
-    for split, title in SPLITS.items():
+    for split, title in SPLIT_TITLES.items():
         annotations, images = _files(run.config.data, folder, split)
         if folder is not None:
             if annotations.exists():

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import click
 
+from keras_mrcnn.base.errors import UserError
+
 NVIDIA_DRIVER = Path("/dev/nvidiactl")  # exists where a driver is loaded
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -53,8 +55,6 @@ def _import():
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
     """Holds back the output to file descriptor 2, and prints it only if the block fails unexpectedly."""
-    from keras_mrcnn.base.errors import UserError
-
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         stderr = os.dup(2)

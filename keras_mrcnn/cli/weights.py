@@ -34,7 +34,8 @@ def list_published() -> None:
     """
     from keras_mrcnn.pretrained import PRETRAINED, TERMS
 
-    click.echo(_columns([LIST_TITLES, *(_list_row(published) for published in PRETRAINED.values())]))
+    rows = [LIST_TITLES, *(_list_row(published) for published in PRETRAINED.values())]
+    click.echo(text_table(rows, left_columns=len(LIST_TITLES)))
     click.echo("\nScores, the publishers': box AP and mask AP in percent; of backbones the top-1 accuracy on ImageNet.")
     for licence, terms in TERMS.items():
         click.echo(f"{licence}: {terms}")
@@ -51,11 +52,6 @@ def _list_row(published):
         published.licence,
         "yes" if published.path else "no",
     )
-
-
-def _columns(rows):
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def _class_names(ctx, param, value):

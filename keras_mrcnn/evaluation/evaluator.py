@@ -20,7 +20,7 @@ from tqdm import tqdm
 from keras_mrcnn.base.background import in_background
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
-from keras_mrcnn.base.stage_names import SCORED_PARTS
+from keras_mrcnn.base.stage_names import IOU_TYPES, SCORED_PARTS
 from keras_mrcnn.data.batching import equal_size_batches
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.sharing import WHOLE
@@ -84,7 +84,7 @@ def evaluate_model(
     scores = {}
     if "rpn" in stages:
         scores["rpn"] = rpn.result(dataset.coco, dataset.category_ids)
-    for stage, iou_type in (("box", "bbox"), ("mask", "segm")):
+    for stage, iou_type in IOU_TYPES.items():
         if stage in stages:
             scores[stage] = evaluate_detections(
                 dataset.coco, results, iou_type, dataset.image_ids, dataset.category_ids

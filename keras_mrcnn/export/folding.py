@@ -69,7 +69,7 @@ def _conv_norms(model):
     backbone, neck = model.backbone, model.neck
     if isinstance(backbone, ResNet):
         yield backbone.stem
-        for block in (block for blocks in backbone.stages for block in blocks):
+        for block in backbone.blocks:
             yield from block.convs
             if block.shortcut is not None:
                 yield block.shortcut

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from keras_mrcnn.export.onnx import write_model
+from keras_mrcnn.export.onnx import require, write_model
 from keras_mrcnn.mask_rcnn.detector import ExportError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def quantize_onnx(
     Args:
         source: ONNX file that `export_onnx` wrote, float32.
         target: the file to write; appears whole or not at all.
-        images: iterable of uint8 [H, W, 3], RGB, at least one; about a hundred, as the model will see them. They
+        images: iterable of uint8 [H, W, C], RGB for 3, at least one; about a hundred, as the model will see them. They
             are read one at a time.
         total: number of images if len() does not give it; the progress bar needs it to show the time left.
         metadata: entries of the target's metadata that replace those of the source.
@@ -65,9 +65,8 @@ def quantize_onnx(
     Example:
         >>> quantize_onnx("saved_models/scenes.onnx", "saved_models/scenes-int8.onnx", images)
     """
-    _check_installed()
-    import onnx
-
+    onnx = require("onnx", "int8")
+    require("onnxruntime.quantization", "int8")
     target = Path(target)
     with tempfile.TemporaryDirectory() as folder:
         prepared = _prepare(source, Path(folder, "prepared.onnx"))
@@ -111,14 +110,6 @@ def nodes_to_quantize(graph: onnx.GraphProto) -> list[str]:
             names.append(node.name)
             quantized.update(node.output)
     return names
-
-
-def _check_installed():
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime.quantization  # noqa: F401
-    except ImportError as error:
-        raise ExportError(f"int8 needs {error.name}: pip install 'keras_mrcnn[onnx]'") from error
 
 
 def _prepare(source, path):

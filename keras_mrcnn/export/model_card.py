@@ -20,9 +20,10 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.tables import escape_markdown, markdown_table
 from keras_mrcnn.config import NO_CLASS
 from keras_mrcnn.evaluation.tables import read_json
-from keras_mrcnn.layers.roi_align import MASK_POOL
+from keras_mrcnn.mask_rcnn.detector import MASK_SIDE
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.models.applications import FunctionalBackbone, leaf_layers
+from keras_mrcnn.weights.names import own_name
 
 TITLES = {"rpn": "RPN", "box": "boxes", "mask": "masks"}
 # Files with metrics in the folder of a run: that of training, and that of `evaluate --json`.
@@ -94,6 +95,8 @@ def model_card(
     inputs = ONNX_INPUTS.format(dtype=input_dtype) if onnx else SAVED_MODEL_INPUTS
     channels = model.config.channels
     inputs = inputs.replace("3], RGB", f"{channels}], {COLOURS[channels]}")
+    if channels == 4:  # which JPEG does not have
+        inputs = inputs.replace("JPEG or PNG", "PNG")
     sections = {
         "": _summary(model.config, name, variant),
         "Classes": _classes(model.config),
@@ -154,7 +157,7 @@ def _classes(config):
 
 
 def _contract(config, inputs):
-    return inputs + "\n" + OUTPUTS.format(D=config.box_head.max_detections, M=2 * MASK_POOL).rstrip("\n")
+    return inputs + "\n" + OUTPUTS.format(D=config.box_head.max_detections, M=MASK_SIDE).rstrip("\n")
 
 
 def _network(model):
@@ -193,10 +196,8 @@ def _size_of_layer(layer, frozen):
 
 
 def _size(weight, frozen):
-    # Keras 2 has conv/norm/gamma:0 where Keras 3 has gamma.
-    own_name = weight.name.rpartition("/")[2].partition(":")[0]
     constants = ("moving_mean", "moving_variance", *(("gamma", "beta") if frozen else ()))
-    return 0 if own_name in constants else int(np.prod(weight.shape))
+    return 0 if own_name(weight) in constants else int(np.prod(weight.shape))
 
 
 def _scores(metrics):

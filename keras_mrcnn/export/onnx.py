@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -35,10 +36,10 @@ def export_onnx(
 ) -> Path:
     """Writes a model, with all pre- and post-processing, as an ONNX file.
 
-    The graph is that of `Detector.detect`: input images [B, H, W, 3], RGB, 0..255, any B, H and W of at least 1;
-    outputs boxes, scores, category_ids, valid and masks. Batch norms are folded into the convolutions, RoIAlign and
-    NMS are native operators, and there is no Loop. The metadata of the file hold class_names and category_ids (JSON
-    lists), config (the `ModelConfig` as JSON), version, precision and model_card (Markdown).
+    The graph is that of `Detector.detect`: input images [B, H, W, C], 0..255, any B, H and W of at least 1, where C is
+    `config.channels`, RGB for 3; outputs boxes, scores, category_ids, valid and masks. Batch norms are folded into the
+    convolutions, RoIAlign and NMS are native operators, and there is no Loop. The metadata of the file hold class_names
+    and category_ids (JSON lists), config (the `ModelConfig` as JSON), version, precision and model_card (Markdown).
 
     Args:
         model: `MaskRCNN`.
@@ -55,7 +56,7 @@ def export_onnx(
     Example:
         >>> export_onnx(model, "saved_models/scenes.onnx")
     """
-    _require("onnx")
+    require("onnx")
     if input_dtype not in INPUT_DTYPES:
         raise ExportError(f"input_dtype {input_dtype!r} is not one of {', '.join(INPUT_DTYPES)}")
     folded = Detector(fold_norms(model))
@@ -73,7 +74,7 @@ def export_onnx(
 
 def write_model(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
     """Checks an ONNX model and writes it with these metadata, whole or not at all."""
-    onnx = _require("onnx")
+    onnx = require("onnx")
     onnx.helper.set_model_props(proto, metadata)
     content = proto.SerializeToString()
     onnx.checker.check_model(content)
@@ -82,17 +83,17 @@ def write_model(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) ->
         temporary.write_bytes(content)
 
 
-def _require(name):
-    """Imports a package of the extra 'onnx'."""
+def require(name: str, purpose: str = "ONNX export") -> ModuleType:
+    """Imports a package of the extra 'onnx', or raises `ExportError`, which says what needs it."""
     try:
         return __import__(name)
     except ImportError as error:
-        raise ExportError(f"ONNX export needs {error.name or name}: pip install 'keras_mrcnn[onnx]'") from error
+        raise ExportError(f"{purpose} needs {error.name or name}: pip install 'keras_mrcnn[onnx]'") from error
 
 
 def _convert(detect):
     """Converts a `tf.function` with one signature to an ONNX model that holds its weights."""
-    tf2onnx = _require("tf2onnx")
+    tf2onnx = require("tf2onnx")
     function = detect.get_concrete_function()
     names = {function.inputs[0].name: detect.input_signature[0].name}
     names.update((tensor.name, name) for name, tensor in function.graph.structured_outputs.items())

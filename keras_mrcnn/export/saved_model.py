@@ -34,8 +34,8 @@ def export_saved_model(
     """Writes a model, with all pre- and post-processing, as a SavedModel for TensorFlow Serving.
 
     The SavedModel needs only TensorFlow, not this package. Signatures, with the outputs of `Detector.detect`:
-        serving_default: images, string [B], encoded JPEG or PNG; their sizes may differ. EXIF orientation is
-            ignored: turn such images first.
+        serving_default: images, string [B], encoded JPEG or PNG (PNG alone where C is 4); their sizes may differ. EXIF
+            orientation is ignored: turn such images first.
         serving_compact: the same images. Instead of masks it gives masks_png_bytes, string [B]: a grey PNG
             [D * M, M] for each image, with its masks one below the other.
         detect: images, uint8 [B, H, W, C], where C is `config.channels`; RGB for 3.
@@ -75,7 +75,8 @@ def export_saved_model(
     with atomic_write(target) as temporary:
         card = model_card(model, name=folder.name, variant=precision, metrics=metrics)
         _save(model, temporary, precision, card)
-        write_warmup(temporary, usual_requests(model.config.min_size, model.config.max_size), folder.name)
+        config = model.config
+        write_warmup(temporary, usual_requests(config.min_size, config.max_size, config.channels), folder.name)
     return target
 
 

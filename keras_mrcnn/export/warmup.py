@@ -22,9 +22,7 @@ ENLARGED = 4  # the pictures are this many times smaller than the network's inpu
 Inputs = Mapping[str, Union[np.ndarray, Sequence[bytes]]]  # of a signature, by name
 
 
-def write_warmup(
-    folder: str | os.PathLike, requests: Iterable[tuple[str, Inputs]], model_name: str = ""
-) -> Path:
+def write_warmup(folder: str | os.PathLike, requests: Iterable[tuple[str, Inputs]], model_name: str = "") -> Path:
     """Writes warm-up requests into the folder of a SavedModel.
 
     Args:
@@ -49,21 +47,24 @@ def write_warmup(
     return path
 
 
-def usual_requests(min_size: int, max_size: int) -> list[tuple[str, Inputs]]:
+def usual_requests(min_size: int, max_size: int, channels: int = 3) -> list[tuple[str, Inputs]]:
     """Makes one request for each signature except detect_padded, at the usual input size of the network.
 
-    serving_compact gets two encoded images, a landscape JPEG and a portrait PNG; the others get one in landscape.
+    serving_compact gets two encoded images, a landscape JPEG (PNG where there are four channels) and a portrait PNG;
+    the others get one in landscape.
 
     Args:
         min_size, max_size: sides of the network's input in pixels, see `ModelConfig`.
+        channels: of the pictures, see `ModelConfig`.
 
     Returns:
         A list of pairs, as `write_warmup` takes them.
     """
     short = max(min_size // ENLARGED, 1)
     picture = warmup_picture(short, min(short * 4 // 3, max(max_size // ENLARGED, short)))
+    picture = np.ascontiguousarray(picture[..., [0, 1, 2, 0][:channels]])  # a fourth channel repeats the first
     encoded = [
-        tf.io.encode_jpeg(picture, quality=90).numpy(),
+        (tf.io.encode_png(picture) if channels == 4 else tf.io.encode_jpeg(picture, quality=90)).numpy(),
         tf.io.encode_png(np.ascontiguousarray(picture.transpose(1, 0, 2))).numpy(),
     ]
     # TensorFlow Serving prepares the graph of each signature when it is first called, so each needs a request. A graph

@@ -9,8 +9,7 @@ from keras_mrcnn.config import ModelConfig
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.mask_rcnn.presets import build
 from keras_mrcnn.weights.model_files import halved, read_model_weights, write_weights
-from keras_mrcnn.weights.names import named_weights
-from keras_mrcnn.weights.native import assign_entries
+from keras_mrcnn.weights.native import assign_weights
 
 
 def convert_weights(
@@ -38,7 +37,7 @@ def convert_weights(
             the target has another suffix.
     """
     content = read_model_weights(source, class_names=class_names, norm_epsilon=norm_epsilon)
-    assign_entries(named_weights(build(MaskRCNN, content.config, content.path)), content.tensors, source)
+    assign_weights(build(MaskRCNN, content.config, content.path), content.tensors, source)
     tensors = content.tensors
     if half:
         tensors = {name: halved(source, name, value) for name, value in tensors.items()}

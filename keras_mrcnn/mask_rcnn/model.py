@@ -252,7 +252,9 @@ class MaskRCNN(keras.Model):
         from tqdm import tqdm
 
         detections = self.detector.stream(pictures, batch_size)
-        return list(tqdm(detections, "predict", len(pictures), unit="image", disable=not verbose))
+        # A single path or Pillow image has no length; `stream` then says to put it into a list.
+        total = len(pictures) if hasattr(pictures, "__len__") else None
+        return list(tqdm(detections, "predict", total, unit="image", disable=not verbose))
 
     @functools.cached_property
     def detector(self) -> Detector:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.ops.pixels import PIXEL_MEAN, PIXEL_STD, pixel_statistics
+from keras_mrcnn.ops.pixels import pixel_statistics
 
 # On an input of this size the size of a map tells its stride.
 PROBE_SIZE = (256, 320)
@@ -291,11 +291,7 @@ def _input_transform(
     black, *colours = np.float64(preprocess(np.vstack([np.zeros([1, 3]), 255 * np.eye(3)])[None].astype(np.float32)))[0]
     scale = (np.array(colours) - black) / 255  # [from, to]
     order = np.abs(scale).argmax(axis=0)
-    if channels == 1:
-        (mean,), (std,) = pixel_statistics(1)
-        mean, std = np.full(3, mean), np.full(3, std)
-    else:
-        mean, std = np.array(PIXEL_MEAN), np.array(PIXEL_STD)
+    mean, std = (np.resize(values, 3) for values in pixel_statistics(channels))  # grey repeats, a fourth is left out
     scale = 255 * scale[order, range(3)]
     gain, offset = scale * std[order], scale * mean[order] + black
     kept = channels == 1 or order.tolist() == [0, 1, 2]

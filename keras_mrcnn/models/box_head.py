@@ -61,7 +61,7 @@ class BoxHead(keras.Model):
         self.deltas = keras.layers.Dense(
             4 * self.num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.001), name="deltas"
         )
-        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
+        self.built = True  # its layers build themselves; otherwise Keras 3 would first trace `call` to build them
 
     def call(self, pooled: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the class logits and box deltas of the RoIs."""

@@ -41,12 +41,11 @@ class FPN(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        # Each cell then depends on its neighbourhood alone, not on the whole map.
-        self.is_local = norm in (None, "frozen_bn")
         norms = {"norm": norm, "epsilon": epsilon}
         self.inner = [_conv(channels, 1, name=f"inner{i}", **norms) for i in range(levels)]
         self.layer = [_conv(channels, 3, name=f"layer{i}", **norms) for i in range(levels)]
-        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
+        self.is_local = self.layer[0].is_affine  # then each cell depends on its neighbourhood alone, not the whole map
+        self.built = True  # its layers build themselves; otherwise Keras 3 would first trace `call` to build them
 
     def call(self, features: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """Returns the maps of the pyramid, P2 first."""

@@ -68,7 +68,7 @@ class ResidualBlock(keras.layers.Layer):
         self.shortcut = ConvNorm(out, 1, stride=stride, name="downsample", **norms) if project else None
         self.relu = keras.layers.ReLU()
         self.out_channels = out
-        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
+        self.built = True  # its layers build themselves; otherwise Keras 3 would first trace `call` to build them
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the output of the block."""
@@ -136,7 +136,7 @@ class ResNet(keras.Model):
             for index in range(count)
         ]
         self.channels = tuple(blocks[-1].out_channels for blocks in self.stages)
-        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
+        self.built = True  # its layers build themselves; otherwise Keras 3 would first trace `call` to build them
 
     @property
     def stages(self) -> list[list[ResidualBlock]]:

@@ -38,7 +38,7 @@ class RPN(keras.Model):
         ]
         self.objectness = keras.layers.Conv2D(num_anchors, 1, kernel_initializer=_small_normal(), name="objectness")
         self.deltas = keras.layers.Conv2D(4 * num_anchors, 1, kernel_initializer=_small_normal(), name="deltas")
-        self.built = True  # its layers build themselves; Keras 3 would trace `call` once more for each level
+        self.built = True  # its layers build themselves; otherwise Keras 3 would first trace `call` to build them
 
     def call(self, features: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Returns the objectness logits and the deltas of each level."""

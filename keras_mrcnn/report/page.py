@@ -12,6 +12,7 @@ import yaml
 
 from keras_mrcnn import __version__
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.base.stage_names import IOU_TYPES
 from keras_mrcnn.base.tables import format_value, is_missing
 from keras_mrcnn.evaluation.curves import confusion_matrix, precision_recall_curves
 from keras_mrcnn.evaluation.errors import analyse_errors
@@ -19,7 +20,7 @@ from keras_mrcnn.report import charts, data_section, score_sections, tables
 from keras_mrcnn.report.confusions import confusion_heatmap, confusion_table
 from keras_mrcnn.report.panels import PicturePanels
 from keras_mrcnn.report.run_folder import RunFolder
-from keras_mrcnn.report.score_sections import IOU_TYPES, Evaluation
+from keras_mrcnn.report.score_sections import Evaluation
 from keras_mrcnn.report.statistics import DataStatistics
 
 # The parts of the page in their order: name of the HTML anchor -> title.
@@ -110,21 +111,19 @@ def _score_part(run: RunFolder, evaluation: Evaluation | None) -> dict:
     """Returns the scores and, if the model has been evaluated, its curves, confusions and mistakes."""
     scores = run.metrics if evaluation is None else evaluation.scores
     detected = [stage for stage in IOU_TYPES if stage in scores]
-    of_stages: dict = {"curves": {}, "errors": {}}
-    objects: dict[str, int] = {}
+    curves, errors, objects = {}, {}, {}
     matrix = None
     if evaluation is not None:
         dataset = evaluation.dataset
         chosen = (dataset.image_ids, dataset.category_ids)
         for stage in detected:
             data = (dataset.coco, evaluation.results, IOU_TYPES[stage], *chosen)
-            of_stages["curves"][stage] = precision_recall_curves(*data)
-            of_stages["errors"][stage] = analyse_errors(*data)
+            curves[stage] = precision_recall_curves(*data)
+            errors[stage] = analyse_errors(*data)
         if detected:
             matrix = confusion_matrix(dataset.coco, evaluation.results, IOU_TYPES[detected[-1]], *chosen)
         labels = [item["category_id"] for image_id in dataset.image_ids for item in dataset.annotations(image_id)]
         objects = {name: labels.count(number) for name, number in zip(dataset.class_names, dataset.category_ids)}
-    curves, errors = of_stages["curves"], of_stages["errors"]
     return {
         "evaluation": evaluation,
         "highlights": _highlights(scores),

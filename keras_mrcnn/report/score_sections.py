@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_mrcnn.base.stage_names import IOU_TYPES
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.evaluation.curves import PrecisionRecall
 from keras_mrcnn.report.charts import Axis, Chart, Line, line_chart
@@ -15,7 +16,6 @@ from keras_mrcnn.report.run_folder import RunFolder, StageLosses
 from keras_mrcnn.report.tables import Column, Table
 
 STAGE_TITLES = {"rpn": "RPN", "box": "Box head", "mask": "Mask head", "joint": "All together"}
-IOU_TYPES = {"box": "bbox", "mask": "segm"}
 RPN_MEANINGS = {
     "accuracy": ("point-wise accuracy", "share of all labelled anchors that objectness classifies rightly"),
     "positive_accuracy": ("point-wise recall", "share of the positive anchors that objectness calls an object"),

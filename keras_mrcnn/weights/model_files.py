@@ -89,7 +89,8 @@ def load_backbone(backbone: ResNet | FunctionalBackbone, source: str | os.PathLi
         load = keras_applications.load_imagenet if is_resnet else keras_applications.load_application
         load(backbone, path)
         return
-    content, prefix = read_weights(source), architecture.BODY
+    # By its path, for by its name a published file would be compared with its checksum once more.
+    content, prefix = read_weights(path)._replace(path=source), architecture.BODY
     tensors = content.tensors
     if content.config is not None:
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -66,12 +66,16 @@ def network_weights(network: keras.Model) -> dict[str, Entry]:
             counts[kind] += 1
         name = name.replace("/BatchNorm", "_bn").replace("/", "_").lower()  # Keras 2 names MobileNet's layers so
         for variable in layer.weights:
-            # Keras 2 has conv/kernel:0 where Keras 3 has kernel.
-            own_name = variable.name.rpartition("/")[2].partition(":")[0]
+            weight = own_name(variable)
             if isinstance(layer, keras.layers.DepthwiseConv2D):
-                own_name = own_name.replace("depthwise_kernel", "kernel")  # likewise
-            entries[f"{name}/{own_name}"] = _plain(variable)
+                weight = weight.replace("depthwise_kernel", "kernel")  # Keras 2 names it so
+            entries[f"{name}/{weight}"] = _plain(variable)
     return entries
+
+
+def own_name(variable: Any) -> str:
+    """Returns the name of a variable within its layer: "kernel", which Keras 2 calls conv/kernel:0."""
+    return variable.name.rpartition("/")[2].partition(":")[0]
 
 
 def _resnet(backbone: ResNet) -> NamedEntries:

@@ -15,7 +15,7 @@ from keras_mrcnn.export import saved_model
 from keras_mrcnn.export.saved_model import export_saved_model
 from keras_mrcnn.mask_rcnn.detector import ExportError
 
-ANY = SimpleNamespace(config=SimpleNamespace(min_size=1, max_size=1))
+ANY = SimpleNamespace(config=SimpleNamespace(min_size=1, max_size=1, channels=3))
 CLIENT = """
 import sys
 sys.modules["keras_mrcnn"] = None  # an import of it fails, even where it is installed

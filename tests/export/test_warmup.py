@@ -91,6 +91,14 @@ def test_the_picture_by_hand():
     assert picture[53, 65].tolist() == [240, 75, 120] and picture[54, 48, 2] == 96
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_requests_have_the_channels_of_the_model(channels):
+    requests = dict(usual_requests(64, 128, channels))
+    assert requests["detect"]["images"].shape[-1] == channels
+    formats = [Image.open(io.BytesIO(data)).format for data in requests["serving_compact"]["images"]]
+    assert formats == ["PNG" if channels == 4 else "JPEG", "PNG"]
+
+
 def test_small_on_disk(tmp_path):
     path = write_warmup(tmp_path, usual_requests(800, 1333))
     assert path.stat().st_size < 250_000

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -73,11 +75,11 @@ def test_refuses_other_arrays(detector, image, said):
         detector([blank_image(8, 8), image])
 
 
-
-@pytest.mark.parametrize("picture", [np.zeros([4, 5, 3], np.uint8), "photo.jpg", b"bytes"])
+@pytest.mark.parametrize("picture", [np.zeros([4, 5, 3], np.uint8), "photo.jpg", Path("photo.jpg"), b"bytes"])
 def test_a_single_picture_is_refused(detector, picture):
-    with pytest.raises(ImageError, match="put a single picture into a list"):
-        detector(picture)
+    for predict in (detector, detector.model.predict):
+        with pytest.raises(ImageError, match="put a single picture into a list"):
+            predict(picture)
 
 
 def test_pictures_of_one_size_go_together_and_change_nothing(detector):

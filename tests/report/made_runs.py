@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import tensorflow as tf
 from conftest import tiny_content
@@ -53,14 +51,6 @@ def write_losses(folder, values, first=0):
 def make_dataset(folder="images"):
     """The four images of `tiny_content`."""
     return CocoDataset(tiny_content(), folder)
-
-
-def write_dataset(folder, content=None):
-    """`tiny_content` as the validation data of a data-set folder; the images are not written."""
-    path = folder / "annotations" / "val.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content or tiny_content()))
-    return folder
 
 
 def result_of(dataset, annotation_id, score=0.9, category_id=None):
