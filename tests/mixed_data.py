@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 from small_training import CLASS_NAMES
 
-from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.prepare import prepare_dataset
 
 # (h, w); most of them lie, so that the batches of one shape class hold images that differ.
 SIZES = ((40, 60), (30, 70), (44, 56), (64, 48), (30, 50), (50, 50), (70, 40))
 # How the networks of the tests see them.
-VIEW = {"min_size": 64, "max_size": 160, "mask_size": 28}
+VIEW = {"min_size": 64, "max_size": 160}
+MASK_SIZE = 28
 
 
 def write_mixed(folder):
@@ -38,6 +39,6 @@ def write_mixed(folder):
     return folder / "instances.json", folder / "images"
 
 
-def mixed_data(folder):
-    """The `CocoDataset` of `write_mixed`."""
-    return CocoDataset(*write_mixed(folder))
+def mixed_data(folder, mask_size=MASK_SIZE):
+    """The `PreparedDataset` of `write_mixed`."""
+    return prepare_dataset(*write_mixed(folder), folder / "prepared", mask_size=mask_size)
