@@ -68,16 +68,30 @@ def tiny_content():
     }
 
 
-@pytest.fixture
-def tiny_coco(tmp_path):
-    """(annotation file, image folder, content) of a data set made for the test, free to be damaged."""
+def write_tiny(folder):
+    """Writes `tiny_content` and images of noise. Returns (annotation file, image folder, content)."""
     content = tiny_content()
-    folder = tmp_path / "images"
-    folder.mkdir()
+    (folder / "images").mkdir()
     noise = np.random.default_rng(1)
     for record in content["images"]:
         pixels = noise.integers(0, 256, (record["height"], record["width"], 3), np.uint8)
-        Image.fromarray(pixels).save(folder / record["file_name"])
-    annotation_file = tmp_path / "instances.json"
+        Image.fromarray(pixels).save(folder / "images" / record["file_name"])
+    annotation_file = folder / "instances.json"
     annotation_file.write_text(json.dumps(content))
-    return annotation_file, folder, content
+    return annotation_file, folder / "images", content
+
+
+@pytest.fixture
+def tiny_coco(tmp_path):
+    """(annotation file, image folder, content) of a data set made for the test, free to be damaged."""
+    return write_tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_prepared(tmp_path_factory):
+    """Folder of the same data set, prepared with masks of 8 x 8; to be read alone."""
+    from keras_mrcnn.data.prepare import prepare_dataset
+
+    folder = tmp_path_factory.mktemp("tiny")
+    annotation_file, images, _ = write_tiny(folder)
+    return prepare_dataset(annotation_file, images, folder / "prepared", mask_size=8, workers=1).folder
