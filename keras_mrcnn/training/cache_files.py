@@ -7,6 +7,7 @@ number of processes may write to one folder: each writes under a name of its own
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,17 +90,19 @@ def write_tensors(path: Path, tensors: Sequence[tf.Tensor]) -> None:
         ) from None
 
 
-def is_whole(path: Path) -> bool:
-    """Returns whether a file exists in full length; it does not compare checksums."""
+def is_whole(path: Path, count: int) -> bool:
+    """Returns whether a file of `count` tensors exists in full length; it does not compare checksums."""
     try:
         size, end = path.stat().st_size, 0
         with open(path, "rb") as file:
-            while 0 < end + RECORD_START < size:
+            for _ in range(count):
                 file.seek(end)
                 end += RECORD_START + int.from_bytes(file.read(8), "little") + RECORD_END
+                if end > size:  # also where the length itself is damaged
+                    return False
     except OSError:
         return False
-    return end == size > 0
+    return end == size
 
 
 def read_tensors(path: tf.Tensor, dtypes: Sequence[tf.DType]) -> list[tf.Tensor]:
@@ -122,11 +125,16 @@ def check_file(path: Path, dtypes: Sequence[tf.DType]) -> None:
     try:
         read_tensors(tf.constant(str(path)), dtypes)
     except (tf.errors.OpError, ValueError) as error:
-        reason = " ".join(getattr(error, "message", str(error)).split())
         raise CacheError(
-            f"the feature cache file {path} cannot be read ({reason}); delete it and go on with --resume, which writes "
+            f"the feature cache file {path} cannot be read ({_reason(error)}); delete it and go on with --resume, which writes "
             "it anew"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Returns the message of an error in one line, without the names of TensorFlow's operations."""
+    message = re.sub(r"\{\{.*?\}\}|\[Op:\w*\]( name:)?", "", getattr(error, "message", str(error)))
+    return " ".join(message.split())
 
 
 def _seconds_since_change(path: Path) -> float:

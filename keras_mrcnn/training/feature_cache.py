@@ -100,7 +100,7 @@ class FeatureCache:
 
     def missing(self, places: np.ndarray) -> np.ndarray:
         """Returns the places whose files are missing or incomplete."""
-        return places[[not is_whole(self.path(place)) for place in places]]
+        return places[[not is_whole(self.path(place), len(self.fields)) for place in places]]
 
     def size(self, places: np.ndarray) -> int:
         """Returns the most bytes that the files of the samples can take."""

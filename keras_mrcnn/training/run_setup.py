@@ -40,8 +40,7 @@ def shared_settings(config: Config, progress: Progress, data: PreparedDataset) -
     settings = _flat(config.model_dump(mode="json"))
     own = ("_annotations", "_images", "prepared_folder")
     shared = {key: value for key, value in settings.items() if not key.endswith(own)}
-    content = [shard["sha256"] for shard in data.manifest["shards"]]
-    return {**shared, "the checkpoint": tuple(progress), "the training data": content}
+    return {**shared, "the checkpoint": tuple(progress), "the training data": data.key}
 
 
 def _flat(tree, prefix=""):
@@ -124,7 +123,9 @@ def open_data(config: Config, split: str, run_folder: Path, progress: bool = Fal
         raise UserError(f"data.{split}_annotations and data.{split}_images must be set to train")
     folder = annotations
     if not is_prepared(annotations):
-        folder = prepared_folder(data.prepared_folder or run_folder.absolute().parent / "prepared", annotations, images)
+        folder = prepared_folder(
+            data.prepared_folder or run_folder.absolute().parent / "prepared", annotations, images, data.mask_size
+        )
         with tqdm(desc=f"prepare {split}", unit="image", leave=False, disable=None if progress else True) as bar:
 
             def show(done: int, total: int) -> None:
@@ -140,7 +141,7 @@ def open_data(config: Config, split: str, run_folder: Path, progress: bool = Fal
     return PreparedDataset(folder, data.class_names, model.channels)
 
 
-def prepared_folder(root: str | Path, annotations: str, images: str) -> str:
-    """Returns the folder in `root` for data of one annotation file and image folder."""
-    source = json.dumps([str(Path(path).absolute()) for path in (annotations, images)])
+def prepared_folder(root: str | Path, annotations: str, images: str, mask_size: int) -> str:
+    """Returns the folder in `root` for data of one annotation file and image folder, with masks of one size."""
+    source = json.dumps([*(str(Path(path).absolute()) for path in (annotations, images)), mask_size])
     return join(str(root), f"{Path(annotations).stem}-{hashlib.sha256(source.encode()).hexdigest()[:8]}")

@@ -6,11 +6,10 @@ import pytest
 from mixed_data import SIZES, VIEW, mixed_data
 from small_training import small_model
 
-from keras_mrcnn.data.batching import PlannedSample
-from keras_mrcnn.data.pipeline import padded_batches, single_samples
+from keras_mrcnn.data.augmentation_samples import Sampling
+from keras_mrcnn.data.pipeline import single_samples, validation_dataset
 from keras_mrcnn.data.sharing import Share
 from keras_mrcnn.training.stages import BoxStage
-from keras_mrcnn.training.validation import validation_dataset
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +26,15 @@ def test_every_image_once_by_aspect_ratio_and_the_same_again(data):
     assert [len(batch) for batch in ids(batches)] == [3, 3, 1] and int(batches.cardinality()) == 3
     order = sum(ids(batches), [])
     ratios = [SIZES[image_id - 1][1] / SIZES[image_id - 1][0] for image_id in order]
-    assert sorted(order) == data.image_ids and ratios == sorted(ratios)
+    assert sorted(order) == data.image_ids.tolist() and ratios == sorted(ratios)
     for first, second in zip(batches, batches):
         for name, value in first.items():
             np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
 def test_images_are_as_in_training_without_augmentation(data):
-    samples_alone = single_samples(data, [PlannedSample(0, row) for row in range(len(data))], **VIEW, flip=0.0)
-    expected = padded_batches(samples_alone, 1, drop_remainder=False)
-    expected = {int(batch["image_ids"][0]): batch for batch in expected}
+    places = np.array([(0, row) for row in range(len(data))])
+    expected = {int(batch["image_ids"][0]): batch for batch in single_samples(data, places, Sampling(**VIEW))}
     for batch in validation_dataset(data, batch_size=1, **VIEW):
         for name, value in expected[int(batch["image_ids"][0])].items():
             np.testing.assert_array_equal(batch[name], value, err_msg=name)
@@ -46,7 +44,7 @@ def test_fewer_images_are_spread_evenly_and_more_come_again(data):
     chosen = sum(ids(validation_dataset(data, batch_size=1, images=3, **VIEW)), [])
     assert sorted(chosen) == [1, 3, 5]
     again = sum(ids(validation_dataset(data, batch_size=2, images=10, **VIEW)), [])
-    assert set(again) == set(data.image_ids) and len(again) == 10
+    assert set(again) == set(data.image_ids.tolist()) and len(again) == 10
 
 
 def test_shares_are_the_pieces_of_whole_batches(data):
@@ -65,7 +63,7 @@ def test_shares_are_the_pieces_of_whole_batches(data):
 def test_a_stage_validates_on_them(data):
     stage = BoxStage(small_model(min_size=64, max_size=160))
     stage.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
-    validation = validation_dataset(data, batch_size=2, **{**VIEW, "mask_size": 0})
+    validation = validation_dataset(data, batch_size=2, with_masks=False, **VIEW)
     history = stage.fit(validation.repeat(), steps_per_epoch=1, validation_data=validation, verbose=0).history
     assert np.isfinite(history["val_loss"]).all()
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 from mixed_data import VIEW, mixed_data
 from small_training import small_model
 
-from keras_mrcnn.data.batching import PlannedSample
-from keras_mrcnn.data.pipeline import padded_batches, single_samples
+from keras_mrcnn.data.augmentation_samples import Sampling
+from keras_mrcnn.data.pipeline import single_samples
 from keras_mrcnn.training.frozen_features import compute_features_and_proposals, features_and_proposals
 
 ROWS = (0, 1, 5)  # 64 x 96, 64 x 160 and 64 x 64 pixels with their padding
@@ -22,8 +22,7 @@ def model(request):
 def images(tmp_path_factory):
     """Three images of different sizes, each a batch of its own, and the three as one batch."""
     data = mixed_data(tmp_path_factory.mktemp("mixed"))
-    samples_alone = single_samples(data, [PlannedSample(0, row) for row in ROWS], **VIEW, flip=0.0)
-    alone = list(padded_batches(samples_alone, 1, drop_remainder=False))
+    alone = list(single_samples(data, np.array([(0, row) for row in ROWS]), Sampling(**VIEW)))
     width = max(one["images"].shape[2] for one in alone)
     together = [tf.pad(one["images"], [[0, 0], [0, 0], [0, width - one["images"].shape[2]], [0, 0]]) for one in alone]
     sizes = tf.concat([one["image_sizes"] for one in alone], axis=0)
