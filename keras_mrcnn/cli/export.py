@@ -106,13 +106,13 @@ def _checked_forms(form, precision, version, onnx_input, data):
 def _export_int8(model, path, onnx_input, metrics, data, calibration_images, val, score_images):
     """Writes and scores the int8 file; the float32 file that it is made from is temporary."""
     from keras_mrcnn.cli.export_accuracy import choose_images, print_ap_change
-    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.data.prepared import open_dataset
     from keras_mrcnn.export.int8 import quantize_onnx
     from keras_mrcnn.export.model_card import model_card
     from keras_mrcnn.export.onnx import export_onnx
     from keras_mrcnn.serving.onnx_predictor import OnnxPredictor
 
-    train = CocoDataset(*split_files(data, "train"), channels=model.config.channels)
+    train = open_dataset(*split_files(data, "train"), channels=model.config.channels)
     image_ids = choose_images(train, calibration_images)
     card = model_card(model, name=path.stem, files=(path.name,), variant="int8", metrics=metrics)
     with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,7 @@ def _datasets(run, folder, missing):
             sentences.append(f"The settings of the run name no {title} data; name their folder with --data.")
         else:
             try:
-                datasets[split] = open_dataset(Path(annotations), images and Path(images), run.config.model)
+                datasets[split] = open_dataset(annotations, images, run.config.model)
             except UserError as error:
                 sentences.append(f"The {title} data cannot be read: {error}, or name their folder with --data.")
     if sentences:
