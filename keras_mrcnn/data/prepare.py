@@ -7,6 +7,7 @@ annotations alone, and is written again only if it is not whole. `prepared` desc
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -41,6 +43,8 @@ from keras_mrcnn.data.storage import join, read_bytes, write_bytes
 
 SHARD_SUFFIX = ".tfrecord"
 STATE = "preparing.json"  # what a folder is made from: key, and names of the image files
+TEMPORARY = "{}.*.tmp"  # names of the temporary files of a file
+KEY_DIGITS = 8  # of the key, before the names of shards: a process that is late writes none of other data
 # Images of a shard: few enough that shards of a small set keep several processes busy.
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS_OF_A_SET = 64, 1024, 64
 Progress = Callable[[int, int], None]
@@ -83,14 +87,14 @@ def prepare_dataset(
     digest = _digest(annotations)
     try:
         current = _current(folder, digest, image_folder, mask_size)
-        if current and (skip_bad or not read_manifest(folder)["left_out"]):
+        if current and (skip_bad or not current["left_out"]):
             return PreparedDataset(folder)
         content = annotations if isinstance(annotations, dict) else load_annotations(annotations)
         checker = Checker(content, "the annotations" if content is annotations else str(annotations), image_folder)
         problems = [*checker.categories(), *checker.image_records(), *checker.annotations(masks=False)]
-        jobs = _jobs(checker, problems, join(folder, SHARDS), mask_size)
         files = [record["file_name"] for record in checker.images.values()]
         key = _key(digest, image_folder, files, mask_size)
+        jobs = _jobs(checker, problems, join(join(folder, SHARDS), key[:KEY_DIGITS]), mask_size)
         _begin(folder, key, files)
         _write_shards(jobs, workers or os.cpu_count() or 1, progress)
         summaries = [json.loads(read_bytes(job.path + SUMMARY_SUFFIX)) for job in jobs]
@@ -99,8 +103,9 @@ def prepare_dataset(
             raise DataError(_sentence(checker.annotation_file, problems))
         cleaned, left_out = drop_bad(content, image_folder, problems) if problems else (content, {})
         _write_index(folder, jobs, summaries)
-        write_bytes(join(folder, ANNOTATIONS), json.dumps(cleaned).encode())
+        write_bytes(join(folder, ANNOTATIONS), json.dumps(cleaned, default=_plain).encode())
         _write_manifest(folder, key, cleaned["categories"], mask_size, jobs, summaries, left_out)
+        _remove_temporary_files(folder)
     except tf.errors.OpError as error:
         raise UserError(f"{folder} cannot be written ({error.message}); name another folder or make room") from None
     return PreparedDataset(folder)
@@ -115,11 +120,16 @@ def _sentence(name: str, problems: Sequence[Problem]) -> str:
 def _digest(annotations: str | Path | dict) -> str:
     """Returns a hash of annotations: of the bytes of the file, or of the content."""
     if isinstance(annotations, dict):
-        return hashlib.sha256(json.dumps(annotations, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(annotations, sort_keys=True, default=_plain).encode()).hexdigest()
     try:
         return hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
     except OSError:
         return ""  # `load_annotations` says what is wrong
+
+
+def _plain(value: Any) -> Any:
+    """Returns what JSON does not know as something that it knows: bytes, and numbers and arrays of NumPy."""
+    return value.decode("latin-1") if isinstance(value, bytes) else np.asarray(value).tolist()
 
 
 def _key(digest: str, image_folder: Path, files: Sequence[str], mask_size: int) -> str:
@@ -128,50 +138,95 @@ def _key(digest: str, image_folder: Path, files: Sequence[str], mask_size: int) 
     for file in files:
         try:
             status = os.stat(image_folder / file)
-            key.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+            key.update(json.dumps([file, status.st_size, status.st_mtime_ns]).encode())
         except (OSError, ValueError):  # it is missing, or no file can have the name; the check says so
-            key.update(f"{file}\n".encode())
+            key.update(json.dumps([file]).encode())
     return key.hexdigest()
 
 
-def _current(folder: str, digest: str, image_folder: Path, mask_size: int) -> bool:
-    """Returns whether a folder holds this very data, prepared completely."""
-    if not tf.io.gfile.exists(join(folder, MANIFEST)):
-        return False
-    files = json.loads(read_bytes(join(folder, STATE)))["files"]
-    return read_manifest(folder)["key"] == _key(digest, image_folder, files, mask_size)
+def _current(folder: str, digest: str, image_folder: Path, mask_size: int) -> dict[str, Any] | None:
+    """Returns the manifest of a folder that holds this very data, prepared completely; otherwise None."""
+    try:
+        manifest, state = read_manifest(folder), _state(folder)
+        sizes = [_size(join(join(folder, SHARDS), shard["file"])) for shard in manifest["shards"]]
+    except UserError:  # not prepared, or by another version
+        return None
+    whole = sizes == [shard["bytes"] for shard in manifest["shards"]]
+    whole = whole and all(tf.io.gfile.exists(join(folder, name)) for name in (INDEX, ANNOTATIONS))
+    same = whole and state and manifest["key"] == _key(digest, image_folder, state["files"], mask_size)
+    return manifest if same else None
+
+
+def _size(path: str) -> int | None:
+    """Returns the bytes of a file, or None if there is none."""
+    try:
+        return tf.io.gfile.stat(path).length
+    except tf.errors.NotFoundError:
+        return None
+
+
+def _state(folder: str) -> dict[str, Any]:
+    """Returns what a folder is made from, see `STATE`; an empty dict for a folder that is empty or not there.
+
+    Raises:
+        UserError: the folder holds something that no call of `prepare_dataset` has written.
+    """
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    with contextlib.suppress(tf.errors.NotFoundError, ValueError):
+        state = json.loads(read_bytes(join(folder, STATE)))
+        if isinstance(state, dict) and {"key", "files"} <= set(state):
+            return state
+    if len(names) > len(fnmatch.filter(names, TEMPORARY.format(STATE))):
+        raise UserError(f"{folder} holds files that are not prepared data; name an empty folder, or one to make")
+    return {}
 
 
 def _begin(folder: str, key: str, files: list[str]) -> None:
     """Makes the folder, and removes what was prepared in it from other data.
 
+    The state comes before everything else, so that a folder in which something was begun is known for what it is.
+
     Raises:
         UserError: the folder holds something that no call of `prepare_dataset` has written.
     """
+    state, shards = _state(folder), join(folder, SHARDS)
     tf.io.gfile.makedirs(folder)
-    state = join(folder, STATE)
-    if tf.io.gfile.exists(state):
-        if json.loads(read_bytes(state))["key"] == key:
-            return
-        for name in (MANIFEST, INDEX, ANNOTATIONS):  # the manifest first: without it nobody takes the rest for whole
-            with contextlib.suppress(tf.errors.NotFoundError):
-                tf.io.gfile.remove(join(folder, name))
-        for path in tf.io.gfile.glob(join(join(folder, SHARDS), f"[0-9]*-of-*{SHARD_SUFFIX}*")):
-            tf.io.gfile.remove(path)
-    elif tf.io.gfile.listdir(folder):
-        raise UserError(f"{folder} holds files that are not prepared data; name an empty folder, or one to make")
-    tf.io.gfile.makedirs(join(folder, SHARDS))
-    write_bytes(state, json.dumps({"key": key, "files": files}).encode())
+    if state.get("key") != key:
+        if state:
+            for name in (MANIFEST, INDEX, ANNOTATIONS):  # without the manifest nobody takes the rest for whole
+                _remove(folder, name)
+            _remove(shards, f"*-of-*{SHARD_SUFFIX}*", but=f"{key[:KEY_DIGITS]}*")
+        write_bytes(join(folder, STATE), json.dumps({"key": key, "files": files}).encode())
+    tf.io.gfile.makedirs(shards)
 
 
-def _jobs(checker: Checker, problems: Sequence[Problem], folder: str, mask_size: int) -> list[ShardJob]:
-    """Divides the images among shards, in the order of their ids, with those annotations that have no problem yet."""
+def _remove(folder: str, pattern: str, but: str = "") -> None:
+    """Removes the files of a folder whose names match `pattern` and not `but`; others may be removing them, too."""
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    for name in set(fnmatch.filter(names, pattern)) - set(fnmatch.filter(names, but)):
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(join(folder, name))
+
+
+def _remove_temporary_files(folder: str) -> None:
+    """Removes what processes that were killed have left."""
+    for name in (STATE, MANIFEST, INDEX, ANNOTATIONS):
+        _remove(folder, TEMPORARY.format(name))
+    _remove(join(folder, SHARDS), TEMPORARY.format(f"*{SHARD_SUFFIX}*"))
+
+
+def _jobs(checker: Checker, problems: Sequence[Problem], start: str, mask_size: int) -> list[ShardJob]:
+    """Divides the images among shards, in the order of their ids, with those annotations that have no problem yet.
+
+    The paths of the shards begin with `start`.
+    """
     bad = {problem.record for problem in problems}
     categories = [one for row, one in enumerate(checker.content["categories"]) if ("categories", row) not in bad]
     ids = sorted(category["id"] for category in categories)
     annotations: dict[int, list[tuple[int, dict]]] = {image_id: [] for image_id in checker.images}
     for row, annotation in enumerate(checker.content["annotations"]):
-        if ("annotations", row) not in bad:
+        # An image whose entry is malformed takes its annotations along.
+        if ("annotations", row) not in bad and annotation["image_id"] in annotations:
             annotations[annotation["image_id"]].append((row, annotation))
     images = [
         ImageJob(checker.image_rows[image_id], checker.images[image_id], tuple(annotations[image_id]))
@@ -181,7 +236,7 @@ def _jobs(checker: Checker, problems: Sequence[Problem], folder: str, mask_size:
     count = -(-len(images) // size)
     return [
         ShardJob(
-            path=join(folder, f"{number:05d}-of-{count:05d}{SHARD_SUFFIX}"),
+            path=f"{start}-{number:05d}-of-{count:05d}{SHARD_SUFFIX}",
             images=tuple(images[number * size : (number + 1) * size]),
             image_folder=checker.image_folder,
             labels={category_id: label for label, category_id in enumerate(ids, start=1)},
@@ -193,7 +248,7 @@ def _jobs(checker: Checker, problems: Sequence[Problem], folder: str, mask_size:
 
 def _write_shards(jobs: Sequence[ShardJob], workers: int, progress: Progress | None) -> None:
     """Writes the shards that are not whole, in this process or in several."""
-    missing = [job for job in jobs if not tf.io.gfile.exists(job.path + SUMMARY_SUFFIX)]
+    missing = [job for job in jobs if not _is_whole(job)]
     total = sum(len(job.images) for job in jobs)
     done = total - sum(len(job.images) for job in missing)
     workers = min(workers, len(missing))
@@ -204,6 +259,14 @@ def _write_shards(jobs: Sequence[ShardJob], workers: int, progress: Progress | N
         done += len(job.images)
         if progress:
             progress(done, total)
+
+
+def _is_whole(job: ShardJob) -> bool:
+    """Returns whether a shard and its summary have been written."""
+    try:
+        return json.loads(read_bytes(job.path + SUMMARY_SUFFIX))["bytes"] == _size(job.path)
+    except tf.errors.NotFoundError:
+        return False
 
 
 def _write(job: ShardJob) -> ShardJob:

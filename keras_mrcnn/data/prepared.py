@@ -26,13 +26,14 @@ from safetensors import SafetensorError
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import GroundTruth
 from keras_mrcnn.data.check import DataError
-from keras_mrcnn.data.coco import CocoDataset, choose_categories, complete_index, load_annotations
+from keras_mrcnn.data.coco import CocoDataset, choose_categories, complete_index
 from keras_mrcnn.data.shards import decode_record
 from keras_mrcnn.data.storage import join, read_bytes
 
 VERSION = 1
 FORMAT = "keras_mrcnn prepared data"
 MANIFEST, INDEX, ANNOTATIONS, SHARDS = "manifest.json", "index.safetensors", "annotations.json", "shards"
+MEND = "delete the folder and prepare the data again"
 # Arrays of the index, with a row for each image.
 COLUMNS = {
     "image_ids": np.int64,
@@ -107,8 +108,16 @@ class PreparedDataset(CocoDataset):
 
     @functools.cached_property
     def coco(self) -> COCO:
-        """Returns the annotations for pycocotools; read from the folder when they are first needed."""
-        return complete_index(load_annotations(join(self.folder, ANNOTATIONS)))
+        """Returns the annotations for pycocotools; read from the folder when they are first needed.
+
+        Raises:
+            ValueError: the file is missing or damaged; the message names it.
+        """
+        path = join(self.folder, ANNOTATIONS)
+        try:
+            return complete_index(json.loads(read_bytes(path)))
+        except (tf.errors.OpError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); {MEND}") from None
 
     def sample(self, row: tf.Tensor, fine: bool = False) -> dict[str, tf.Tensor]:
         """Reads an image and its objects with TensorFlow operations.
@@ -174,9 +183,9 @@ class PreparedDataset(CocoDataset):
             try:
                 same = hashlib.sha256(read_bytes(path)).hexdigest() == shard["sha256"]
             except tf.errors.OpError as error:
-                raise DataError(f"{path} cannot be read ({error.message}); prepare the data again") from None
+                raise DataError(f"{path} cannot be read ({error.message}); {MEND}") from None
             if not same:
-                raise DataError(f"{path} is not as it was written; delete the folder and prepare the data again")
+                raise DataError(f"{path} is not as it was written; {MEND}")
 
     def _row(self, image_id: int) -> int:
         row = int(np.searchsorted(self.image_ids, image_id))
@@ -221,11 +230,11 @@ def read_manifest(folder: str) -> dict[str, Any]:
         command = f"`keras-mrcnn data prepare SOURCE {folder}`"
         raise UserError(f"{folder} has no {MANIFEST}; make it with {command}") from None
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); prepare the data again") from None
+        raise UserError(f"{path} cannot be read ({error}); {MEND}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path} is not the manifest of prepared data; name another folder")
     if manifest["version"] != VERSION:
-        raise UserError(f"{path} has version {manifest['version']}, not {VERSION}; prepare the data again")
+        raise UserError(f"{path} has version {manifest['version']}, not {VERSION}; {MEND}")
     return manifest
 
 
@@ -235,4 +244,4 @@ def _read_index(path: str) -> dict[str, np.ndarray]:
         index = safetensors.numpy.load(read_bytes(path))
         return {name: index[name].astype(dtype, copy=False) for name, dtype in COLUMNS.items()}
     except (tf.errors.OpError, SafetensorError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error}); prepare the data again") from None
+        raise UserError(f"{path} cannot be read ({error}); {MEND}") from None
