@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
+from benchmark_data import measure_data
 from benchmark_infer import measure_inference, run_program
 from benchmark_predict import first_pictures, measure_prediction
 
@@ -93,6 +94,37 @@ def predict(weights: Path, images: Path, count: int, rounds: int, json_file: Pat
     Seconds for a picture without the start of the programs, and the memory of a process of each kind.
     """
     _report([_row(*row) for row in measure_prediction(weights, first_pictures(images, count), rounds)], json_file)
+
+
+@main.command()
+@click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--peer-python", type=click.Path(dir_okay=False), help="Python with torch, torchvision and pycocotools.")
+@click.option("--peers", type=click.Path(path_type=Path), default=PEERS, help="Folder with torchvision_data.py.")
+@click.option("--cores", type=click.IntRange(1), default=2, help="Cores, and workers of the peer.")
+@click.option("--rounds", type=click.IntRange(1), default=2, help="Processes of each kind, taking turns.")
+@click.option("--seconds", type=click.IntRange(1), default=20, help="How long each process measures.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
+def data(
+    annotations: Path,
+    images: Path,
+    peer_python: str | None,
+    peers: Path,
+    cores: int,
+    rounds: int,
+    seconds: int,
+    json_file: Path | None,
+) -> None:
+    """Time training samples of 800 px photographs beside torchvision's reference transforms in a torch DataLoader.
+
+    ANNOTATIONS is a COCO file, IMAGES the folder of its images. Rows are seconds a picture.
+    """
+
+    def peer(transforms: str, kind: str) -> list:
+        return [peer_python, peers / "torchvision_data.py", annotations, images, transforms, kind, cores, seconds]
+
+    rows = measure_data(annotations, images, peer if peer_python else None, rounds, seconds, cores)
+    _report([_row(*row) for row in rows], json_file)
 
 
 def _stage_seconds(precision, steps):
