@@ -93,7 +93,10 @@ def weights(tmp_path_factory):
 # Help and errors in general
 
 
-@pytest.mark.parametrize("command", ["", "data", "data scenes", "data check", "train", "evaluate", "predict", "export"])
+DATA_COMMANDS = ("data scenes", "data check", "data prepare", "data show")
+
+
+@pytest.mark.parametrize("command", ["", "data", *DATA_COMMANDS, "train", "evaluate", "predict", "export"])
 def test_help(command):
     result = run(*command.split(), "--help")
     assert result.exit_code == 0 and "Usage: " in result.output
@@ -405,7 +408,7 @@ def test_evaluate_takes_the_batch_size_of_the_run(trained, monkeypatch, tmp_path
         sizes.append(batch_size)
         return {"box": {"AP50": 0.0}}, []
 
-    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.evaluate"], "run_evaluation", evaluation)
+    monkeypatch.setattr("keras_mrcnn.evaluation.evaluator.evaluate_model", evaluation)
     assert run("evaluate", folder, *option).exit_code == 0
     data = load_config(folder / "config.yaml").data
     files = ("--annotations", data.val_annotations, "--images", data.val_images)

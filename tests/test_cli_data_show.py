@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -113,23 +114,50 @@ def test_config_and_preset_exclude_each_other(scenes, tmp_path):
     assert figures(show(scenes, "--out", tmp_path / "sheet.png", "--config", config, *arguments))[0] == 1
 
 
-@pytest.mark.parametrize("damage", ["image", "segmentation", "setting"])
-def test_what_cannot_be_used_is_one_line(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["image", "segmentation", "record", "setting"])
+def test_what_cannot_be_used_is_named(tmp_path, damage):
+    """A problem of the data on a line of its own, as `data check` names it."""
     folder = tmp_path / "scenes"
     generate_scenes(folder, num_train=2, num_val=1, height_range=(96, 110), width_range=(96, 110), workers=1)
-    change, sentence = [], "rotation"
+    change, sentence, lines = [], "rotation", 1
     if damage == "image":
         path = sorted((folder / "images" / "train").iterdir())[0]
         path.write_bytes(b"no picture")
-        sentence = path.name
+        sentence, lines = f"{path.name}: unreadable file: ", 2
     elif damage == "segmentation":
         path = folder / "annotations" / "train.json"
-        path.write_text(path.read_text().replace('"segmentation"', '"other"'))
-        change, sentence = settings("data.rotation=5"), "the segmentation of annotation"
+        text = path.read_text()
+        path.write_text(text.replace('"segmentation"', '"other"'))
+        change, sentence = settings("data.rotation=5"), "bad segmentation: there is no segmentation; it must be"
+        lines = 1 + text.count('"segmentation"')
+    elif damage == "record":
+        path = folder / "annotations" / "train.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "images": [*content["images"], 7], "annotations": [{"image_id": []}]}))
+        sentence, lines = "image 3 is not an object with fields", 4
     else:
         change = settings("data.rotation=500")
     result = show(folder, "--out", tmp_path / "sheet.png", "--count", 4, *SMALL, *change)
     assert result.exit_code == 1
-    assert result.output.startswith("keras-mrcnn: ") and result.output.count("\n") == 1
+    assert result.output.startswith("keras-mrcnn: ") and result.output.count("\n") == lines, result.output
     assert sentence in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    folder, out = tmp_path / "scenes", tmp_path / "sheet.png"
+    generate_scenes(folder, num_train=2, num_val=1, height_range=(96, 110), width_range=(96, 110), workers=1)
+    sorted((folder / "images" / "train").iterdir())[0].unlink()
+    result = show(folder, "--out", out, "--count", 4, *SMALL)
+    assert result.exit_code == 1 and "leave them out with --skip-bad" in result.output
+    result = show(folder, "--out", out, "--count", 4, "--skip-bad", *SMALL)
+    assert result.exit_code == 0 and "train.json: left out 1 missing file" in result.output and out.is_file()
+
+
+def test_prepared_data(scenes, tmp_path):
+    out, folder = tmp_path / "sheet.png", tmp_path / "prepared"
+    by_file = figures(show(scenes, "--split", "val", "--out", out, "--count", 2, *SMALL))
+    result = CliRunner().invoke(main, ["data", "prepare", str(scenes), str(folder)])
+    assert result.exit_code == 0, result.output
+    assert figures(show(folder, "--split", "val", "--out", out, "--count", 2, *SMALL)) == by_file
+    assert figures(show(folder / "val", "--out", out, "--count", 2, *SMALL)) == by_file

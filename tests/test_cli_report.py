@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 
 import pytest
 from command_line import error_line, run
@@ -80,7 +79,7 @@ def test_report_takes_the_batch_size_of_the_run(finished, monkeypatch, tmp_path,
     def evaluation(model, dataset, stages, batch_size):
         raise UserError(f"batches of {batch_size}")
 
-    monkeypatch.setattr(sys.modules["keras_mrcnn.cli.report"], "run_evaluation", evaluation)
+    monkeypatch.setattr("keras_mrcnn.evaluation.evaluator.evaluate_model", evaluation)
     assert error_line(run("report", folder, *option)).endswith(f"batches of {used}")
 
 

@@ -30,6 +30,8 @@ STANDS_ON = {
     "losses": {"base", "ops"},
     "scenes": {"base"},
 }
+# With any of these, tf.data waits for Python, one image at a time.
+CALLS_PYTHON = {"numpy_function", "py_function", "py_func", "eager_py_func", "from_generator", "_GeneratorDataset"}
 MAY_SKIP_BY_KERAS_VERSION = {"test_compat.py", "test_addons.py"}
 
 
@@ -115,6 +117,14 @@ def skips_by_keras_version(source: str) -> bool:
     return False
 
 
+def python_in_pipelines(source: str) -> list[str]:
+    """The functions in a source by which TensorFlow calls Python back, by the last part of their names."""
+    tree = ast.parse(source)
+    used = {dotted(node).rpartition(".")[2] for node in ast.walk(tree)}
+    used |= {name.rpartition(".")[2] for name in imported_names(tree)}
+    return sorted(used & CALLS_PYTHON)
+
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = sorted([*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 
@@ -140,6 +150,11 @@ def test_source_keeps_the_rules_of_two_stacks(path):
     assert path == PACKAGE / "addons.py" or "tensorflow_addons" not in names, "only addons.py imports tensorflow-addons"
     assert not names & {"notebooks"}, "nothing imports the notebooks"
     assert path.is_relative_to(ROOT / "tests") or "scripts" not in names, "nothing imports the scripts"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_tensorflow_calls_no_python(path):
+    assert python_in_pipelines(path.read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=relative)
@@ -205,6 +220,13 @@ def test_rule_finds_forbidden_keras_names():
     assert forbidden_keras_names("import tf_keras") == ["tf_keras"]
     assert forbidden_keras_names("y = keras.ops.abs(x)") == ["keras.ops"]
     assert forbidden_keras_names("from keras import ops") == ["keras.ops"]
+
+
+def test_rule_finds_calls_of_python():
+    assert python_in_pipelines("tf.data.Dataset.from_tensors(1).map(f)\nnp.random.default_rng(1)") == []
+    assert python_in_pipelines("tf.numpy_function(f, [x], tf.int32)") == ["numpy_function"]
+    assert python_in_pipelines("from tensorflow import py_function as call") == ["py_function"]
+    assert python_in_pipelines("make = tf.data.Dataset.from_generator") == ["from_generator"]
 
 
 def test_rule_finds_questions_for_a_version():

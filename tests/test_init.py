@@ -46,8 +46,8 @@ def test_public_names_are_few_and_as_promised():
     assert set(keras_mrcnn.__all__) == {
         "__version__", "Config", "load_config", "MaskRCNN", "RPNStage", "BoxStage", "MaskStage", "JointStage",
         "StagedTrainer", "batches_from",
-        "CocoDataset", "training_dataset", "validation_dataset", "evaluation_dataset", "Detections", "Detector",
-        "evaluate_model",
+        "CocoDataset", "PreparedDataset", "prepare_dataset", "training_dataset", "validation_dataset", "Detections",
+        "Detector", "evaluate_model",
         "export_saved_model", "export_onnx",
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
-from keras_mrcnn.cli.data_prepare import prepare
+from keras_mrcnn.cli.data_prepare import prepare, print_left_out
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -119,6 +119,7 @@ def _check_file(annotations, images):
     help=f"Settings that come with the package: {PRESET_NAMES}.  [default: coco-r50-fpn]",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
+@click.option("--skip-bad", is_flag=True, help="Leave out and count what the check finds, instead of stopping.")
 def show(
     path: Path,
     out: Path,
@@ -129,12 +130,12 @@ def show(
     config: Path | None,
     preset: str | None,
     settings: tuple[str, ...],
+    skip_bad: bool,
 ) -> None:
     """Draw images as training sees them, augmented, with their ground truth.
 
     PATH is a COCO annotation file, a folder with annotations/SPLIT.json and images/SPLIT, or one that `data prepare`
-    has written. Augmentation is set as
-    for training, for example with --set data.rotation=15 --set data.copy_paste=0.5.
+    has written. Augmentation is set as for training, for example with --set data.rotation=15 --set data.copy_paste=0.5.
     """
     if config and preset:
         raise click.UsageError("give either --config FILE or --preset NAME")
@@ -148,6 +149,8 @@ def show(
 
     if preset is not None and preset not in PRESETS:
         raise click.BadParameter(f"there is no {preset}; choose one of {', '.join(PRESETS)}", param_hint="--preset")
+    if skip_bad:
+        settings = (*settings, "data.skip_bad=true")
     resolved = load_config(config or preset or "coco-r50-fpn", (*settings, f"train.seed={seed}"))
     pictures, objects, dropped = [], 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -180,16 +183,20 @@ def _opened(annotations, images, count, seed, folder, config):
     from keras_mrcnn.data.coco import load_annotations
     from keras_mrcnn.data.prepare import prepare_dataset
     from keras_mrcnn.data.prepared import PreparedDataset, is_prepared
+    from keras_mrcnn.data.records import annotation_fault, image_fault
 
     if is_prepared(annotations):
         return PreparedDataset(annotations, config.data.class_names, config.model.channels)
     content = load_annotations(annotations)
-    rows = np.random.default_rng(seed).permutation(len(content["images"]))[:count]
+    rows = sorted(np.random.default_rng(seed).permutation(len(content["images"]))[:count])
     chosen = [content["images"][row] for row in rows]
-    ids = {image.get("id") for image in chosen}
-    objects = [annotation for annotation in content["annotations"] if annotation.get("image_id") in ids]
+    ids = {image["id"] for image in chosen if not image_fault(image)}
+    # What is malformed stays, for the check to name it.
+    objects = [one for one in content["annotations"] if annotation_fault(one) or one["image_id"] in ids]
     content = {**content, "images": chosen, "annotations": objects}
-    prepare_dataset(content, images or images_of(annotations), folder, mask_size=config.data.mask_size)
+    settings = {"mask_size": config.data.mask_size, "skip_bad": config.data.skip_bad}
+    made = prepare_dataset(content, images or images_of(annotations), folder, **settings)
+    print_left_out(annotations, made.manifest)
     return PreparedDataset(folder, config.data.class_names, config.model.channels)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,6 +62,11 @@ def _prepare(annotations, images, out, mask_size, skip_bad, workers):
         f"{out}: {manifest['images']} images, {manifest['objects']} objects, {len(data.class_names)} classes in "
         f"{len(manifest['shards'])} shards, {sum(shard['bytes'] for shard in manifest['shards']) / 1e6:.0f} MB"
     )
+    print_left_out(annotations, manifest)
+
+
+def print_left_out(annotations: Path, manifest: Mapping[str, Any]) -> None:
+    """Prints what the check has left out of prepared data, if anything."""
     if manifest["left_out"]:
         left_out = ", ".join(f"{count} {kind}" for kind, count in manifest["left_out"].items())
         click.echo(f"{annotations}: left out {left_out}", err=True)

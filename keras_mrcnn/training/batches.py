@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class StageBatches:
         self.workers = workers or Workers(tf.distribute.get_strategy())
         self.mode = config.train.cache_features
         self.cache = None
+        self._cached: Sequence[Sequence[int]] = ()  # places of the samples that the stage reads from the cache
 
     def steps_per_epoch(self, stage: str) -> int:
         """Returns the number of steps in an epoch of a stage."""
@@ -73,6 +74,7 @@ class StageBatches:
         if stage in CACHED_STAGES and self._fill_cache(model):
             make = partial(self.cache.dataset, self._plan(start_batch), batch_size, with_masks=masks)
         else:
+            self._cached = ()
             sampling = Sampling.of(self.config, with_masks=masks)
             make = partial(sampled_batches, self.data, self._plan(start_batch), batch_size, sampling)
         return self.workers.distribute(make)
@@ -110,8 +112,8 @@ class StageBatches:
         try:
             yield
         except DAMAGE:
-            if self.cache is not None and self.mode != "off":
-                self.cache.check()
+            if self.cache is not None:
+                self.cache.check(self._cached)
             for data in filter(None, (self.data, self.val_data)):
                 data.check()
             raise
@@ -142,6 +144,7 @@ class StageBatches:
             self.remove_cache()
             self.mode = "off"
             return False
+        self._cached = samples
         return True
 
     def _write_missing(self, samples):

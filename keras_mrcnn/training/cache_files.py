@@ -126,8 +126,8 @@ def check_file(path: Path, dtypes: Sequence[tf.DType]) -> None:
         read_tensors(tf.constant(str(path)), dtypes)
     except (tf.errors.OpError, ValueError) as error:
         raise CacheError(
-            f"the feature cache file {path} cannot be read ({_reason(error)}); delete it and go on with --resume, which writes "
-            "it anew"
+            f"the feature cache file {path} cannot be read ({_reason(error)}); delete it and go on with --resume, "
+            "which writes it anew"
         ) from None
 
 

@@ -10,7 +10,7 @@ Shapes: B batch, h w C of a level, R proposals, G padded ground truths, S mask s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from keras_mrcnn.training.cache_files import (
 )
 from keras_mrcnn.training.frozen_features import compute_features_and_proposals
 
-FIELD_BYTES, BLOCK_BYTES = 384, 4096  # most bytes of the header of a field; unit in which a disk allocates
+FIELD_BYTES, BLOCK_BYTES = 128, 4096  # most bytes of a field beside its numbers; unit in which a disk allocates
 SPARE = 1.02  # room for what the file system itself needs
 
 
@@ -188,10 +188,10 @@ class FeatureCache:
             prefetched=1,  # maps are large: one batch is in training and one ready
         )
 
-    def check(self) -> None:
-        """Reads all files of the cache. Raises `CacheError` for the first that is damaged."""
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            check_file(path, self._dtypes)
+    def check(self, places: Iterable[Sequence[int]]) -> None:
+        """Reads the files of the samples. Raises `CacheError` for the first that is missing or damaged."""
+        for place in places:
+            check_file(self.path(place), self._dtypes)
 
     def _map_bytes(self, size: np.ndarray) -> int:
         padded = -(-size // SIZE_MULTIPLE) * SIZE_MULTIPLE

@@ -114,7 +114,7 @@ def open_data(config: Config, split: str, run_folder: Path, progress: bool = Fal
         progress: whether to show a progress bar.
 
     Raises:
-        UserError: the settings name no data.
+        UserError: the settings name no data, or data that were prepared with another `data.mask_size`.
         DataError: the check found problems and `data.skip_bad` is off.
     """
     data, model = config.data, config.model
@@ -138,7 +138,13 @@ def open_data(config: Config, split: str, run_folder: Path, progress: bool = Fal
         if prepared.manifest["left_out"]:
             dropped = ", ".join(f"{count} {kind}" for kind, count in prepared.manifest["left_out"].items())
             logger.warning("%s: dropped %s", annotations, dropped)
-    return PreparedDataset(folder, data.class_names, model.channels)
+    opened = PreparedDataset(folder, data.class_names, model.channels)
+    if opened.mask_size != data.mask_size:
+        raise UserError(
+            f"{folder} was prepared with masks of side {opened.mask_size}, but data.mask_size is {data.mask_size}; set "
+            f"data.mask_size={opened.mask_size}, or prepare the data again"
+        )
+    return opened
 
 
 def prepared_folder(root: str | Path, annotations: str, images: str, mask_size: int) -> str:

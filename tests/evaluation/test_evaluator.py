@@ -10,7 +10,9 @@ import tensorflow as tf
 from small_training import CLASS_NAMES, small_config, small_model
 
 from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset
+from keras_mrcnn.data.prepare import prepare_dataset
+from keras_mrcnn.data.prepared import PreparedDataset
+from keras_mrcnn.evaluation import evaluator
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import read_json, write_json
 from keras_mrcnn.layers.detections import BoxDetections
@@ -43,9 +45,9 @@ def dataset(tmp_path_factory):
 
 def only_batch(dataset):
     """All pictures with their ground truth, masks too."""
-    (batch,) = evaluation_dataset(dataset, batch_size=3)
+    (batch,) = evaluator._read(dataset, [[0, 1, 2]])
     rows = batch["gt_labels"].shape[1]
-    masks = [dataset.ground_truth(image_id).masks for image_id in batch["image_ids"].numpy().tolist()]
+    masks = [dataset.ground_truth(image_id).masks for image_id in batch["image_ids"].tolist()]
     return {**batch, "gt_masks": np.stack([np.pad(m, [(0, rows - len(m)), (0, 0), (0, 0)]) for m in masks])}
 
 
@@ -230,3 +232,43 @@ def test_scores_are_of_what_the_model_predicts(dataset):
     for result, own in zip(sorted(results, key=lambda r: r["image_id"]), predicted):
         assert result["segmentation"] == own["segmentation"]
         np.testing.assert_allclose(result["bbox"], own["bbox"], atol=1e-3)
+
+
+def test_pictures_are_read_once_and_unchanged(dataset):
+    first, second = evaluator._read(dataset, [[2, 0], [1]])
+    for rows, batch in (((2, 0), first), ((1,), second)):
+        assert batch["image_ids"].tolist() == [dataset.image_ids[row] for row in rows]
+        assert batch["images"].dtype == np.uint8
+        for place, image_id in enumerate(batch["image_ids"].tolist()):
+            truth = dataset.ground_truth(image_id, mask_size=0)
+            np.testing.assert_array_equal(batch["images"][place], dataset.load_image(image_id))
+            np.testing.assert_array_equal(batch["gt_boxes"][place, : len(truth)], truth.boxes)
+            assert batch["gt_labels"][place].tolist() == [
+                *truth.labels, *[-1] * (batch["gt_labels"].shape[1] - len(truth))
+            ]  # fmt: skip
+    assert len(dataset.ground_truth(dataset.image_ids[0])) == 0 and (first["gt_labels"][1] == -1).all()
+    assert min(batch["gt_labels"].shape[1] for batch in (first, second)) >= 1
+
+
+def test_prepared_data_score_the_same(dataset, tmp_path):
+    prepared = prepare_dataset(dataset.coco.dataset, dataset.image_folder, tmp_path / "prepared", mask_size=28)
+    model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
+    assert evaluate_model(model, prepared, progress=False) == evaluate_model(model, dataset, progress=False)
+    chosen = PreparedDataset(prepared.folder, ["person"])
+    expected = CocoDataset(dataset.coco.dataset, dataset.image_folder, ["person"])
+    assert evaluate_model(model, chosen, ("rpn", "box"), progress=False) == evaluate_model(
+        model, expected, ("rpn", "box"), progress=False
+    )
+
+
+def test_damaged_files_are_named(dataset, tmp_path):
+    prepared = prepare_dataset(dataset.coco.dataset, dataset.image_folder, tmp_path / "prepared", mask_size=28)
+    shard = next((tmp_path / "prepared").rglob("*.tfrecord"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 255
+    shard.write_bytes(content[: -len(content) // 3])
+    gone = CocoDataset(dataset.coco.dataset, tmp_path)
+    for data, name in ((prepared, str(shard)), (gone, str(tmp_path / "000001.jpg"))):
+        with pytest.raises(ValueError, match=name) as caught:
+            evaluate_model(small_model(), data, ("box",), progress=False)
+        assert "\n" not in str(caught.value)

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import tensorflow as tf
+
 from keras_mrcnn.base.stage_names import STAGES
 from keras_mrcnn.config import Config
 from keras_mrcnn.training import batches
@@ -34,9 +36,7 @@ def arm(aim, report):
         aim: dict with how, one of `PLACES`; file, a pattern for the name; count, at which of these files (from 1).
         report: called with a line for the parent before the end.
     """
-    number, fsync, write_bytes, replace, remove_folders = (
-        itertools.count(1), os.fsync, Path.write_bytes, os.replace, batches.remove_folders
-    )  # fmt: skip
+    number, fsync, remove_folders = itertools.count(1), os.fsync, batches.remove_folders
 
     def reached(how, path):
         matches = how == aim["how"] and fnmatch.fnmatch(Path(path).name.lstrip("."), aim["file"])
@@ -52,26 +52,35 @@ def arm(aim, report):
             die()
         fsync(descriptor)
 
-    def half_cached(path, content):
-        if reached("half written", path):
-            write_bytes(path, content[: len(content) // 2])
-            die()
-        return write_bytes(path, content)
+    class HalfWritten(tf.io.TFRecordWriter):
+        def __init__(self, path):
+            super().__init__(path)
+            self.path = path
 
-    def renamed(source, target, **settings):
-        if reached("before rename", target):
-            die()
-        replace(source, target, **settings)
-        if reached("after rename", target):
-            die()
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            if reached("half written", self.path):
+                os.truncate(self.path, os.path.getsize(self.path) // 2)
+                die()
+
+    def renaming(rename):
+        def renamed(source, target, **settings):
+            if reached("before rename", target):
+                die()
+            rename(source, target, **settings)
+            if reached("after rename", target):
+                die()
+
+        return renamed
 
     def removed(folder):
         if reached("removing", folder) and Path(folder).is_dir():
-            next(Path(folder).rglob("*.safetensors")).unlink()
+            next(Path(folder).rglob("*.tfrecord")).unlink()
             die()
         remove_folders(folder)
 
-    os.fsync, Path.write_bytes, os.replace, batches.remove_folders = half_saved, half_cached, renamed, removed
+    os.fsync, tf.io.TFRecordWriter, batches.remove_folders = half_saved, HalfWritten, removed
+    os.replace, tf.io.gfile.rename = renaming(os.replace), renaming(tf.io.gfile.rename)
 
 
 def train(config, folder, aim, report):
@@ -140,14 +149,14 @@ def progress_of(folder):
 def main(plan, folder):
     config, started, kills = Config.model_validate(plan["config"]), time.monotonic(), []
     with open(folder / "output.txt", "w") as log:
-        attempt(config, folder / "whole", {"how": "never"}, log)
+        attempt(config, folder / "whole" / "run", {"how": "never"}, log)
         whole_seconds = time.monotonic() - started
         stage = None
         for aim in [*plan["aims"], {"how": "never"}]:
-            lines, killed = attempt(config, folder / "killed", aim, log)
+            lines, killed = attempt(config, folder / "killed" / "run", aim, log)
             stage = next((line.split()[1] for line in reversed(lines) if line.startswith("stage")), stage)
             if killed:
-                kills.append({**aim, "stage": stage, "progress": progress_of(folder / "killed")})
+                kills.append({**aim, "stage": stage, "progress": progress_of(folder / "killed" / "run")})
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     facts = {
         "kills": kills,

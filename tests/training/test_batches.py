@@ -5,13 +5,15 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from mixed_data import write_mixed
 from small_training import changed, greatest_difference, small_model, small_run, snapshot
 
-from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.check import DataError
 from keras_mrcnn.training.batches import StageBatches
 from keras_mrcnn.training.cache_files import CacheError
 from keras_mrcnn.training.optimizers import make_optimizer
+from keras_mrcnn.training.run_setup import open_data
 from keras_mrcnn.training.stages import BoxStage, MaskStage
 
 NETWORK = {"min_size": 64, "max_size": 160}
@@ -35,7 +37,7 @@ class Run:
         settings = {"neck": neck, "data": {"batch_size": 4, **(data or {})}, "box": box, "mask": mask, **NETWORK}
         config = small_run(files, validate=False, **settings)
         self.config = config.model_copy(update={"train": config.train.model_copy(update=train)})
-        self.data = CocoDataset(files.annotation_files["train"], files.image_folders["train"])
+        self.data = open_data(self.config, "train", folder)
         self.said, self.folder = [], folder
         self.batches = StageBatches(self.config, self.data, folder, self.said.append, progress=False)
 
@@ -43,7 +45,7 @@ class Run:
         return next(iter(self.batches.dataset(stage, model, start_batch)))
 
     def cached(self):
-        return sorted(path.name for path in (self.folder / "cache").rglob("*.safetensors"))
+        return sorted(path.name for path in (self.folder / "cache").rglob("*.tfrecord"))
 
 
 def test_steps_of_an_epoch(files, tmp_path):
@@ -65,8 +67,8 @@ def test_box_and_mask_stage_read_one_cache(files, model, tmp_path):
     box = run.first("box", model)
     assert "features_0" in box and "gt_masks" not in box
     # Two epochs of two steps of four: two epochs of the stream, so both epochs, but not of every image.
-    needed = run.batches.cache.needed(run.batches._plan(), 16)
-    names = sorted(f"{sample.index:07d}-{sample.epoch}.safetensors" for sample in needed)
+    needed = run.batches.cache.needed(run.batches._plan(), 4)
+    names = sorted(f"{row:07d}-{epoch}.tfrecord" for epoch, row in needed)
     assert run.cached() == names and 7 < len(names) <= 14
     mask = run.first("mask", model, start_batch=3)
     assert mask["gt_masks"].shape[2] == 28 and run.cached() == names
@@ -99,22 +101,22 @@ def test_what_does_not_fit_is_refused_or_left_out(files, model, tmp_path, full_d
 
 
 def test_disk_that_fills_up_meanwhile(files, model, tmp_path, monkeypatch):
-    def fail(path, arrays):
-        raise CacheError("x.safetensors: cannot be written")
+    def fail(path, tensors):
+        raise CacheError("x.tfrecord: cannot be written")
 
-    monkeypatch.setattr("keras_mrcnn.training.feature_cache.write_arrays", fail)
+    monkeypatch.setattr("keras_mrcnn.training.feature_cache.write_tensors", fail)
     with pytest.raises(CacheError, match="cannot be written"):
         Run(files, tmp_path, cache_features="on").first("box", model)
     run = Run(files, tmp_path, cache_features="auto")
     assert "images" in run.first("box", model)
-    assert run.said[1:] == ["No feature cache: x.safetensors: cannot be written"]
+    assert run.said[1:] == ["No feature cache: x.tfrecord: cannot be written"]
 
 
 def test_cache_in_a_named_folder_is_kept(files, model, tmp_path):
     run = Run(files, tmp_path / "run", cache_features="on", cache_folder=str(tmp_path / "disk"))
     (tmp_path / "disk" / "of another run").mkdir(parents=True)
     run.first("box", model)
-    written = list(run.batches.cache.folder.glob("*.safetensors"))
+    written = list(run.batches.cache.folder.glob("*.tfrecord"))
     assert len(written) > 7 and run.batches.cache.folder.parent.name == "disk"
     run.batches.remove_cache()
     # Other runs with the same frozen weights may be reading there.
@@ -162,6 +164,37 @@ def test_training_is_the_same_with_and_without_a_cache(files, tmp_path, neck):
     np.testing.assert_allclose(losses, others, rtol=1e-5)
     assert greatest_difference(weights, other_weights) < 1e-5
     assert {name.split("_")[1] for name in changed(weights, snapshot(first))} == {"heads.box", "heads.mask"}
+
+
+def damaged(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [damaged, lambda path: path.unlink()], ids=["damaged", "gone"])
+def test_what_cannot_be_read_is_named(files, model, tmp_path, damage):
+    own = {"prepared_folder": str(tmp_path / "prepared")}
+    run = Run(files, tmp_path, cache_features="on", data=own)
+    run.first("box", model)
+    shard = next((tmp_path / "prepared").rglob("*.tfrecord"))
+    cached = run.batches.cache.path(run.batches.cache.needed(run.batches._plan(), 1)[0])
+    for path, kind, stage in ((cached, CacheError, "box"), (shard, DataError, "rpn")):
+        batches = run.batches.dataset(stage, model, 0)
+        damage(path)
+        with pytest.raises(kind) as caught, run.batches.reading():
+            list(batches.take(8))
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        path.unlink(missing_ok=True)
+
+
+def test_other_errors_stay_what_they_are(files, model, tmp_path):
+    run = Run(files, tmp_path, cache_features="on")
+    run.first("box", model)
+    for error in (RuntimeError("x"), tf.errors.InvalidArgumentError(None, None, "x")):
+        with pytest.raises(type(error)) as caught, run.batches.reading():
+            raise error
+        assert caught.value is error
 
 
 @pytest.mark.parametrize("mode", ["off", "on"])

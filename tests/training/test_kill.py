@@ -15,7 +15,7 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.weights.native import read_safetensors
 
-CHECKPOINT, CACHE = "checkpoint.safetensors", "[0-9]*-[0-9]*.safetensors"
+CHECKPOINT, CACHE, SHARD = "checkpoint.safetensors", "[0-9]*-[0-9].tfrecord", "*-of-*.tfrecord"
 STAGES = {
     "rpn": {"epochs": 3, "steps_per_epoch": 1},
     "box": {"epochs": 6, "steps_per_epoch": 2, "optimizer": "adamw"},
@@ -38,6 +38,10 @@ def make_aims():
         return {"how": "timed", "after": after, "count": count, "delay": clock.uniform(0, longest)}
 
     return [
+        aimed("half written", f"{SHARD}.*.tmp"),
+        aimed("after rename", SHARD),
+        aimed("before rename", "manifest.json"),
+        aimed("after rename", "manifest.json"),
         timed("start", longest=2.0),
         aimed("before rename", "config.yaml"),
         aimed("half written", f"{CHECKPOINT}.tmp"),
@@ -46,7 +50,7 @@ def make_aims():
         aimed("half written", "rpn.safetensors.tmp"),
         aimed("before rename", "rpn.safetensors"),
         aimed("before rename", "metrics.json"),
-        aimed("half written", "*.tmp", 3),  # of the cache: there is no epoch to be saved before it is full
+        aimed("half written", f"{CACHE}.*.tmp", 3),
         aimed("before rename", CACHE, 2),
         timed("stage box", longest=2.0),
         aimed("half written", f"{CHECKPOINT}.tmp"),
@@ -78,9 +82,9 @@ def make_aims():
 
 @pytest.fixture(scope="module")
 def folder(scenes, tmp_path_factory):
-    """The folder with the runs `whole` and `killed`, and the log of the kills."""
+    """The folder with the runs whole/run and killed/run, each beside its prepared data, and the log of the kills."""
     folder = tmp_path_factory.mktemp("kills")
-    config = small_run(scenes, validate=False, norm="bn", **STAGES)
+    config = small_run(scenes, validate=False, norm="bn", data={"prepared_folder": None}, **STAGES)
     config = with_training(config, deterministic=True, cache_features="on")
     (folder / "plan.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "aims": make_aims()}))
     program = Path(__file__).with_name("killed_training.py")
@@ -101,7 +105,8 @@ def test_kills_hit_every_stage_and_what_is_written(log):
     by_stage = collections.Counter(kill["stage"] for kill in kills)
     assert all(by_stage[stage] >= 3 for stage in STAGES), by_stage
     files = {kill["file"].replace(".tmp", "") for kill in kills if kill["how"] == "half written"}
-    assert files >= {CHECKPOINT, "rpn.safetensors", "box.safetensors", "mask.safetensors", "model.safetensors", "*"}
+    assert files >= {CHECKPOINT, *(f"{name}.safetensors" for name in ("rpn", "box", "mask", "model"))}
+    assert files >= {f"{SHARD}.*", f"{CACHE}.*"}
     assert sum(kill["how"] == "timed" for kill in kills) >= 5
     assert any(kill["how"] == "removing" for kill in kills)
 
@@ -111,21 +116,29 @@ def test_the_last_good_checkpoint_is_never_lost(log):
     assert progress == sorted(progress) and progress[0] == (-1, 0) and progress[-1] == (3, 5)
 
 
+def test_prepared_data_are_the_same(folder):
+    contents = []
+    for run in ("whole", "killed"):
+        files = [path for path in (folder / run / "prepared").rglob("*") if path.is_file() and path.suffix != ".tmp"]
+        contents.append({path.relative_to(folder / run): path.read_bytes() for path in files})
+    assert contents[0] == contents[1] and any(path.match(SHARD) for path in contents[0])
+
+
 @pytest.mark.parametrize("file", ["rpn.safetensors", "box.safetensors", "mask.safetensors", "model.safetensors"])
 def test_weights_are_those_of_a_run_without_kills(folder, file):
-    whole, killed = (snapshot(MaskRCNN.from_preset(folder / run / file)) for run in ("whole", "killed"))
+    whole, killed = (snapshot(MaskRCNN.from_preset(folder / run / "run" / file)) for run in ("whole", "killed"))
     assert changed(whole, killed) == set()
 
 
 def test_checkpoints_are_the_same_with_the_state_of_the_optimizer(folder):
-    whole, killed = (folder / run / CHECKPOINT for run in ("whole", "killed"))
+    whole, killed = (folder / run / "run" / CHECKPOINT for run in ("whole", "killed"))
     assert read_progress(whole) == read_progress(killed) == ("joint", 5)
     contents = [read_safetensors(path)[0] for path in (whole, killed)]
     assert contents[0].keys() == contents[1].keys() and changed(*contents) == set()
 
 
 def test_run_folder_is_complete_and_clean(folder):
-    whole, killed = folder / "whole", folder / "killed"
+    whole, killed = folder / "whole" / "run", folder / "killed" / "run"
     assert set(read_json(killed / "metrics.json")["training"]) == set(STAGES)
     assert load_config(killed / "config.yaml") == load_config(whole / "config.yaml")
     names = {path.name for path in killed.iterdir() if not path.name.startswith(".")}

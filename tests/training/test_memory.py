@@ -6,8 +6,8 @@ import keras
 import pytest
 from small_training import small_model, small_run
 
-from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.training.batches import StageBatches
+from keras_mrcnn.training.run_setup import open_data
 from keras_mrcnn.training.trainer import STAGE_CLASSES, peak_memory_mb
 
 
@@ -30,8 +30,7 @@ def test_a_hundred_steps_take_no_more_memory_than_the_first(scenes, tmp_path, na
     sizes = {"min_size": 128, "max_size": 192}
     config = small_run(scenes, validate=False, **{name: {"epochs": 7, "steps_per_epoch": 20}}, **sizes)
     config = config.model_copy(update={"train": config.train.model_copy(update={"cache_features": cache})})
-    data = CocoDataset(scenes.annotation_files["train"], scenes.image_folders["train"])
-    batches = StageBatches(config, data, tmp_path, print, progress=False)
+    batches = StageBatches(config, open_data(config, "train", tmp_path), tmp_path, print, progress=False)
     watch, stage = Watch(), STAGE_CLASSES[name](small_model(**sizes))
     stage.compile("sgd")
     stage.fit(

@@ -34,7 +34,8 @@ def make_config(scenes, **train):
     stages = dict.fromkeys(("rpn", "box", "mask"), stage)
     # A threshold low enough for a model that has learned nothing to find something.
     box_head = {"channels": 32, "samples": 16, "score_threshold": 0.01}
-    config = small_run(scenes, data={"batch_size": 4, "eval_batch_size": 1}, box_head=box_head, **stages)
+    data = {"batch_size": 4, "eval_batch_size": 1, "prepared_folder": None}
+    config = small_run(scenes, data=data, box_head=box_head, **stages)
     # More views than there are epochs of the data, so that the cache changes nothing.
     return config.model_copy(update={"train": config.train.model_copy(update={"cache_epochs": 24, **train})})
 
@@ -136,6 +137,8 @@ def test_the_chief_alone_speaks_and_writes(together):
     }  # fmt: skip
     for stage in FILES:
         assert len(list((folder / "logs" / stage).rglob("events.*"))) == 1
+    # The chief prepared each split, and the other found it.
+    assert sorted(path.name.rpartition("-")[0] for path in (folder.parent / "prepared").iterdir()) == ["train", "val"]
 
 
 def test_workers_share_the_evaluation(together):

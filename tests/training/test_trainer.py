@@ -250,21 +250,31 @@ def test_data_problems_stop_the_run_unless_skipped(scenes, tmp_path, caplog):
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(annotations))
     data = {"train_annotations": str(bad)}
-    with pytest.raises(DataError, match=r"problems; mend them, or drop them with --skip-bad\n.*gone\.jpg"):
+    with pytest.raises(DataError, match=r"problems; mend them, or leave them out with --skip-bad\n.*gone\.jpg"):
         StagedTrainer(small_run(scenes, data=data), tmp_path / "stopped", verbose=0)
     trainer = StagedTrainer(small_run(scenes, data={**data, "skip_bad": True}), tmp_path / "skipped", verbose=0)
     assert len(trainer.train_data.image_ids) == len(annotations["images"]) - 1
     assert "dropped 1 " in caplog.text
 
 
-def test_image_that_goes_missing_while_training_is_named(scenes, tmp_path):
+def test_shard_that_goes_missing_while_training_is_named(scenes, tmp_path):
+    data = {"prepared_folder": str(tmp_path / "prepared")}
+    trainer = StagedTrainer(small_run(scenes, validate=False, data=data), tmp_path / "run", verbose=0)
+    shard = next((tmp_path / "prepared").rglob("*.tfrecord"))
+    shard.unlink()
+    with pytest.raises(DataError, match=f"^{shard} cannot be read .*; delete the folder and prepare the data again$"):
+        trainer.fit()
+
+
+def test_images_are_not_needed_once_they_are_prepared(scenes, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(scenes.image_folders["train"], images)
-    config = small_run(scenes, validate=False, data={"train_images": str(images)}, rpn={"steps_per_epoch": 20})
+    settings = {"rpn": {"epochs": 1}, "box": {"epochs": 0}, "mask": {"epochs": 0}}
+    config = small_run(scenes, validate=False, data={"train_images": str(images)}, **settings)
     trainer = StagedTrainer(config, tmp_path / "run", verbose=0)
-    next(images.iterdir()).unlink()
-    with pytest.raises(DataError, match="^image file .*images"):
-        trainer.fit()
+    shutil.rmtree(images)
+    trainer.fit()
+    assert len(trainer.history["rpn"]["loss"]) == 1
 
 
 def test_progress_is_shown_and_without_validation_nothing_is_scored(scenes, tmp_path, capsys):
