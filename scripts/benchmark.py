@@ -132,7 +132,7 @@ def _stage_seconds(precision, steps):
     import keras
 
     from keras_mrcnn.config import load_config
-    from keras_mrcnn.data.coco import CocoDataset
+    from keras_mrcnn.data.prepare import prepare_dataset
     from keras_mrcnn.mask_rcnn.model import MaskRCNN
     from keras_mrcnn.training.batches import StageBatches
     from keras_mrcnn.training.optimizers import SGD
@@ -151,7 +151,7 @@ def _stage_seconds(precision, steps):
         names = tuple(f"class {i + 1}" for i in range(CLASSES))
         config = load_config("coco-r50-fpn", ("data.batch_size=1", "train.cache_features=on", "train.cache_epochs=2"))
         config = config.model_copy(update={"model": config.model.model_copy(update={"class_names": names})})
-        model, data = MaskRCNN(config.model, precision), CocoDataset(annotations, images)
+        model, data = MaskRCNN(config.model, precision), prepare_dataset(annotations, images, Path(folder, "prepared"))
         for name, stage_class, mode in (
             ("RPNStage", RPNStage, "on"), ("BoxStage, cached", BoxStage, "on"),
             ("MaskStage, cached", MaskStage, "on"), ("BoxStage, no cache", BoxStage, "off"),

@@ -328,6 +328,34 @@ def test_train_lists_bad_data_and_stops(scenes, settings_file, tmp_path):
     assert second.startswith("000003.jpg: ")
 
 
+def test_train_and_evaluate_on_prepared_data(trained, scenes, settings_file, tmp_path):
+    """The same scores as on the files, which need not be there any more."""
+    source = shutil.copytree(scenes, tmp_path / "scenes")
+    prepared = tmp_path / "prepared"
+    result = run("data", "prepare", source, prepared, "--mask-size", 28)
+    assert result.exit_code == 0, result.output
+    shutil.rmtree(source)
+    folder = tmp_path / "runs" / "run"
+    result = run("train", "--config", settings_file, "--data", prepared, "--run", folder, "--seed", 5)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "runs" / "prepared").exists()
+    data = load_config(folder / "config.yaml").data
+    assert (data.train_annotations, data.train_images) == (str(prepared / "train"), None)
+    first, second = (json.loads((run_folder / "metrics.json").read_text()) for run_folder in (trained, folder))
+    assert {name: first[name] for name in ("rpn", "box", "mask")} == {
+        name: second[name] for name in ("rpn", "box", "mask")
+    }
+    for arguments in ((folder,), (folder / "model.safetensors", "--data", prepared)):
+        result = run("evaluate", *arguments, "--stages", "box", "--json", tmp_path / "scores.json")
+        assert result.exit_code == 0, result.output
+        assert json.loads((tmp_path / "scores.json").read_text())["box"] == second["box"]
+
+
+def test_train_prepares_the_data_beside_the_run_and_says_no_more_of_it(trained):
+    folders = list((trained.parent / "prepared").iterdir())
+    assert sorted(path.name.rpartition("-")[0] for path in folders) == ["train", "val"]
+
+
 def test_train_writes_a_run(trained):
     names = {path.name for path in trained.iterdir()}
     assert {"config.yaml", "checkpoint.safetensors", "metrics.json", "model.safetensors", "logs"} <= names

@@ -108,6 +108,21 @@ def test_report_of_a_run_that_has_just_begun(tmp_path, data):
     assert "anchors" not in parts
 
 
+def test_report_on_prepared_data(finished, data, tmp_path):
+    prepared = tmp_path / "prepared"
+    assert run("data", "prepare", data, prepared).exit_code == 0
+    result = run("report", finished, "--data", prepared, "--images", 1, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    assert run("report", finished, "--images", 1, "--out", tmp_path / "other.html").exit_code == 0
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("page.html", "other.html")]
+    assert f"The finished model on 4 images of {prepared / 'val'}." in pages[0]
+    assert missing_parts(pages[0]) == {"data": f"{prepared} has no training data."}
+    # The scores and pictures are those of the files.
+    rows = [re.findall(r"<tr>.*?</tr>", page, re.DOTALL) for page in pages]
+    assert len(rows[0]) > 10 and rows[0] == rows[1]
+    assert re.findall(r"<img [^>]*>", pages[0]) == re.findall(r"<img [^>]*>", pages[1])
+
+
 def test_one_sentence_for_what_cannot_be_used(finished, tmp_path):
     assert "has no config.yaml" in error_line(run("report", tmp_path))
     assert "has no annotations/val.json" in error_line(run("report", finished, "--data", tmp_path))

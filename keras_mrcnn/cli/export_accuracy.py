@@ -70,7 +70,7 @@ def print_ap_change(
     image_ids = choose_images(dataset, count)
     results = find(dataset, image_ids, (reference, variant))
     before, after = (score(dataset, image_ids, detections) for detections in results)
-    click.echo(f"\nAP on {len(image_ids)} images of {dataset.image_folder}:\n{format_ap_change(before, after, name)}")
+    click.echo(f"\nAP on {len(image_ids)} images of {dataset.source}:\n{format_ap_change(before, after, name)}")
 
 
 def find(

@@ -76,6 +76,11 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def source(self) -> str:
+        """Returns the folder that the images come from."""
+        return str(self.image_folder)
+
     def file_name(self, image_id: int) -> str:
         """Returns the name of an image file, relative to the folder of the images."""
         return self.coco.imgs[image_id]["file_name"]

@@ -96,6 +96,11 @@ class PreparedDataset(CocoDataset):
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def source(self) -> str:
+        """Returns the folder that the images come from: that of the prepared data."""
+        return self.folder
+
     @functools.cached_property
     def key(self) -> str:
         """Returns a hash of everything that training reads: 64 hexadecimal digits.

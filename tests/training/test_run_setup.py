@@ -63,7 +63,7 @@ def test_prepared_data_can_be_named_without_images(scenes, tmp_path):
 
 def test_data_prepared_with_other_masks_are_refused(scenes, tmp_path):
     made = prepare_dataset(scenes.annotation_files["val"], scenes.image_folders["val"], tmp_path / "made", mask_size=14)
-    with pytest.raises(UserError, match="made was prepared with masks of side 14, but data.mask_size is 28; set data.m"):
+    with pytest.raises(UserError, match="made was prepared with masks of side 14, but data.mask_size is 28; set "):
         open_data(config_of(scenes, val_annotations=made.folder), "val", tmp_path / "run")
 
 
