@@ -28,14 +28,14 @@ FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safe
 LOST_SECONDS = 60  # TensorFlow misses a worker after about ten; the machine may be busy
 
 
-def make_config(scenes, **train):
+def make_config(scenes, validate=True, **train):
     """Three stages of two epochs; validation in two batches, one for each worker."""
     stage = {"epochs": 2, "steps_per_epoch": 3, "learning_rate": 0.02, "warmup_steps": 0, "clip_norm": 0.5}
     stages = dict.fromkeys(("rpn", "box", "mask"), stage)
     # A threshold low enough for a model that has learned nothing to find something.
     box_head = {"channels": 32, "samples": 16, "score_threshold": 0.01}
     data = {"batch_size": 4, "eval_batch_size": 1, "prepared_folder": None}
-    config = small_run(scenes, data=data, box_head=box_head, **stages)
+    config = small_run(scenes, validate=validate, data=data, box_head=box_head, **stages)
     # More views than there are epochs of the data, so that the cache changes nothing.
     return config.model_copy(update={"train": config.train.model_copy(update={"cache_epochs": 24, **train})})
 
@@ -96,7 +96,7 @@ def ended(processes, seconds):
 def alone(scenes, tmp_path_factory):
     """The folder of a run of one process on one device, without a feature cache."""
     folder = tmp_path_factory.mktemp("workers") / "alone"
-    StagedTrainer(make_config(scenes, cache_features="off"), folder, verbose=0).fit()
+    StagedTrainer(make_config(scenes, validate=False, cache_features="off"), folder, verbose=0).fit()
     return folder
 
 
@@ -156,7 +156,7 @@ def test_workers_share_the_evaluation(together):
 
 def test_lost_worker_ends_the_job_and_resume_goes_on(scenes, together, tmp_path):
     """First one worker is lost, then, in the run that goes on, the chief."""
-    save_config(make_config(scenes, cache_features="on"), tmp_path / "run.yaml")
+    save_config(make_config(scenes, validate=False, cache_features="on"), tmp_path / "run.yaml")
     run = ["train", "--run", tmp_path / "run"]
     for further, lost, stage in ((["--config", tmp_path / "run.yaml"], 1, "box"), (["--resume"], 0, "mask")):
         deaths = ["", ""]
@@ -176,7 +176,7 @@ def test_lost_worker_ends_the_job_and_resume_goes_on(scenes, together, tmp_path)
 
 
 def test_workers_with_other_settings_are_refused(scenes, tmp_path):
-    save_config(make_config(scenes), tmp_path / "run.yaml")
+    save_config(make_config(scenes, validate=False), tmp_path / "run.yaml")
     found, seconds = run_workers(
         ["train", "--config", tmp_path / "run.yaml", "--run", tmp_path / "run"], changes=((), ("--seed", "5"))
     )

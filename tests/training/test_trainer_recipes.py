@@ -16,7 +16,7 @@ NOTHING = {"epochs": 0}
 @pytest.fixture(scope="module")
 def joint_run(scenes, tmp_path_factory):
     """A run that ends with an averaged joint stage; the others do nothing."""
-    config = small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": 0.9})
+    config = small_run(scenes, validate=False, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": 0.9})
     trainer = StagedTrainer(config, tmp_path_factory.mktemp("joint") / "run", verbose=0)
     return config, trainer, snapshot(trainer.fit())
 
@@ -57,7 +57,7 @@ def test_average_survives_an_interruption(scenes, tmp_path, monkeypatch, stage, 
 
 
 def test_average_differs_from_the_last_weights(scenes, joint_run, tmp_path):
-    config = small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": None})
+    config = small_run(scenes, validate=False, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint={"average": None})
     plain = snapshot(StagedTrainer(config, tmp_path, verbose=0).fit())
     names = changed(plain, joint_run[2])
     assert names and all(np.abs(plain[name] - joint_run[2][name]).max() < 0.1 for name in names)
