@@ -53,7 +53,7 @@ class Silhouette(NamedTuple):
 
 def map_objects(
     objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size: tf.Tensor, use: Callable[[Silhouette], tf.Tensor],
-    signature: tf.TypeSpec,
+    signature: tf.TypeSpec, rotated: bool = True,
 ) -> tf.Tensor:  # fmt: skip
     """Maps each object to a canvas, and computes something of its silhouette.
 
@@ -64,6 +64,7 @@ def map_objects(
         canvas_size: int32 [2], (h, w).
         use: function of a `Silhouette`.
         signature: type of its result.
+        rotated: whether the map may rotate; without, the boxes of the outlines need not be searched.
 
     Returns:
         The results of all objects, stacked.
@@ -72,14 +73,14 @@ def map_objects(
     def one(values: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         box, frame, start = values
         cells = tf.reshape(objects["cells"][start : start + frame[3] * frame[4]], frame[3:])
-        return use(_silhouette(cells, frame, tf.cast(box, tf.float64), matrix, canvas_size))
+        return use(_silhouette(cells, frame, tf.cast(box, tf.float64), matrix, canvas_size, rotated))
 
     values = (objects["boxes"], objects["frames"], objects["starts"])
     return tf.map_fn(one, values, fn_output_signature=signature)
 
 
 def _silhouette(
-    cells: tf.Tensor, frame: tf.Tensor, box: tf.Tensor, matrix: tf.Tensor, canvas_size: tf.Tensor
+    cells: tf.Tensor, frame: tf.Tensor, box: tf.Tensor, matrix: tf.Tensor, canvas_size: tf.Tensor, rotated: bool
 ) -> Silhouette:
     """Maps the fine mask of an object to a canvas.
 
@@ -87,16 +88,21 @@ def _silhouette(
         cells: uint8 [h, w], 0 or 1.
         frame: int32 [5], place of the cells: left, top, factor, h, w.
         box: float64 [4], xyxy pixels of the image, as annotated.
-        matrix, canvas_size: as for `map_objects`.
+        matrix, canvas_size, rotated: as for `map_objects`.
 
     Returns:
         Silhouette of the object; its `parts` are False if the object lies outside the canvas.
     """
     corner, cell_factor = tf.cast(frame[:2], tf.float64), tf.cast(frame[2], tf.float64)
     limits = tf.cast(tf.tile(canvas_size[::-1], [2]), tf.float64)
-    around = extent(map_points(matrix, _outer_corners(cells) / cell_factor + corner))
-    # Without rotation the annotated box is the most exact; a rotated box is not the box of the rotated object.
-    whole = tf.where(keeps_axes(matrix), extent(map_points(matrix, corners_of(box))), around)
+    whole = extent(map_points(matrix, corners_of(box)))
+    if rotated:
+        around = extent(map_points(matrix, _outer_corners(cells) / cell_factor + corner))
+        # Without rotation the annotated box is the most exact; a rotated box is not the box of the rotated object.
+        whole = tf.where(keeps_axes(matrix), whole, around)
+    else:
+        far = corner + tf.cast(frame[:2:-1], tf.float64) / cell_factor
+        around = extent(map_points(matrix, tf.stack([corner, far])))
     longest = tf.maximum(tf.reduce_max(around[2:] - around[:2]), 1.0)
     factor = tf.clip_by_value(tf.cast(tf.math.ceil(FINE_SIDE / longest), tf.int32), 1, LARGEST_FACTOR)
     around = tf.clip_by_value(around, tf.zeros_like(limits), limits)
@@ -130,11 +136,13 @@ def _outer_corners(cells: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.concat(corners, axis=0), tf.float64)
 
 
-def covered_pixels(objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size: tf.Tensor) -> tf.Tensor:
+def covered_pixels(
+    objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size: tf.Tensor, rotated: bool = True
+) -> tf.Tensor:
     """Returns the pixels of the canvas that any object fills to at least one half: bool [h, w].
 
     Args:
-        objects, matrix, canvas_size: as for `map_objects`.
+        objects, matrix, canvas_size, rotated: as for `map_objects`.
     """
 
     def pixels(silhouette: Silhouette) -> tf.Tensor:
@@ -147,7 +155,7 @@ def covered_pixels(objects: dict[str, tf.Tensor], matrix: tf.Tensor, canvas_size
         bottom, right = tf.unstack(canvas_size - [top, left] - tf.shape(filled))
         return tf.pad(filled, [[top, bottom], [left, right]])
 
-    masks = map_objects(objects, matrix, canvas_size, pixels, tf.TensorSpec([None, None], tf.bool))
+    masks = map_objects(objects, matrix, canvas_size, pixels, tf.TensorSpec([None, None], tf.bool), rotated)
     return tf.reduce_any(tf.reshape(masks, tf.concat([[-1], canvas_size], axis=0)), axis=0)
 
 
@@ -157,6 +165,7 @@ def visible_objects(
     canvas_size: tf.Tensor,
     mask_size: int,
     covered: tf.Tensor | None = None,
+    rotated: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the boxes and compact masks of the visible parts of objects.
 
@@ -164,7 +173,7 @@ def visible_objects(
     part.
 
     Args:
-        objects, matrix, canvas_size: as for `map_objects`.
+        objects, matrix, canvas_size, rotated: as for `map_objects`.
         mask_size: side of the compact masks, S; 0 for none.
         covered: bool [h, w], pixels of the canvas that something else covers; None for none.
 
@@ -191,7 +200,7 @@ def visible_objects(
         tf.TensorSpec([mask_size, mask_size], tf.uint8),
         tf.TensorSpec([], tf.bool),
     )
-    return map_objects(objects, matrix, canvas_size, visible, signature)
+    return map_objects(objects, matrix, canvas_size, visible, signature, rotated)
 
 
 def _cover(silhouette: Silhouette, covered: tf.Tensor) -> Silhouette:

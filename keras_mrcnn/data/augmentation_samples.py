@@ -139,12 +139,12 @@ def _mapped(
     sampling: Sampling,
 ) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
     """Returns the cropped and rotated image with pasted objects, its objects, and how many were dropped."""
-    mask_size = dataset.mask_size if sampling.with_masks else 0
+    mask_size, rotated = dataset.mask_size if sampling.with_masks else 0, sampling.augmentation.rotation > 0
     matrix = _map_to_canvas(source, drawn, size, sampling, mirrored=False)
     image = transforms.warp(_coloured(source["image"], drawn, sampling), inverse_map(matrix), size)
 
     def own() -> tuple:
-        return image, *visible_objects(source, matrix, size, mask_size), source["labels"]
+        return image, *visible_objects(source, matrix, size, mask_size, rotated=rotated), source["labels"]
 
     def pasted() -> tuple:
         other_drawn = sampling.draw(dataset, place, pasted=True)._replace(row=drawn.paste_row)
@@ -152,9 +152,9 @@ def _mapped(
         # The sample is mirrored as a whole at the end, but a pasted image has a flip of its own.
         other_map = _map_to_canvas(other, other_drawn, size, sampling, mirrored=other_drawn.flip)
         other_image = transforms.warp(_coloured(other["image"], other_drawn, sampling), inverse_map(other_map), size)
-        covered = covered_pixels(other, other_map, size)
-        below = visible_objects(source, matrix, size, mask_size, covered)
-        above = visible_objects(other, other_map, size, mask_size)
+        covered = covered_pixels(other, other_map, size, rotated)
+        below = visible_objects(source, matrix, size, mask_size, covered, rotated)
+        above = visible_objects(other, other_map, size, mask_size, rotated=rotated)
         joined = [tf.concat(pair, axis=0) for pair in zip(below, above)]
         labels = tf.concat([source["labels"], other["labels"]], axis=0)
         return tf.where(covered[..., None], other_image, image), *joined, labels
