@@ -204,7 +204,8 @@ class Checker:
         """Gives the problems of the annotations; needs `categories` and `image_records` first.
 
         Args:
-            masks: whether to check the segmentations, too, which takes the longest.
+            masks: whether to check the segmentations of annotations without another problem, too; that takes the
+                longest.
         """
         seen: set[int] = set()
         for row, record in enumerate(self.content["annotations"]):
@@ -213,10 +214,12 @@ class Checker:
             if fault:
                 faults = [("malformed record", fault if isinstance(record, dict) else f"annotation {row + 1} {fault}")]
             else:
-                faults = list(self._annotation_faults(record, masks))
+                faults = list(self._annotation_faults(record))
                 if annotation_id in seen:
                     faults.append(("duplicate id", f"annotation id {annotation_id} is used more than once; renumber"))
                 seen.add(annotation_id)
+                if masks or faults:
+                    faults += self._mask_faults(record)
             for kind, message in faults:
                 yield Problem(kind, name, annotation_id, message, ("annotations", row))
 
@@ -238,8 +241,8 @@ class Checker:
         name = self.images.get(image_id, {}).get("file_name", self.bad_images.get(image_id, self.annotation_file))
         return name, annotation_id
 
-    def _annotation_faults(self, record: dict, masks: bool) -> Iterator[tuple[str, str]]:
-        """Gives kind and message of each problem of an annotation whose fields are well-formed."""
+    def _annotation_faults(self, record: dict) -> Iterator[tuple[str, str]]:
+        """Gives kind and message of each problem of an annotation whose fields are well-formed, but for its mask."""
         if record["category_id"] not in self.category_ids:
             yield "unknown category", f"category_id {record['category_id']} is not in 'categories'"
         image = self.images.get(record["image_id"])
@@ -248,7 +251,11 @@ class Checker:
                 yield "unknown image", f"image_id {record['image_id']} is not in 'images'"
             return
         yield from box_faults(record["bbox"], image["height"], image["width"])
-        fault = masks and segmentation_fault(record.get("segmentation"), image["height"], image["width"])
+
+    def _mask_faults(self, record: dict) -> Iterator[tuple[str, str]]:
+        """Gives kind and message of the problem of an annotation's mask, if it has one and its image is known."""
+        image = self.images.get(record["image_id"])
+        fault = image and segmentation_fault(record.get("segmentation"), image["height"], image["width"])
         if fault:
             yield "bad segmentation", fault
 

@@ -121,7 +121,7 @@ class PreparedDataset(CocoDataset):
         path = join(self.folder, ANNOTATIONS)
         try:
             return complete_index(json.loads(read_bytes(path)))
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}); {MEND}") from None
 
     def sample(self, row: tf.Tensor, fine: bool = False) -> dict[str, tf.Tensor]:
@@ -234,7 +234,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
     except tf.errors.NotFoundError:
         command = f"`keras-mrcnn data prepare SOURCE {folder}`"
         raise UserError(f"{folder} has no {MANIFEST}; make it with {command}") from None
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); {MEND}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path} is not the manifest of prepared data; name another folder")

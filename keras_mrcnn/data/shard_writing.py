@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,11 +28,13 @@ from keras_mrcnn.data.fine_masks import fine_mask
 from keras_mrcnn.data.records import clipped_box
 from keras_mrcnn.data.segmentations import full_mask, segmentation_fault
 from keras_mrcnn.data.shards import RECORD_END, RECORD_START, encode_record
-from keras_mrcnn.data.storage import read_bytes, write_bytes
+from keras_mrcnn.data.storage import publish, read_bytes, temporary_path, write_bytes
 
 ORIENTATION = 0x0112
-# What TensorFlow decodes to the same pixels as Pillow: formats and Pillow's modes.
-KEPT = {"JPEG": {"L", "RGB"}, "PNG": {"L", "LA", "RGB", "RGBA"}}
+# What TensorFlow decodes to the same pixels as Pillow: formats and Pillow's modes. MPO is a JPEG file with more images
+# after the first, as many cameras write it.
+KEPT = {"JPEG": {"L", "RGB"}, "MPO": {"L", "RGB"}, "PNG": {"L", "LA", "RGB", "RGBA"}}
+PNG_DEPTH = 24  # place of the byte with the bits of a sample
 SUMMARY_SUFFIX = ".json"
 
 
@@ -80,11 +81,11 @@ def write_shard(job: ShardJob) -> None:
         job: the shard.
 
     Raises:
-        OSError: the shard cannot be written.
+        tf.errors.OpError: the shard cannot be written.
     """
     problems: list[Problem] = []
     columns: dict[str, list] = {name: [] for name in ("image_ids", "sizes", "offsets", "lengths", "num_objects")}
-    end, temporary = 0, f"{job.path}.{os.getpid()}.tmp"
+    end, temporary = 0, temporary_path(job.path)
     with tf.io.TFRecordWriter(temporary) as writer:
         for image in job.images:
             found = list(_problems(image, job.image_folder))
@@ -99,8 +100,8 @@ def write_shard(job: ShardJob) -> None:
             for name, value in zip(columns, (image.record["id"], size, end + RECORD_START, len(record), count)):
                 columns[name].append(value)
             end += RECORD_START + len(record) + RECORD_END
-    digest = hashlib.sha256(read_bytes(temporary)).hexdigest()
-    tf.io.gfile.rename(temporary, job.path, overwrite=True)
+    publish(temporary, job.path)
+    digest = hashlib.sha256(read_bytes(job.path)).hexdigest()
     summary = {"bytes": end, "sha256": digest, **columns, "problems": [vars(problem) for problem in problems]}
     write_bytes(job.path + SUMMARY_SUFFIX, json.dumps(summary).encode())
 
@@ -136,13 +137,18 @@ def _stored_image(path: Path) -> tuple[bytes, int]:
     content = path.read_bytes()
     with silent_pillow():
         image = Image.open(io.BytesIO(content))
-        if image.mode in KEPT.get(image.format, ()) and "transparency" not in image.info:
+        if image.mode in KEPT.get(image.format, ()) and not _is_odd_png(image, content):
             orientation = image.getexif().get(ORIENTATION, 1)
-            return content, orientation if orientation in range(1, 9) else 1
+            return content, int(orientation) if orientation in range(1, 9) else 1
     png = io.BytesIO()
     channels = 4 if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info else 3
     Image.fromarray(read_image(content, channels=channels)).save(png, "PNG", compress_level=1)
     return png.getvalue(), 1
+
+
+def _is_odd_png(image: Image.Image, content: bytes) -> bool:
+    """Returns whether a PNG has a transparent colour, or few bits, of which TensorFlow makes another alpha channel."""
+    return image.format == "PNG" and ("transparency" in image.info or content[PNG_DEPTH] < 8)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 
 import tensorflow as tf
 
@@ -15,10 +15,29 @@ def read_bytes(path: str) -> bytes:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file that appears under its name complete. Raises tf.errors.OpError if it cannot be written."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = temporary_path(path)
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(content)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    publish(temporary, path)
+
+
+def temporary_path(path: str) -> str:
+    """Returns a path to write a file to until it is complete, another one each time: PATH.*.tmp."""
+    # A process id would not be unique among machines that share a disk.
+    return f"{path}.{secrets.token_hex(4)}.tmp"
+
+
+def publish(temporary: str, path: str) -> None:
+    """Gives a complete file its name; replaces the one that has it.
+
+    Several processes may write the same file. The first that ends removes what it takes for left over, so the
+    temporary file may be gone; then the file of the other process is there.
+    """
+    try:
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except tf.errors.NotFoundError:
+        if not tf.io.gfile.exists(path):
+            raise
 
 
 def join(folder: str, name: str) -> str:
