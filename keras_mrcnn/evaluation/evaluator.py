@@ -95,7 +95,7 @@ def _run(
 ) -> Iterator[tuple[Batch, Batch]]:
     """Yields each batch and the outputs of `_run_step` for it in NumPy. Each device takes one batch at a time."""
 
-    @functools.partial(tf.function, input_signature=[[batches.element_spec] * devices])
+    @functools.partial(tf.function, autograph=False, input_signature=[[batches.element_spec] * devices])
     def step(group):
         def on_device():
             number = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)

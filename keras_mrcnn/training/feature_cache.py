@@ -140,7 +140,7 @@ class FeatureCache:
             return
         samples_to_fill = single_samples(self.data, missing, seed=self.seed, **self.sample_settings)
         images = padded_batches(samples_to_fill, 1, drop_remainder=False)
-        step = tf.function(self._compute, input_signature=[images.element_spec])
+        step = tf.function(self._compute, autograph=False, input_signature=[images.element_spec])
         bar = tqdm(zip(missing, images), "cache features", len(missing), unit="image", leave=False,
                    disable=None if progress else True)  # fmt: skip
         for sample, batch in bar:
