@@ -136,7 +136,7 @@ def _run(
         "gt_labels": tf.TensorSpec([None, None], tf.int32),
     }
 
-    @functools.partial(tf.function, input_signature=[[spec] * devices])
+    @functools.partial(tf.function, autograph=False, input_signature=[[spec] * devices])
     def step(group):
         def on_device():
             number = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)

@@ -113,7 +113,7 @@ def _padded_function(detector):
         image, size = item
         return image[: size[0], : size[1]]
 
-    @tf.function(input_signature=spec)
+    @tf.function(autograph=False, input_signature=spec)
     def detect_padded(images, sizes):
         return _one_by_one(detector, cut, (images, sizes))
 
@@ -132,7 +132,7 @@ def _encoded_function(detector):
         image.set_shape([None, None, detector.channels])
         return image
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def detect_encoded(images):
         return _one_by_one(detector, decode, images)
 
@@ -148,7 +148,7 @@ def _compact_function(detect_encoded):
     def column(masks):
         return tf.io.encode_png(tf.reshape(masks, [-1, masks.shape[-1], 1]))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def detect_compact(images):
         outputs = dict(detect_encoded(images))
         files = tf.map_fn(column, outputs.pop("masks"), fn_output_signature=tf.TensorSpec([], tf.string))

@@ -86,7 +86,7 @@ class Detector(tf.Module):
 
     def _graph(self, dtype: tf.DType) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         signature = tf.TensorSpec([None, None, None, self.channels], dtype, name="images")
-        return tf.function(self._detect, input_signature=[signature])
+        return tf.function(self._detect, autograph=False, input_signature=[signature])
 
     def _detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = self.model.preprocess(images)

@@ -142,7 +142,7 @@ class FeatureCache:
         if not len(missing):
             return
         batches = single_samples(self.data, missing, self.sampling)
-        step = tf.function(self._compute, input_signature=[batches.element_spec])
+        step = tf.function(self._compute, autograph=False, input_signature=[batches.element_spec])
         bar = tqdm(zip(missing, batches), "cache features", len(missing), unit="image", leave=False,
                    disable=None if progress else True)  # fmt: skip
         for place, batch in bar:

@@ -84,10 +84,13 @@ class Stage(keras.Model):
         labels included, and continue with the second.
         """
 
+    # Nothing here needs AutoGraph, which takes as long to read the sources as TensorFlow to trace the step.
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Works like `keras.Model.train_step`."""
         return self._for_all_workers(super().train_step(data))
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Works like `keras.Model.test_step`.
 
