@@ -13,8 +13,6 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-# The images in folders; a file that the user names is read whatever its suffix.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -107,6 +105,8 @@ def _jobs(images, out, annotations):
 
 def _files(folder, out):
     """Lists the images below a folder with their names relative to it, without those of an earlier run in `out`."""
+    from keras_mrcnn.base.image_files import IMAGE_SUFFIXES
+
     inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     written = out.resolve()
     # If out is the folder itself, nothing tells the two apart, and `_free_place` refuses.
