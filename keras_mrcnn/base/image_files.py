@@ -90,9 +90,23 @@ def read_image_size(picture: str | os.PathLike | bytes, name: str = "image") -> 
         return _upright_size(file, name)
 
 
+def read_image_format(content: bytes, name: str = "image") -> str:
+    """Returns Pillow's name for the format of an image file, such as "JPEG".
+
+    Args:
+        content: the bytes of the file.
+        name: name in error messages.
+
+    Raises:
+        ImageError: the bytes are no image.
+    """
+    with decoding(name), Image.open(io.BytesIO(content)) as image:
+        return image.format
+
+
 def _upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Returns (height, width) of an open image file, turned upright."""
-    with _decoding(name), Image.open(file) as image:
+    with decoding(name), Image.open(file) as image:
         width, height = image.size
         if image.format == "TIFF":  # some versions of Pillow have turned the size already
             width, height = image.tag_v2[256], image.tag_v2[257]
@@ -151,15 +165,19 @@ def _checked(array: np.ndarray, name: str, channels: int) -> np.ndarray:
 
 def _decoded(source: BinaryIO | Image.Image, name: str, channels: int) -> np.ndarray:
     """Returns the upright pixels of an image or an image file: uint8 [H, W, channels]."""
-    with _decoding(name):
+    with decoding(name):
         image = source if isinstance(source, Image.Image) else Image.open(source)
         image.load()
         return _to_8_bits(ImageOps.exif_transpose(image), channels)
 
 
 @contextlib.contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Silences Pillow's warnings while the block runs, and turns its errors into ImageError."""
+def decoding(name: str) -> Iterator[None]:
+    """Silences Pillow's warnings while the block runs, and turns every exception of its decoders into ImageError.
+
+    Args:
+        name: name of the image in error messages.
+    """
     try:
         with silent_pillow():
             yield
