@@ -111,7 +111,7 @@ def group_of(image: dict, by: str) -> Hashable:
         match = _pattern(by).match(path.name)
         if match is None:
             raise UserError(
-                f"the name of image {image['file_name']} does not begin with the pattern {by[len(NAME_PREFIX):]}; "
+                f"the name of image {image['file_name']} does not begin with the pattern {by[len(NAME_PREFIX) :]}; "
                 "correct --by so that it matches all of them"
             )
         return match.groups() if len(match.groups()) > 1 else match[len(match.groups())]

@@ -10,7 +10,7 @@ from typing import Any
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.coco import complete_index
 from keras_mrcnn.data.formats.writing.folders import NewFolder, name_in_folder
-from keras_mrcnn.data.formats.writing.parts import Part
+from keras_mrcnn.data.formats.writing.parts import UNNAMED, Part
 
 
 def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:
@@ -24,7 +24,7 @@ def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:
         Sentences that the user should see.
     """
     for name, part in parts.items():
-        write_file(part.content, folder.file(f"annotations/{name}.json"))
+        write_file(part.content, folder.file(PurePosixPath("annotations", f"{name}.json")))
         for image in part.content["images"]:
             folder.link(part.pictures.get(image["id"]), PurePosixPath("images", name) / name_in_folder(image))
     return []
@@ -45,6 +45,11 @@ def write_file(content: dict, path: Path) -> None:
     content = complete_index(content).dataset
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(_lines(content))
+
+
+def annotation_name(image: dict) -> PurePosixPath:
+    """Returns the path below the folder of the annotations of an image, in a data set without named parts."""
+    return PurePosixPath("annotations", f"{UNNAMED}.json")
 
 
 def is_own(path: Path, name: PurePosixPath) -> bool:

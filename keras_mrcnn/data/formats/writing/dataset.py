@@ -102,6 +102,16 @@ def write_dataset(parts: Mapping[str, Part], out: Path, format: str, *, overwrit
     return _report(named, Path(out), format, skipped, notes)
 
 
+def annotation_name(image: dict, format: str) -> str:
+    """Returns the path below the folder of the annotations of an image, in a data set whose part has no name.
+
+    Example:
+        >>> annotation_name({"file_name": "street/a.jpg"}, "yolo")
+        'labels/train/street/a.txt'
+    """
+    return _WRITERS[format].annotation_name(image).as_posix()
+
+
 def check_out(out: Path, format: str, overwrite: bool = False) -> None:
     """Raises UserError if `write_dataset` would refuse `out`, before any work is done."""
     if not (format == "coco" and Path(out).suffix == ".json"):

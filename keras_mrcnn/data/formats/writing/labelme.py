@@ -46,9 +46,14 @@ def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:
         for image in part.content["images"]:
             place = below / name_in_folder(image)
             text = json.dumps(_content(coco, image, folder.skipped), indent=2)
-            folder.file(place.with_suffix(".json")).write_text(text, encoding="utf-8")
+            folder.file(below / annotation_name(image)).write_text(text, encoding="utf-8")
             folder.link(part.pictures.get(image["id"]), place)
     return []
+
+
+def annotation_name(image: dict) -> PurePosixPath:
+    """Returns the path below the folder of the annotations of an image, in a data set without named parts."""
+    return name_in_folder(image).with_suffix(".json")
 
 
 def is_own(path: Path, name: PurePosixPath) -> bool:

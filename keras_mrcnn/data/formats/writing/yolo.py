@@ -28,7 +28,7 @@ from pycocotools.coco import COCO
 from keras_mrcnn.data.coco import complete_index
 from keras_mrcnn.data.formats.writing.folders import NewFolder, name_in_folder
 from keras_mrcnn.data.formats.writing.masks import EMPTY, cropped_mask
-from keras_mrcnn.data.formats.writing.parts import Part
+from keras_mrcnn.data.formats.writing.parts import UNNAMED, Part
 from keras_mrcnn.data.outlines import joined_polygon, mask_outlines
 
 YAML_NAME = "dataset.yaml"
@@ -54,15 +54,19 @@ def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:
         coco = complete_index(part.content)
         folder.skipped["score"] += sum("score" in annotation for annotation in coco.dataset["annotations"])
         for image in part.content["images"]:
-            place = PurePosixPath(name, *_without_images(name_in_folder(image)))
             lines = _lines(coco, image, classes, folder.skipped)
-            folder.file("labels" / place.with_suffix(".txt")).write_text("".join(lines), encoding="utf-8")
-            folder.link(part.pictures.get(image["id"]), "images" / place)
+            folder.file(annotation_name(image, name)).write_text("".join(lines), encoding="utf-8")
+            folder.link(part.pictures.get(image["id"]), PurePosixPath("images", name, *_parts(image)))
     names = {number: category["name"] for number, category in enumerate(categories)}
     description = {**{name: f"images/{name}" for name in parts}, "names": names}
     text = yaml.safe_dump(description, allow_unicode=True, sort_keys=False)
     folder.file(YAML_NAME).write_text(text, encoding="utf-8")
     return [] if {"train", "val"} <= set(parts) else [NO_VAL]
+
+
+def annotation_name(image: dict, part: str = UNNAMED) -> PurePosixPath:
+    """Returns the path below the folder of the annotations of an image."""
+    return PurePosixPath("labels", part, *_parts(image)).with_suffix(".txt")
 
 
 def is_own(path: Path, name: PurePosixPath) -> bool:
@@ -71,8 +75,9 @@ def is_own(path: Path, name: PurePosixPath) -> bool:
     return is_label or name == PurePosixPath(YAML_NAME)
 
 
-def _without_images(name: PurePosixPath) -> list[str]:
+def _parts(image: dict) -> list[str]:
     """Returns the parts of a file name without folders called images, where Ultralytics would look for labels."""
+    name = name_in_folder(image)
     return [part for part in name.parts[:-1] if part != "images"] + [name.name]
 
 
