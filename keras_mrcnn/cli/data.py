@@ -1,4 +1,4 @@
-"""`keras-mrcnn data`: makes data sets, checks them and draws them as training sees them."""
+"""`keras-mrcnn data`: makes data sets, checks them and draws them as training sees them; `data_*` has the rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.cli.data_convert import convert
+from keras_mrcnn.cli.data_split import split as split_command
+from keras_mrcnn.cli.data_stats import stats
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -30,7 +33,11 @@ def _png(ctx, param, value):
 
 @click.group()
 def data() -> None:
-    """Make, check or show data sets in COCO format."""
+    """Make, convert, split, describe, check or show data sets."""
+
+
+for command in (convert, split_command, stats):
+    data.add_command(command)
 
 
 @data.command()
