@@ -72,6 +72,16 @@ def test_two_ways_lead_to_the_same(tmp_path, format):
     assert read_annotations(tmp_path / "again").content == once.content
 
 
+@everywhere
+def test_folder_may_move_with_its_pictures(tmp_path, format):
+    content = {**made_content(), "annotations": made_content()["annotations"][:2]}
+    there_and_back(content, tmp_path / "old", format)
+    (tmp_path / "old").rename(tmp_path / "new")
+    found = read_annotations(tmp_path / "new" / "öut 1")
+    assert_same_masks(content, found.content)
+    assert all((found.image_folder / image["file_name"]).is_file() for image in found.content["images"])
+
+
 def test_box_becomes_a_rectangle_and_stays_one(tmp_path):
     box = annotation(1, [], bbox=[2, 3, 5, 4])
     found = there_and_back({**made_content(), "annotations": [box]}, tmp_path, "labelme")

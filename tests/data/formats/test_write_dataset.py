@@ -215,12 +215,12 @@ def test_pictures_with_one_stem(tmp_path, format):
 
 
 @everywhere
-@pytest.mark.parametrize("name", ["../b.jpg", "/data/b.jpg"])
+@pytest.mark.parametrize("name", ["../b.jpg", "/data/b.jpg", "a/../../b.jpg", ".", "b\0.jpg"])
 def test_names_that_lead_out_of_the_folder(tmp_path, format, name):
     content = made_content()
     content["images"][0]["file_name"] = name
     assert refusal(content, tmp_path, tmp_path / "out", format).startswith(
-        f"the file name {name} leads out of the image folder"
+        f"the file name {name!r} leads out of the image folder"
     )
 
 

@@ -22,8 +22,8 @@ from data.formats.made_content import (
 )
 from PIL import Image
 
+from keras_mrcnn.data.formats.labelme import CROWD_FLAG
 from keras_mrcnn.data.formats.writing import write_annotations
-from keras_mrcnn.data.formats.writing.labelme import CROWD_FLAG
 
 SHAPE_KEYS = {"label", "points", "group_id", "description", "shape_type", "flags", "mask"}
 

@@ -37,7 +37,9 @@ def test_data_set_for_ultralytics(tmp_path):
     report = write_annotations(content, pictures, tmp_path / "out", "yolo")
     assert report[2:] == (3, 5, 0, {"crowd region": 1}, (NO_VAL,))
     text = (tmp_path / "out" / "dataset.yaml").read_text("utf-8")
-    assert yaml.safe_load(text) == {"train": "images/train", "names": {0: "traffic light", 1: "dög"}}
+    assert yaml.safe_load(text) == {
+        "path": str(tmp_path / "out"), "train": "images/train", "names": {0: "traffic light", 1: "dög"},
+    }  # fmt: skip
     found = links(tmp_path / "out")
     assert sorted(found) == [f"images/train/{name}" for name in ("b.jpg", "empty.jpg", "straße 1/ünïcode ü.png")]
     # The folder must not be a link: Ultralytics follows it, and then looks for labels beside the originals.

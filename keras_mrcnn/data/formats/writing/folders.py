@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.data.records import shortened
 
 # Tells of the path of a file and its path below the folder whether it is one that the writer of a format has written.
 IsOwn = Callable[[Path, PurePosixPath], bool]
@@ -146,9 +147,9 @@ def name_in_folder(image: dict) -> PurePosixPath:
         PurePosixPath('street/a.jpg')
     """
     name = PurePosixPath(image["file_name"])
-    if name.is_absolute() or ".." in name.parts or not name.name or Path(name).drive:
+    if name.is_absolute() or ".." in name.parts or not name.name or Path(name).drive or "\0" in image["file_name"]:
         raise UserError(
-            f"the file name {image['file_name']} leads out of the image folder, so no link can have it; make it "
-            "relative to the folder with the pictures"
+            f"the file name {shortened(image['file_name'])!r} leads out of the image folder, so no link can have it; "
+            "make it relative to the folder with the pictures"
         )
     return name

@@ -2,7 +2,7 @@
 
 An object is one polygon, or one for each of its parts with the same `group_id`. A run-length code becomes polygons
 along the edges of its pixels. A mask with holes, which polygons of LabelMe cannot say, becomes a shape of the type
-"mask": a PNG of its box in base64, which LabelMe shows from version 5.2 on. An object that has only a box becomes a
+"mask": a PNG of its box in base64, which LabelMe shows from version 5.4 on. An object that has only a box becomes a
 rectangle, a crowd region has the flag `CROWD_FLAG`, and the score of a detection stands in the description.
 """
 
@@ -21,13 +21,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from keras_mrcnn.data.coco import complete_index
+from keras_mrcnn.data.formats.labelme import CROWD_FLAG
 from keras_mrcnn.data.formats.writing.folders import NewFolder, name_in_folder
 from keras_mrcnn.data.formats.writing.masks import EMPTY, EMPTY_CROWD, cropped_mask
 from keras_mrcnn.data.formats.writing.parts import UNNAMED, Part
 from keras_mrcnn.data.outlines import mask_outlines
 
 VERSION = "5.4.1"  # of the format; LabelMe compares its first number with its own
-CROWD_FLAG = "crowd"
 
 
 def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def folder_part(content: dict, image_folder: Path) -> Part:
     """
     _check_records(content, "images")
     paths = {image["id"]: Path(image_folder, image["file_name"]) for image in content["images"]}
-    return Part(content, {image_id: path for image_id, path in paths.items() if path.is_file()})
+    return Part(content, {image_id: path for image_id, path in paths.items() if os.path.isfile(path)})
 
 
 def checked_parts(parts: Mapping[str, Part], skipped: Counter) -> dict[str, Part]:

@@ -3,8 +3,9 @@
 dataset.yaml names the classes and the folders; labels/PART has a text file for each picture with a line for each
 object: the number of its class and the corners of its one polygon as fractions of the image's sides. Ultralytics finds
 the labels by replacing "images" with "labels" in the path of a picture, so images/PART holds links to the pictures: the
-paths of pictures that lie elsewhere would make it look for the labels there. The yaml has no `path`, which makes it
-relative to its own place, so the folder can be moved.
+paths of pictures that lie elsewhere would make it look for the labels there. The folder itself is no link, because
+Ultralytics would follow it. `path` is absolute: several versions take a relative one, or none at all, for a folder
+below their own data folder.
 
 Several parts of an object become one polygon by bridges, and so do holes; see `data.outlines.joined_polygon`. The
 points of a polygon are kept if they give the same pixels; otherwise (parts that overlap, corners outside the image) the
@@ -32,6 +33,7 @@ from keras_mrcnn.data.formats.writing.parts import UNNAMED, Part
 from keras_mrcnn.data.outlines import joined_polygon, mask_outlines
 
 YAML_NAME = "dataset.yaml"
+YAML_HEAD = "# `path` is the folder of this file: change it when you move the folder.\n"
 NO_VAL = (
     "Ultralytics trains only with train and val in dataset.yaml; make both with `keras-mrcnn data split` before you "
     "convert."
@@ -58,9 +60,9 @@ def write_folder(parts: Mapping[str, Part], folder: NewFolder) -> list[str]:
             folder.file(annotation_name(image, name)).write_text("".join(lines), encoding="utf-8")
             folder.link(part.pictures.get(image["id"]), PurePosixPath("images", name, *_parts(image)))
     names = {number: category["name"] for number, category in enumerate(categories)}
-    description = {**{name: f"images/{name}" for name in parts}, "names": names}
+    description = {"path": str(folder.final), **{name: f"images/{name}" for name in parts}, "names": names}
     text = yaml.safe_dump(description, allow_unicode=True, sort_keys=False)
-    folder.file(YAML_NAME).write_text(text, encoding="utf-8")
+    folder.file(YAML_NAME).write_text(YAML_HEAD + text, encoding="utf-8")
     return [] if {"train", "val"} <= set(parts) else [NO_VAL]
 
 
