@@ -13,7 +13,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import read_image_size
 from keras_mrcnn.data.coco import load_annotations
 from keras_mrcnn.data.formats.collector import Annotations, CrowdQuestion, missing_error, missing_note, renamed_note
-from keras_mrcnn.data.formats.files import one_line
+from keras_mrcnn.data.formats.files import counted, one_line
 from keras_mrcnn.data.formats.folders import (
     SAMPLE,
     PictureFolder,
@@ -54,11 +54,10 @@ def read_coco(path: Path, images: Path | None, crowds: str = "ask", skip_missing
     names = [record["file_name"] for record in content["images"] if _has_name(record)]
     folder = _image_folder(path, images, names)
     files = _Files(folder, path, skip_missing)
-    records = [record for record in map(files.completed, content["images"]) if record is not None]
+    records = [kept for record in content["images"] for kept in files.completed(record)]
     notes += files.notes(len(records))
     if files.missing and not records:
-        where = f"none of the {len(files.missing)} pictures of {path} is in {folder.path}"
-        raise UserError(f"{where}; name their folder with --images")
+        raise UserError(f"no picture of {path} is in {folder.path}; name their folder with --images")
     kept = [record for record in annotations if _id(record, "image_id") not in files.left_out]
     skipped = Counter({"missing picture": len(content["images"]) - len(records)})
     skipped["object of a missing picture"] = len(annotations) - len(kept)
@@ -72,12 +71,13 @@ def _crowds_answered(annotations: list, crowds: str, path: Path, notes: list[str
     marked = [record for record in annotations if _is_crowd(record)]
     if crowds == "ask" and marked and _are_objects(annotations, marked):
         raise CrowdQuestion(
-            f"{path} marks all {len(marked)} of its masks as crowd regions (iscrowd 1), as CVAT does with masks of "
+            f"all masks of {path} ({len(marked)}) are marked as crowd regions (iscrowd 1), as CVAT does with masks of "
             "objects; say --crowds objects if each is one object, or --crowds regions if each is a region of many"
         )
     if crowds != "objects" or not marked:
         return annotations
-    notes.append(f"{len(marked)} masks that were marked as crowd regions (iscrowd 1) count as objects")
+    became = "crowd region (iscrowd 1) became an object", "crowd regions (iscrowd 1) became objects"
+    notes.append(counted(len(marked), *became))
     return [{**record, "iscrowd": 0} if _is_crowd(record) else record for record in annotations]
 
 
@@ -137,7 +137,8 @@ def _without_masks(annotations: list) -> list[str]:
     count = sum(record.get("segmentation") in (None, []) for record in records)
     if not count:
         return []
-    return [f"{count} of {len(records)} objects have a box and no mask: --skip-bad leaves them out"]
+    have = "has" if count == 1 else "have"
+    return [f"{count} of {len(records)} objects {have} a box and no mask; --skip-bad leaves out what has none"]
 
 
 def _image_folder(path: Path, images: Path | None, names: list[str]) -> PictureFolder:
@@ -162,26 +163,26 @@ class _Files:
         self.renamed: list[tuple[str, str]] = []
         self.used: dict[str, str] = {}
 
-    def completed(self, record: Any) -> Any:
-        """Returns an image record with the name and the size of its file, or None if it is left out."""
+    def completed(self, record: Any) -> list:
+        """Returns a list of an image record with the name and the size of its file; it is empty if it is left out."""
         if not _has_name(record):
-            return record
+            return [record]
         name, needs_size = record["file_name"], None in (record.get("height"), record.get("width"))
         found = self.folder.find([name])
         if found is None:
             self.missing.append(name)
             if self.skip_missing:
                 self.left_out |= {_id(record)} - {None}
-                return None
+                return []
             self.without_size += [name] * needs_size
-            return {**record, "file_name": name if inside_name(name) == name else last_parts(name) or "picture"}
+            return [{**record, "file_name": name if inside_name(name) == name else last_parts(name) or "picture"}]
         if self.used.setdefault(found, name) != name:
             both = f"{one_line(self.used[found])} and {one_line(name)}"
             raise UserError(f"{both} of {self.path} both mean {one_line(found)}; name their folder with --images")
         if found != inside_name(name):
             self.renamed.append((name, found))
         height, width = read_image_size(self.folder.path / found) if needs_size else (record["height"], record["width"])
-        return {**record, "file_name": found, "height": height, "width": width}
+        return [{**record, "file_name": found, "height": height, "width": width}]
 
     def notes(self, total: int) -> list[str]:
         """Returns what the user should know.

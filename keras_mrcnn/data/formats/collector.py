@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import read_image_size
-from keras_mrcnn.data.formats.files import one_line
+from keras_mrcnn.data.formats.files import counted, one_line
 from keras_mrcnn.data.formats.folders import PictureFolder, choose_folder, inside_name, last_parts
 from keras_mrcnn.data.formats.shapes import Shape, area_and_box, segmentation_of
 from keras_mrcnn.data.records import image_fault
@@ -185,12 +185,13 @@ class Collector:
         elif self._missing:
             self.note(missing_note(self._missing, len(self.images), folder))
         if not self.images:
-            left_out = f" but {_count(self._missing, 'missing one')}" if self._missing else ""
+            left_out = f" whose files exist in {folder}" if self._missing else ""
             raise UserError(f"{self.source} has no annotated pictures{left_out}; check the path, --images and --format")
         if self._renamed:
             self.note(renamed_note(self._renamed, folder))
         if self._rectangles:
-            self.note(f"{self._rectangles} objects are rectangles, whose masks fill them whatever the outlines are")
+            became = "rectangle became a mask that fills it", "rectangles became masks that fill them"
+            self.note(counted(self._rectangles, *became))
         content = {
             "images": self.images,
             "annotations": self.annotations,
@@ -202,33 +203,29 @@ class Collector:
 def missing_error(missing: Sequence[str], source: Path, folder: Path) -> UserError:
     """Returns the error for pictures whose files are missing although their sizes are needed."""
     return UserError(
-        f"{_count(missing, 'picture')} of {source} should be in {folder} and {_are(missing)} not, the first is "
-        f"{one_line(missing[0])}; put them there, name their folder with --images, or leave them out with "
-        "--skip-missing"
+        f"{counted(len(missing), 'picture', 'pictures')} of {source} {_are_not_in(missing, folder)}; put what is "
+        "missing there, name the folder with --images, or leave it out with --skip-missing"
     )
 
 
 def missing_note(missing: Sequence[str], total: int, folder: Path) -> str:
     """Returns the sentence about pictures whose files are missing."""
     return (
-        f"{len(missing)} of {total} pictures {_are(missing)} not in {folder}, the first is {one_line(missing[0])}; "
-        "name their folder with --images, or leave them out with --skip-missing"
+        f"{len(missing)} of {total} pictures {_are_not_in(missing, folder)}; name the folder with --images, or leave "
+        "out what is missing with --skip-missing"
     )
 
 
 def renamed_note(renamed: Sequence[tuple[str, str]], folder: Path) -> str:
     """Returns the sentence about pictures that were found under other names than the annotations give."""
-    (name, found), have = renamed[0], "has" if len(renamed) == 1 else "have"
+    name, found = renamed[0]
     return (
-        f"{_count(renamed, 'picture')} {have} another file name in {folder} than in the annotations: "
-        f"{one_line(name)} was found as {one_line(found)}"
+        f"{counted(len(renamed), 'picture has', 'pictures have')} another file name in {folder} than in the "
+        f"annotations: {one_line(name)} was found as {one_line(found)}"
     )
 
 
-def _count(things: Sequence, name: str) -> str:
-    """Returns for example "1 picture" or "2 pictures"."""
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _are(things: Sequence) -> str:
-    return "is" if len(things) == 1 else "are"
+def _are_not_in(missing: Sequence[str], folder: Path) -> str:
+    """Returns the part of a sentence that says which pictures are missing."""
+    others = " and others" if len(missing) > 1 else ""
+    return f"{'is' if len(missing) == 1 else 'are'} not in {folder} ({one_line(missing[0])}{others})"

@@ -39,10 +39,10 @@ def read_cvat(source: Path, images: Path | None, collector: Collector) -> None:
         raise UserError(f"{path} has the tracks of a video; export it from CVAT in the format 'CVAT for images 1.1'")
     collector.skip("track of a video", len(root.findall("track")))
     collector.declare({name: place for place, name in enumerate(_labels(root), start=1)})
-    names = [_name(record, f"{path}, picture {place}") for place, record in enumerate(pictures, start=1)]
-    collector.look_in([images] if images else usual_folders(path.parent), [[name] for name in names])
-    for name, record in zip(names, pictures):
-        _read_picture(name, record, path, collector)
+    names = [_names(record, f"{path}, picture {place}") for place, record in enumerate(pictures, start=1)]
+    collector.look_in([images] if images else usual_folders(path.parent), names)
+    for names_of_one, record in zip(names, pictures):
+        _read_picture(names_of_one, record, path, collector)
 
 
 def _only_file(folder: Path) -> Path:
@@ -59,20 +59,20 @@ def _labels(root: Element) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _name(record: Element, where: str) -> str:
-    """Returns the file name of a picture."""
-    name = record.get("name", "").strip()
+def _names(record: Element, where: str) -> list[str]:
+    """Returns the file names that a picture may have; a project puts those of each subset into a folder."""
+    name, subset = record.get("name", "").strip(), record.get("subset")
     if not name:
         raise UserError(f"{where} lacks the attribute 'name'; export it again")
-    return name
+    return [f"{subset}/{name}", name] if subset else [name]
 
 
-def _read_picture(name: str, record: Element, path: Path, collector: Collector) -> None:
+def _read_picture(names: list[str], record: Element, path: Path, collector: Collector) -> None:
     """Reads a picture and its objects."""
-    where = f"{path}, {one_line(name)}"
+    where = f"{path}, {one_line(names[-1])}"
     sides = [record.get(side) for side in ("height", "width")]
     size = None if None in sides else tuple(whole_number(side, f"{where}, size") for side in sides)
-    picture = collector.picture([name], where, size)
+    picture = collector.picture(names, where, size)
     if picture is None:
         return
     shapes = []

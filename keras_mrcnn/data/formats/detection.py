@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.formats.cityscapes import ENDING
-from keras_mrcnn.data.formats.listing import files_below, is_via_csv, json_kind, xml_kind, yolo_lines
+from keras_mrcnn.data.formats.listing import files_below, has_yolo_lines, is_via_csv, json_kind, xml_kind
 from keras_mrcnn.data.formats.masks import mask_folders
 from keras_mrcnn.data.formats.names import FORMATS
 from keras_mrcnn.data.formats.voc import find_voc
@@ -81,7 +81,7 @@ def formats_of_folder(folder: Path) -> list[str]:
         kinds = _kinds(folder, deepest)
         if kinds & set(FORMATS):
             return sorted(kinds & set(FORMATS), key=FORMATS.index)
-    if any(yolo_lines(path) for path in _some(files_below(with_labels(folder), (".txt",), deepest=1))):
+    if any(has_yolo_lines(path) for path in _some(files_below(with_labels(folder), (".txt",), deepest=1))):
         return ["yolo"]
     return ["masks"] if mask_folders(folder) else []
 
@@ -111,7 +111,7 @@ _KIND_OF: dict[str, Callable[[Path], str | None]] = {
     ".csv": lambda path: "via" if is_via_csv(path) else None,
     ".yaml": _yaml_kind,
     ".yml": _yaml_kind,
-    ".txt": lambda path: "yolo" if yolo_lines(path) else None,
+    ".txt": lambda path: "yolo" if has_yolo_lines(path) else None,
 }
 
 

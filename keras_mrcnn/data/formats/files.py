@@ -159,8 +159,9 @@ def check(
 
 
 def is_label(value: Any) -> bool:
-    """Returns whether a value is a name for a class: text without control characters that is more than blanks."""
-    return is_name(value) and bool(value.strip()) and not any(unicodedata.category(c) in ("Cc", "Cs") for c in value)
+    """Returns whether a value is a name for a class: text of more than blanks, without control characters in it."""
+    text = value.strip() if is_name(value) else ""
+    return bool(text) and not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def is_text(value: Any) -> bool:
@@ -203,3 +204,13 @@ def whole_number(text: str | None, where: str) -> int:
 def one_line(text: Any) -> str:
     """Returns any text as one line of at most 200 characters that a terminal can print."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:200]
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Returns a number with the words that go with it.
+
+    Example:
+        >>> counted(1, "picture is", "pictures are"), counted(2, "picture is", "pictures are")
+        ('1 picture is', '2 pictures are')
+    """
+    return f"{number} {one if number == 1 else several}"

@@ -14,7 +14,7 @@ from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import IMAGE_SUFFIXES, read_image_format, read_image_size
 from keras_mrcnn.data.formats.collector import Collector, Picture
-from keras_mrcnn.data.formats.files import check, is_label, is_text, one_line, or_none, read_json
+from keras_mrcnn.data.formats.files import check, counted, is_label, is_text, one_line, or_none, read_json
 from keras_mrcnn.data.formats.folders import SAMPLE, usual_folders
 from keras_mrcnn.data.formats.listing import files_below, json_kind
 from keras_mrcnn.data.formats.mask_files import read_numbers
@@ -46,9 +46,10 @@ def read_labelme(source: Path, images: Path | None, collector: Collector) -> Non
     collector.look_in([images] if images else usual_folders(root), names)
     embedded = [path for path in files if _read_file(path, root, collector)]
     if embedded:
+        pictures = counted(len(embedded), "picture is", "pictures are")
         collector.note(
-            f"{len(embedded)} pictures are only embedded in their LabelMe files, the first in {embedded[0]}; "
-            "keras_mrcnn.data.formats.save_embedded_pictures writes them as image files"
+            f"{pictures} nowhere else than in LabelMe files, as in {embedded[0]}; "
+            "keras_mrcnn.data.formats.save_embedded_pictures writes image files"
         )
 
 
@@ -137,7 +138,7 @@ def _embedded(content: dict, path: Path) -> bytes:
 def _decoded(text: str, where: str) -> bytes:
     """Decodes base64."""
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise UserError(f"{where} is not valid base64 ({error}); save the file again in LabelMe") from error
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from keras_mrcnn.base.errors import UserError
 
 LOOKED_AT = 2**16  # bytes at the beginning, and at the end
+_LINES_LOOKED_AT = 10
 _DEEPEST = 6  # folders within folders
 _KEY = re.compile(r'"(\w+)"\s*:')
 _LABELME, _COCO = {"imagePath", "imageData", "imageHeight"}, {"images", "annotations", "categories"}
+_COCO_RECORDS = ({"image_id", "category_id"}, {"file_name", "height"})  # of lists that begin and end out of sight
 _VIA = {"region_attributes", "shape_attributes", "file_attributes", "regions", "_via_img_metadata"}
 _VIA_COLUMNS = ("region_shape_attributes", "region_attributes")
 _LABELME_TAGS, _CVAT_TAGS = ("imagesize", "polygon", "segm"), ("image", "track", "meta")
@@ -31,6 +33,11 @@ def files_below(folder: Path, suffixes: Sequence[str], deepest: int = _DEEPEST) 
         deepest: how many folders within folders to look at.
     """
     return sorted(path for path in _walk(Path(folder), deepest) if path.suffix.lower() in suffixes)
+
+
+def has_files_below(folder: Path, suffixes: Sequence[str], deepest: int = _DEEPEST) -> bool:
+    """Returns whether `files_below` lists any file; stops at the first."""
+    return any(path.suffix.lower() in suffixes for path in _walk(Path(folder), deepest))
 
 
 def _walk(folder: Path, deepest: int) -> Iterator[Path]:
@@ -67,7 +74,7 @@ def json_kind(path: Path) -> str | None:
         return "labelme"
     if len(keys & _VIA) >= 2 and not keys >= {"images", "annotations"}:
         return "via"
-    if len(keys & _COCO) >= 2 or {"image_id", "category_id"} <= keys or {"images", "file_name", "height"} <= keys:
+    if len(keys & _COCO) >= 2 or (keys & _COCO and any(keys >= record for record in _COCO_RECORDS)):
         return "coco"
     return None
 
@@ -90,12 +97,12 @@ def is_via_csv(path: Path) -> bool:
     return all(name in columns for name in _VIA_COLUMNS)
 
 
-def yolo_lines(path: Path) -> list[int] | None:
-    """Returns how many numbers follow the class in each line of a YOLO label file, or None if it is none."""
-    lines = [line.split() for line in _both_ends(path).splitlines() if line.strip()]
-    if any(len(line) < 5 or not line[0].isdigit() or not all(map(_is_number, line[1:3])) for line in lines[:20]):
-        return None
-    return [len(line) - 1 for line in lines]
+def has_yolo_lines(path: Path) -> bool:
+    """Returns whether a text file has lines as YOLO's labels: the number of a class, and at least four numbers."""
+    lines = [line.split() for line in _both_ends(path).splitlines() if line.strip()][:_LINES_LOOKED_AT]
+    return bool(lines) and all(
+        len(line) > 4 and line[0].isdecimal() and all(map(_is_number, line[1:])) for line in lines
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -20,8 +20,8 @@ import numpy as np
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import IMAGE_SUFFIXES
 from keras_mrcnn.data.formats.collector import Collector
-from keras_mrcnn.data.formats.files import is_label, one_line, read_json
-from keras_mrcnn.data.formats.listing import files_below, subfolders
+from keras_mrcnn.data.formats.files import counted, is_label, one_line, read_json
+from keras_mrcnn.data.formats.listing import files_below, has_files_below, subfolders
 from keras_mrcnn.data.formats.mask_files import MASK_SUFFIXES, check_same_size, read_numbers
 from keras_mrcnn.data.formats.names import split_name
 from keras_mrcnn.data.formats.shapes import Shape, run_length_codes
@@ -72,23 +72,29 @@ def read_masks(source: Path, images: Path | None, collector: Collector) -> None:
         for picture, files in _masks_of_pictures(masks, pictures, collector).items():
             num_white += _read_picture(picture.relative_to(root).as_posix(), files, classes, collector)
     if num_white:
-        collector.note(f"{num_white} masks have no values but 0 and 255, so all that is white in one is one object")
+        have = counted(num_white, "mask has", "masks have")
+        collector.note(f"{have} no values but 0 and 255, so all that is white in a mask is one object")
 
 
 def _pair(folder: Path) -> tuple[Path, Path] | None:
     """Returns the folder of masks and that of pictures in a folder, or None if there are none."""
     masks = _named(folder, _MASK_WORDS, MASK_SUFFIXES)
-    others = [path for path in subfolders(folder) if path not in masks and files_below(path, IMAGE_SUFFIXES)]
-    pictures = [path for path in others if any(word in path.name.lower() for word in _PICTURE_WORDS)] or others
-    return (masks[0], pictures[0]) if len(masks) == len(pictures) == 1 else None
+    if len(masks) != 1:
+        return None
+    others = [path for path in subfolders(folder) if path != masks[0] and has_files_below(path, IMAGE_SUFFIXES)]
+    pictures = [path for path in others if _has_word(path, _PICTURE_WORDS)] or others
+    return (masks[0], pictures[0]) if len(pictures) == 1 else None
 
 
 def _split_pair(source: Path) -> tuple[Path, Path] | None:
     """Returns masks/SPLIT and images/SPLIT for the former, or None."""
-    pair = _pair(source.resolve().parent.parent)
-    if pair and pair[0] == source.resolve().parent and (pair[1] / source.name).is_dir():
-        return source.resolve(), pair[1] / source.name
-    return None
+    masks = source.resolve().parent
+    if not _has_word(masks, _MASK_WORDS) or not has_files_below(source, MASK_SUFFIXES):
+        return None
+    beside = [path / source.name for path in subfolders(masks.parent) if path != masks]
+    folders = [path for path in beside if path.is_dir()]
+    pictures = [path for path in folders if _has_word(path.parent, _PICTURE_WORDS)] or folders
+    return (source, pictures[0]) if len(pictures) == 1 else None
 
 
 def mask_splits(source: Path) -> dict[str, Path]:
@@ -100,8 +106,12 @@ def mask_splits(source: Path) -> dict[str, Path]:
 
 def _named(folder: Path, words: tuple[str, ...], suffixes: tuple[str, ...]) -> list[Path]:
     """Lists the folders in a folder whose names have one of the words in them, and that hold files of the suffixes."""
-    named = [path for path in subfolders(folder) if any(word in path.name.lower() for word in words)]
-    return [path for path in named if files_below(path, suffixes)]
+    return [path for path in subfolders(folder) if _has_word(path, words) and has_files_below(path, suffixes)]
+
+
+def _has_word(folder: Path, words: tuple[str, ...]) -> bool:
+    """Returns whether the name of a folder has one of the words in it."""
+    return any(word in folder.name.lower() for word in words)
 
 
 def _masks_of_pictures(masks: Path, pictures: Path, collector: Collector) -> dict[Path, list[tuple[Path, bool]]]:

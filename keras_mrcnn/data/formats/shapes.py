@@ -147,7 +147,8 @@ def _groups(numbers: np.ndarray, order: np.ndarray) -> tuple[list[int], list[np.
 def _code(starts: np.ndarray, ends: np.ndarray, height: int, width: int) -> dict[str, Any]:
     """Returns the compressed code of runs of pixels, counted column by column."""
     borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [height * width]])
-    return compressed({"size": [height, width], "counts": np.diff(borders).tolist()})
+    counts = np.diff(borders).tolist()
+    return compressed({"size": [height, width], "counts": counts if counts[-1] else counts[:-1]})
 
 
 def compressed(code: dict[str, Any]) -> dict[str, Any]:

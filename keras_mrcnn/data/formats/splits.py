@@ -55,7 +55,8 @@ def _unsorted_splits(source: Path, format: str) -> dict[str, Path]:
     if format == "coco":
         return _coco_splits(source)
     if format == "voc":
-        return voc_splits(find_voc(source).root) or {"": source}
+        voc = find_voc(source)
+        return (voc_splits(voc.root) if voc else {}) or {"": source}
     if format == "cityscapes":
         return _cityscapes_splits(source)
     return _folders_of_splits(source, format) or {"": source}

@@ -12,7 +12,7 @@ from pathlib import Path
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.formats.collector import Collector, Picture
 from keras_mrcnn.data.formats.files import number, one_line, read_text
-from keras_mrcnn.data.formats.listing import files_below, yolo_lines
+from keras_mrcnn.data.formats.listing import files_below, has_yolo_lines
 from keras_mrcnn.data.formats.shapes import Shape
 from keras_mrcnn.data.formats.yolo_data import YoloData, listed_pictures, with_labels, yolo_data
 
@@ -111,7 +111,8 @@ class _Reader:
         if num_pictures and self.num_without == num_pictures:
             raise UserError(f"{source} has no label files for the pictures in {self.folder}; check the path")
         if self.num_without:
-            collector.note(f"{self.num_without} of {num_pictures} pictures have no label file, so they have no objects")
+            have = "has" if self.num_without == 1 else "have"
+            collector.note(f"{self.num_without} of {num_pictures} pictures {have} no label file, so no objects")
         if not self.data.names:
             collector.note("neither a yaml file nor classes.txt has names of the classes, so they are called by number")
 
@@ -119,7 +120,7 @@ class _Reader:
         """Asks the collector for the missing pictures of label files."""
         for folder in sorted({path.parent for path in self.used}):
             for path in files_below(folder, (".txt",), deepest=0):
-                if path not in self.used and yolo_lines(path):
+                if path not in self.used and has_yolo_lines(path):
                     self.collector.picture([path.with_suffix(".jpg").name], str(path))
 
 

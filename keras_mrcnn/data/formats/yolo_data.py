@@ -42,7 +42,14 @@ def is_dataset_yaml(path: Path) -> bool:
         content = read_yaml(path)
     except UserError:
         return False
-    return isinstance(content, dict) and "names" in content and any(split_name(str(key)) for key in content)
+    if not isinstance(content, dict) or not isinstance(content.get("names"), (list, dict)):
+        return False
+    return "nc" in content or any(_is_split(str(key), value) for key, value in content.items())
+
+
+def _is_split(name: str, value: Any) -> bool:
+    """Returns whether a field of a yaml file says where the pictures of a split are."""
+    return bool(split_name(name)) or (name not in _NO_SPLITS and isinstance(value, str) and "/" in value)
 
 
 def yolo_data(source: Path) -> YoloData:
@@ -95,8 +102,7 @@ def _described(path: Path) -> YoloData:
     splits, notes = {}, []
     for key, value in content.items():
         name = str(key)
-        is_split = split_name(name) or (name not in _NO_SPLITS and isinstance(value, str) and "/" in value)
-        entries = _entries(value, name, path) if is_split and value is not None else []
+        entries = _entries(value, name, path) if _is_split(name, value) and value is not None else []
         places = [_place(path, content.get("path"), entry) for entry in entries]
         missing = [entry for entry, place in zip(entries, places) if place is None]
         if missing:
