@@ -121,4 +121,11 @@ def test_no_classes_and_no_images(tmp_path):
 def test_fractions_give_hundredths_of_pixels_back(side, hundredths):
     value = hundredths / 100 % side
     text = fraction_text(value, side)
-    assert "e" not in text and abs(float(text) * side - value) <= np.spacing(value)
+    product = float(text) * side
+    assert "e" not in text and value <= product <= value + 2 * np.spacing(value)
+    assert int(5 * product + 0.5) == int(5 * value + 0.5)  # as pycocotools rounds it
+
+
+@pytest.mark.parametrize("side", [1, 427, 640, 5000])
+def test_fractions_of_the_edges(side):
+    assert (fraction_text(0, side), fraction_text(0.0, side), fraction_text(side, side)) == ("0", "0", "1")

@@ -128,15 +128,15 @@ def one_polygon(segmentation: list | dict, code: dict) -> np.ndarray | None:
 
 
 def fraction_text(value: float, side: int) -> str:
-    """Returns the decimal fraction that gives `value` back, to the last bit where there is one, when times `side`.
+    """Returns the decimal fraction that gives `value` back when it is multiplied by `side`.
 
-    Fewer digits could move a corner across the middle of a pixel.
+    Where no float64 does so to the last bit, the product is the least bit larger: pycocotools rounds coordinates to
+    fifths of pixels, and many (2.1, 2.3, 2.5) lie just where it begins to round up.
 
     Example:
         >>> fraction_text(213.5, 427), fraction_text(1, 3), fraction_text(640, 640)
         ('0.5', '0.3333333333333333', '1')
     """
     fraction = value / side
-    near = (fraction, np.nextafter(fraction, 0.0), np.nextafter(fraction, 1.0))
-    exact = next((other for other in near if other * side == value), fraction)
-    return np.format_float_positional(exact, trim="-")
+    near = (np.nextafter(fraction, 0.0), fraction, np.nextafter(fraction, 1.0))
+    return np.format_float_positional(next(other for other in near if other * side >= value), trim="-")
