@@ -65,6 +65,14 @@ def save_embedded_pictures(source: Path, out: Path) -> list[Path]:
 
     Raises:
         UserError: a file is malformed, or what it embeds is no picture.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> gif = "R0lGODlhAQABAIAAAAAAAP///yH5BAAAAAAALAAAAAABAAEAAAIBRAA7"
+        >>> _ = (folder / "a.json").write_text('{"shapes": [], "imagePath": "a.gif", "imageData": "%s"}' % gif)
+        >>> [path.name for path in save_embedded_pictures(folder, folder)]
+        ['a.gif']
     """
     source, written = Path(source), []
     root = source if source.is_dir() else source.parent

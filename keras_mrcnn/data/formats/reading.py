@@ -44,7 +44,7 @@ def read_annotations(
         source: path of a file or a folder, such as `find_splits` gives.
         images: folder of the pictures, where it is not to be found beside the annotations.
         format: one of `FORMATS`, or None to tell it from the files.
-        split: which split, such as "train"; None if the source has one.
+        split: which split, a name that `find_splits` gives; None or "" if the source has one.
         crowds: for COCO files: "regions" keeps crowd regions (iscrowd 1), "objects" makes objects of them, and "ask"
             keeps them unless a program seems to have marked objects so.
         skip_missing: whether pictures without a file are left out and counted.
@@ -92,7 +92,7 @@ def read_annotations(
 def _chosen_split(source: Path, format: str, split: str | None) -> tuple[str, Path]:
     """Returns name and place of the split to read."""
     splits = find_splits(source, format)
-    if split is None:
+    if not split:
         if len(splits) > 1:
             raise UserError(f"{source} has the splits {', '.join(splits)}; choose one with --split")
         return next(iter(splits.items()))
