@@ -1,4 +1,4 @@
-"""`keras-mrcnn data`: makes data sets, checks them and draws them as training sees them."""
+"""`keras-mrcnn data`: makes data sets, checks them and draws them as training sees them; `data_*` has the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 import click
 
 from keras_mrcnn.base.atomic_files import atomic_write
+from keras_mrcnn.cli.data_convert import convert
 from keras_mrcnn.cli.data_prepare import prepare, print_left_out
+from keras_mrcnn.cli.data_split import split as split_command
+from keras_mrcnn.cli.data_stats import stats
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -31,7 +34,11 @@ def _png(ctx, param, value):
 
 @click.group()
 def data() -> None:
-    """Make, check or show data sets in COCO format."""
+    """Make, convert, prepare, split, describe, check or show data sets."""
+
+
+for command in (convert, prepare, split_command, stats):
+    data.add_command(command)
 
 
 @data.command()
@@ -218,6 +225,3 @@ def _augmented(dataset, config):
         truth = GroundTruth(boxes, labels, masks, names, (height, width))
         image = denormalise(batch["images"][0, :height, :width]).numpy()
         yield draw_ground_truth(image, truth), len(truth), int(batch["dropped"][0])
-
-
-data.add_command(prepare)

@@ -1,4 +1,4 @@
-"""`keras-mrcnn predict`: finds objects in pictures, writes them as COCO results and draws them."""
+"""`keras-mrcnn predict`: finds objects in pictures, writes them as results or annotations and draws them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import NamedTuple
 import click
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.cli.data_convert import TARGETS
 from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
+from keras_mrcnn.cli.predict_drafts import QUEUE_NAME, check_free, make_drafts, write_drafts, write_queue
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
-# The images in folders; a file that the user names is read whatever its suffix.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Job(NamedTuple):
-    """One image: its path, its COCO id and file name, and the path of the drawn picture."""
+    """One image: its path, its COCO id and file name, the path of the drawn picture, and its name below its folder."""
 
     path: Path
     image_id: int
     file_name: str
     picture: Path
+    name: str
 
 
 @click.command()
@@ -32,10 +33,33 @@ class Job(NamedTuple):
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="Folder for detections.json, images.json and the pictures.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
-@click.option("--min-score", type=click.FloatRange(0, 1), default=0.5, help="Draw detections from this score on.")
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    help="Draw detections from this score on, and write them as annotations.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=1, help="Images of one size in the network at once.")
+@click.option(
+    "--format",
+    "target",
+    type=click.Choice(TARGETS),
+    help="Write the detections as annotations to correct, too, into OUT/FORMAT.",
+)
+@click.option(
+    "--rank",
+    type=click.Choice(["uncertainty"]),
+    help="Write OUT/queue.csv, too: the images, those first about which the model is least certain.",
+)
 def predict(
-    weights: Path, images: tuple[Path, ...], out: Path, annotations: Path | None, min_score: float, batch_size: int
+    weights: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    annotations: Path | None,
+    min_score: float,
+    batch_size: int,
+    target: str | None,
+    rank: str | None,
 ) -> None:
     """Find the objects in IMAGES (files, or folders with all below them).
 
@@ -43,7 +67,9 @@ def predict(
     detection as COCO results, in pixels of the upright images; OUT/images.json says which image_id is which file.
     """
     jobs = _jobs(images, out, annotations)
-    earlier = {path for path in (*_lists(out), *(job.picture for job in jobs)) if path.is_file()}
+    earlier = {path for path in (*_lists(out), out / QUEUE_NAME, *(job.picture for job in jobs)) if path.is_file()}
+    if target:
+        check_free(out / target, target)
 
     import_tensorflow()
     from tqdm import tqdm
@@ -65,10 +91,18 @@ def predict(
         failure = error
     done = [job for job in jobs if job.image_id in results]
     detected = [result for job in done for result in results[job.image_id]]
-    for path, content in zip(_lists(out), (detected, _image_list(done, sizes, model.config))):
+    image_list = _image_list(done, sizes, model.config)
+    for path, content in zip(_lists(out), (detected, image_list)):
         write_results(path, content)
     click.echo(f"Wrote {len(detected)} detections in {len(done)} images to {out}.")
-    _tell_replaced(out, earlier, sum(job.picture in earlier for job in done))
+    if target or rank:
+        drafts = make_drafts(image_list, detected, {job.image_id: (job.path, job.name) for job in done}, min_score)
+        if target:
+            write_drafts(drafts, out / target, target)
+        if rank:
+            write_queue(drafts, detected, out, target)
+    written = [*_lists(out), *([out / QUEUE_NAME] if rank else [])]
+    _tell_replaced(out, [path for path in written if path in earlier], sum(job.picture in earlier for job in done))
     if failure is not None:
         raise ImageError(f"{len(jobs) - len(done)} of {len(jobs)} files could not be read:\n{failure}")
 
@@ -78,9 +112,9 @@ def _lists(out):
     return out / "detections.json", out / "images.json"
 
 
-def _tell_replaced(out, earlier, pictures):
-    """Prints on stderr which files of an earlier run were replaced; `earlier` are those that existed before."""
-    names = [path.name for path in _lists(out) if path in earlier]
+def _tell_replaced(out, replaced, pictures):
+    """Prints on stderr which files of an earlier run, and how many pictures, were replaced."""
+    names = [path.name for path in replaced]
     if pictures:
         names.append("1 picture" if pictures == 1 else f"{pictures} pictures")
     if names:
@@ -101,16 +135,20 @@ def _jobs(images, out, annotations):
             raise UserError(f"{used[image_id]} and {file} are both {file_name} of {annotations}; leave one out")
         picture = _free_place(out / name, taken, set(files))
         taken.add(Path(os.path.abspath(picture)))
-        jobs.append(Job(file, image_id, file_name, picture))
+        jobs.append(Job(file, image_id, file_name, picture, name))
     return jobs
 
 
 def _files(folder, out):
     """Lists the images below a folder with their names relative to it, without those of an earlier run in `out`."""
+    from keras_mrcnn.base.image_files import IMAGE_SUFFIXES
+
     inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     written = out.resolve()
     # If out is the folder itself, nothing tells the two apart, and `_free_place` refuses.
-    own = [path for path in inside if written == folder.resolve() or written not in path.resolve().parents]
+    # Of a link its own place counts: annotations in `out` have links to the images.
+    places = [(path, Path(os.path.realpath(path.parent), path.name)) for path in inside]
+    own = [path for path, place in places if written == folder.resolve() or written not in place.parents]
     if not own:
         raise click.UsageError(f"{folder}: has no images ({', '.join(IMAGE_SUFFIXES)})")
     return [(path, path.relative_to(folder).as_posix()) for path in own]

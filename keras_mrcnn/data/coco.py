@@ -176,7 +176,7 @@ def load_annotations(path: str | Path) -> dict:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"annotation file {path} does not exist; check the path") from error
     except OSError as error:

@@ -9,11 +9,11 @@ from keras_mrcnn.report.panels import PicturePanels, picture_panels
 from keras_mrcnn.report.pictures import PictureScore, best_and_worst, score_pictures
 from keras_mrcnn.report.run_folder import RunFolder, StageLosses, read_run
 from keras_mrcnn.report.score_sections import Evaluation
-from keras_mrcnn.report.statistics import DataStatistics, data_statistics
+from keras_mrcnn.report.statistics import ModelStatistics, data_statistics
 
 __all__ = [
-    "DataStatistics",
     "Evaluation",
+    "ModelStatistics",
     "PictureScore",
     "PicturePanels",
     "RunFolder",

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_mrcnn.config import ModelConfig
+from keras_mrcnn.data.statistics import SIZE_NAMES, SPLIT_COLUMNS, DataStatistics, class_rows, split_row
 from keras_mrcnn.report.charts import Axis, Chart, dot_chart, step_chart
-from keras_mrcnn.report.statistics import SIZE_NAMES, DataStatistics
+from keras_mrcnn.report.statistics import ModelStatistics
 from keras_mrcnn.report.tables import Column, Table
 
 SPLIT_TITLES = {"train": "training", "val": "validation"}
 SIZE_NOTES = dict(zip(SIZE_NAMES, ("below 32² px", "32² to 96² px", "above 96² px")))
+SPLIT_HINTS = {
+    "crowds": "regions of many objects, which are neither trained on nor missed",
+    "objects an image": "mean",
+}
 IOU_EDGES = np.linspace(0, 1, 21)
 SIZE_BINS_PER_OCTAVE = 2
 MOST_PLACES = 20  # positions along an axis for image sizes
@@ -20,71 +25,22 @@ MOST_PLACES = 20  # positions along an axis for image sizes
 
 def split_table(statistics: Mapping[str, DataStatistics]) -> Table:
     """Returns a table with a row for each split: its images, its objects and their numbers."""
-    columns = [
-        Column("data"),
-        Column("images"),
-        Column("without objects"),
-        Column("objects"),
-        Column("crowds", "regions of many objects, which are neither trained on nor missed"),
-        Column("objects an image", "mean"),
-        Column("most in one"),
-        Column("widths, px"),
-        Column("heights, px"),
-    ]
-    return Table("The splits of the data", columns, [_split_row(*item) for item in statistics.items()])
+    columns = [Column(title, SPLIT_HINTS.get(title, "")) for title in SPLIT_COLUMNS]
+    rows = [split_row(SPLIT_TITLES[split], of_split) for split, of_split in statistics.items()]
+    return Table("The splits of the data", columns, rows)
 
 
-def _split_row(split: str, of_split: DataStatistics) -> list:
-    """Returns the values of one row of `split_table`."""
-    counts = of_split.objects_per_image
-    heights, widths = of_split.image_sizes.T
-    return [
-        SPLIT_TITLES[split],
-        len(of_split.image_sizes),
-        int((counts == 0).sum()),
-        len(of_split.labels),
-        of_split.num_crowds,
-        float(counts.mean()) if len(counts) else None,
-        int(counts.max(initial=0)),
-        _range(widths),
-        _range(heights),
-    ]
-
-
-def _range(values: np.ndarray) -> str:
-    """Returns the smallest and largest value as text."""
-    if not len(values):
-        return "–"
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def class_table(statistics: Mapping[str, DataStatistics]) -> Table:
+def class_table(statistics: Mapping[str, ModelStatistics]) -> Table:
     """Returns a table with a row for each class: its objects and images in each split, and the size of its objects."""
-    names = list(dict.fromkeys(name for of_split in statistics.values() for name in of_split.class_names))
-    columns, values = [Column("class")], {name: [name] for name in names}
-    totals = ["all"]
-    for split, of_split in statistics.items():
-        title = SPLIT_TITLES[split]
-        columns += [Column(f"{title} objects"), Column("images with any", "that have such an object")]
+    columns = [Column("class")]
+    for split in statistics:
+        columns += [Column(f"{SPLIT_TITLES[split]} objects"), Column("images with any", "that have such an object")]
         columns.append(Column("median side, px", "square root of the box's area, in the input of the model"))
-        objects, images = of_split.objects_per_class.tolist(), of_split.images_per_class.tolist()
-        rows = {
-            name: [objects[label], images[label], _median(of_split.sides[of_split.labels == label + 1])]
-            for label, name in enumerate(of_split.class_names)
-        }
-        for name in names:
-            values[name] += rows.get(name, [0, 0, None])
-        totals += [len(of_split.labels), int((of_split.objects_per_image > 0).sum()), _median(of_split.sides)]
-    return Table("Objects of each class", columns, list(values.values()), totals)
+    rows, total = class_rows(statistics, {split: of_split.sides for split, of_split in statistics.items()})
+    return Table("Objects of each class", columns, rows, total)
 
 
-def _median(values: np.ndarray) -> float | None:
-    """Returns the median, or None without values."""
-    return float(np.median(values)) if len(values) else None
-
-
-def data_charts(statistics: Mapping[str, DataStatistics], config: ModelConfig) -> list[Chart]:
+def data_charts(statistics: Mapping[str, ModelStatistics], config: ModelConfig) -> list[Chart]:
     """Returns charts of the image sizes, the number of objects per image, and the sizes of the objects."""
     titled = {SPLIT_TITLES[split]: of_split for split, of_split in statistics.items()}
     most = max([of_split.objects_per_image.max(initial=1) for of_split in titled.values()])
@@ -134,7 +90,7 @@ def _side_edges(sides: np.ndarray) -> np.ndarray:
     return 2.0 ** np.linspace(first, last, int(last - first) * SIZE_BINS_PER_OCTAVE + 1)
 
 
-def anchor_tables(statistics: DataStatistics, config: ModelConfig) -> list[Table]:
+def anchor_tables(statistics: ModelStatistics, config: ModelConfig) -> list[Table]:
     """Returns tables of how well the anchors fit, one by class and one by size of the objects."""
     columns = [
         Column("objects"),
@@ -158,7 +114,7 @@ def anchor_tables(statistics: DataStatistics, config: ModelConfig) -> list[Table
     ]
 
 
-def _fit_row(name: str, chosen: np.ndarray, statistics: DataStatistics, config: ModelConfig) -> list:
+def _fit_row(name: str, chosen: np.ndarray, statistics: ModelStatistics, config: ModelConfig) -> list:
     """Returns the row of `anchor_tables` for the chosen objects, bool [G]."""
     ious = statistics.anchor_ious[chosen]
     if not len(ious):
@@ -167,7 +123,7 @@ def _fit_row(name: str, chosen: np.ndarray, statistics: DataStatistics, config: 
     return [name, len(ious), float(ious.mean()), float(np.quantile(ious, 0.1)), *shares]
 
 
-def anchor_chart(statistics: DataStatistics, config: ModelConfig) -> Chart:
+def anchor_chart(statistics: ModelStatistics, config: ModelConfig) -> Chart:
     """Returns a chart of the distribution of the best IoUs, by size of the objects."""
     groups = {name: statistics.anchor_ious[statistics.size_groups == group] for group, name in enumerate(SIZE_NAMES)}
     guides = {"negative": config.rpn.negative_iou, "positive": config.rpn.positive_iou}

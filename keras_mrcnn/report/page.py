@@ -21,7 +21,7 @@ from keras_mrcnn.report.confusions import confusion_heatmap, confusion_table
 from keras_mrcnn.report.panels import PicturePanels
 from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import Evaluation
-from keras_mrcnn.report.statistics import DataStatistics
+from keras_mrcnn.report.statistics import ModelStatistics
 
 # The parts of the page in their order: name of the HTML anchor -> title.
 SECTIONS = {
@@ -42,7 +42,7 @@ def write_report(
     run: RunFolder,
     out: Path,
     *,
-    statistics: Mapping[str, DataStatistics],
+    statistics: Mapping[str, ModelStatistics],
     evaluation: Evaluation | None = None,
     best: Sequence[PicturePanels] = (),
     worst: Sequence[PicturePanels] = (),
@@ -84,7 +84,7 @@ def _settings_part(run: RunFolder) -> dict:
     return {"settings": yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100)}
 
 
-def _data_part(run: RunFolder, statistics: Mapping[str, DataStatistics]) -> dict:
+def _data_part(run: RunFolder, statistics: Mapping[str, ModelStatistics]) -> dict:
     """Returns the tables and charts of the data and the anchors."""
     if not statistics:
         return {"splits": None}

@@ -1,9 +1,12 @@
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from keras_mrcnn.base.image_files import ImageError, read_image
+from keras_mrcnn.base.image_files import ImageError, read_image, read_image_size
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
@@ -178,3 +181,49 @@ def test_other_arrays_are_refused(array, expected):
 def test_other_things_are_refused(picture):
     with pytest.raises(ImageError, match=f"^image is a {type(picture).__name__}, expected a path"):
         read_image(picture)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_size_from_the_header_is_that_of_the_upright_image(tmp_path, name, orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(COLOUR), name, exif=exif)
+    expected = (4, 3) if orientation and orientation >= 5 else (3, 4)
+    assert read_image_size(path) == expected == read_image(path).shape[:2]
+    assert read_image_size(path.read_bytes()) == expected
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_size_of_a_png_whose_orientation_stands_behind_the_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = saved(tmp_path, Image.fromarray(COLOUR)).read_bytes()
+    path = tmp_path / "late.png"
+    path.write_bytes(content[:-12] + png_chunk(b"eXIf", exif.tobytes()[6:]) + content[-12:])
+    assert read_image_size(path) == (4, 3) == read_image(path).shape[:2]
+
+
+def test_size_is_read_without_decoding(tmp_path, monkeypatch):
+    paths = [saved(tmp_path, Image.fromarray(COLOUR), name) for name in ("a.png", "a.jpg", "a.tif", "a.gif")]
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail(f"{image.format} is decoded"))
+    assert [read_image_size(path) for path in paths] == [(3, 4)] * 4
+
+
+def test_size_of_what_is_no_image(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(ImageError, match=r"^image file .*a\.png does not exist; check the path$"):
+        read_image_size(path)
+    path.write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"^image file .*a\.png is not an image that Pillow knows; replace"):
+        read_image_size(path)
+    with pytest.raises(ImageError, match="^imageData is not an image"):
+        read_image_size(b"", "imageData")
+    with pytest.raises(ImageError, match=r"^image file .* cannot be read \("):
+        read_image_size(tmp_path)
+    cut_off = saved(tmp_path, Image.fromarray(COLOUR), "b.png").read_bytes()[:-20]
+    assert read_image_size(cut_off) == (3, 4)  # only decoding finds that pixels are missing
