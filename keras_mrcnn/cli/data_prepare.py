@@ -11,6 +11,7 @@ import click
 from keras_mrcnn.cli.annotation_source import read_source, source_options
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("out")
@@ -27,11 +28,11 @@ def prepare(source: Path, out: str, mask_size: int, skip_bad: bool, workers: int
     """
     parts = read_source(source, **options)
     import_tensorflow()
-    for split, annotations in parts.items():
-        _prepare(annotations, f"{out.rstrip('/')}/{split}" if split else out, mask_size, skip_bad, workers)
+    for split, part in parts.items():
+        _prepare(part, f"{out.rstrip('/')}/{split}" if split else out, mask_size, skip_bad, workers)
 
 
-def _prepare(annotations, out, mask_size, skip_bad, workers):
+def _prepare(part, out, mask_size, skip_bad, workers):
     """Prepares one split and prints what was written and left out."""
     from tqdm import tqdm
 
@@ -44,8 +45,8 @@ def _prepare(annotations, out, mask_size, skip_bad, workers):
             bar.update(done - bar.n)
 
         data = prepare_dataset(
-            annotations.content,
-            annotations.image_folder,
+            part.content,
+            part.image_folder,
             out,
             mask_size=mask_size,
             skip_bad=skip_bad,

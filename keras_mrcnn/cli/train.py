@@ -125,7 +125,7 @@ def _data_settings(folder):
             settings[f"data.{split}_images"] = None if images is None else str(images)
         elif split == "train":
             raise click.UsageError(f"{folder}: has no annotations/train.json; prepare data of another form with "
-                                   f"`keras-mrcnn data prepare {folder} OUT` and use --data OUT, or name the files with "
+                                   f"`keras-mrcnn data prepare {folder} OUT` and name OUT, or name the files with "
                                    "--set data.train_annotations=FILE --set data.train_images=FOLDER")
         else:
             click.echo(f"{folder} has no annotations/val.json, so the stages are not scored.", err=True)
