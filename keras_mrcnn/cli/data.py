@@ -70,8 +70,12 @@ def scenes(folder: Path, num_train: int, num_val: int, seed: int, overwrite: boo
 def check(ctx: click.Context, path: Path, images: Path | None) -> None:
     """List every problem of a data set; exit status 1 if there is any.
 
-    PATH is a COCO annotation file, or a folder with annotations/*.json and images/.
+    PATH is a COCO annotation file, or a folder with annotations/*.json and images/. Of a folder that `data prepare` has
+    written, every shard is compared with its SHA-256.
     """
+    if (path / "manifest.json").is_file():
+        _check_prepared(path)
+        return
     files = sorted(path.glob("annotations/*.json")) if path.is_dir() else [path]
     if not files:
         raise click.UsageError(f"{path}: has no annotations/*.json; name the annotation file itself")
@@ -80,6 +84,17 @@ def check(ctx: click.Context, path: Path, images: Path | None) -> None:
     counts = [_check_file(annotations, images or images_of(annotations)) for annotations in files]
     if sum(counts):
         ctx.exit(1)
+
+
+def _check_prepared(folder):
+    """Prints that no shard of prepared data is damaged; raises the `DataError` that names one that is."""
+    import_tensorflow()
+    from keras_mrcnn.data.prepared import PreparedDataset
+
+    data = PreparedDataset(folder)
+    data.check()
+    manifest = data.manifest
+    click.echo(f"{folder}: no problems: {manifest['images']} images in {len(manifest['shards'])} shards")
 
 
 def _check_file(annotations, images):
