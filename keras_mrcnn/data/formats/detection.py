@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.formats.cityscapes import ENDING
-from keras_mrcnn.data.formats.listing import files_below, has_yolo_lines, is_via_csv, json_kind, xml_kind
+from keras_mrcnn.data.formats.listing import begins_with, files_below, has_yolo_lines, is_via_csv, json_kind, xml_kind
 from keras_mrcnn.data.formats.masks import mask_folders
 from keras_mrcnn.data.formats.names import FORMATS
 from keras_mrcnn.data.formats.voc import find_voc
@@ -51,11 +51,10 @@ def detect_format(source: Path) -> str:
 
 def _formats_of_file(path: Path) -> list[str]:
     """Lists the formats of a file."""
-    with open(path, "rb") as file:
-        beginning = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if beginning.startswith(b"{"):
+    beginning = begins_with(path)
+    if beginning.startswith("{"):
         kind = json_kind(path)
-    elif beginning.startswith(b"<"):
+    elif beginning.startswith("<"):
         kind = xml_kind(path)
     elif is_via_csv(path):
         kind = "via"
@@ -117,10 +116,8 @@ _KIND_OF: dict[str, Callable[[Path], str | None]] = {
 
 def _refuse(source: Path) -> None:
     """Raises UserError for what cannot be read, but is known."""
-    if source.is_file():
-        with open(source, "rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                raise UserError(f"{source} is a zip archive; unpack it and name the folder")
+    if source.is_file() and begins_with(source).startswith("PK\x03\x04"):
+        raise UserError(f"{source} is a zip archive; unpack it and name the folder")
     files = _some(files_below(source, (".xml",))) if source.is_dir() else [source]
     if any(xml_kind(path) == "voc boxes" for path in files):
         raise UserError(f"{source} has boxes of Pascal VOC, which say no masks; export masks or polygons")

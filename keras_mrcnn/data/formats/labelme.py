@@ -74,7 +74,7 @@ def save_embedded_pictures(source: Path, out: Path) -> list[Path]:
         >>> [path.name for path in save_embedded_pictures(folder, folder)]
         ['a.gif']
     """
-    source, written = Path(source), []
+    source, out, written = Path(source), Path(out), []
     root = source if source.is_dir() else source.parent
     for path in _labelme_files(source, Collector("labelme", source)):
         content = _read(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.base.image_files import IMAGE_SUFFIXES
 from keras_mrcnn.data.formats.collector import Collector, Picture
 from keras_mrcnn.data.formats.files import is_label, number, one_line, read_xml, whole_number
 from keras_mrcnn.data.formats.folders import SAMPLE, last_parts, usual_folders
@@ -34,7 +35,8 @@ def read_labelme_xml(source: Path, images: Path | None, collector: Collector) ->
     collector.skip("XML file that is not LabelMe's", len(files) - len(own))
     root = source if source.is_dir() else source.parent
     candidates = [images] if images else [*usual_folders(root), root / "Images", root.parent / "Images"]
-    collector.look_in(candidates, [_names(path, root, _read(path)) for path in own[:SAMPLE]])
+    names = [(*_names(path, root, _read(path)), *_own_names(path, root)) for path in own[:SAMPLE]]
+    collector.look_in(candidates, names)
     for path in own:
         _read_file(path, root, collector)
 
@@ -55,20 +57,23 @@ def _names(path: Path, root: Path, annotation: Element) -> list[str]:
     return [f"{folder}/{name}", name] if folder else [name, f"{beside}/{name}"]
 
 
+def _own_names(path: Path, root: Path) -> list[str]:
+    """Returns the names of the pictures that a file may be beside of."""
+    return [path.relative_to(root).with_suffix(suffix).as_posix() for suffix in IMAGE_SUFFIXES]
+
+
 def _read_file(path: Path, root: Path, collector: Collector) -> None:
     """Reads the picture and the objects of one file."""
     annotation = _read(path)
     sides = [_text(annotation, f"imagesize/{side}") for side in ("nrows", "ncols")]
     size = tuple(whole_number(side, f"{path}, imagesize") for side in sides) if all(sides) else None
-    picture = collector.picture(_names(path, root, annotation), str(path), size)
+    picture = collector.picture(_names(path, root, annotation), str(path), size, _own_names(path, root))
     if picture is None:
         return
-    owners = _owners(annotation)
-    shapes = [
-        shape
-        for place, record in enumerate(annotation.findall("object"), start=1)
-        for shape in _shapes(record, f"{path}, object {_text(record, 'id') or place}", path, picture, owners, collector)
-    ]
+    owners, shapes = _owners(annotation), []
+    for place, record in enumerate(annotation.findall("object"), start=1):
+        where = f"{path}, object {one_line(_text(record, 'id') or place)}"
+        shapes += _shapes(record, where, path, picture, owners, collector)
     for shape in join_groups(shapes):
         collector.add(picture, shape)
 
@@ -103,7 +108,7 @@ def _shapes(
         seen.add(owner)
         owner = owners[owner]
     is_rectangle = _text(record, "type") == "bounding_box"
-    yield Shape(label, parts, where, owner if owners else None, is_rectangle=is_rectangle)
+    yield Shape(label, parts, where, owner if owner and owners else None, is_rectangle=is_rectangle)
 
 
 def _parts(record: Element, where: str, path: Path, picture: Picture) -> list[Part]:

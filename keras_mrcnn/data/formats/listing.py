@@ -57,9 +57,17 @@ def _walk(folder: Path, deepest: int) -> Iterator[Path]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Lists the folders directly below a folder, sorted by name, without hidden ones."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def entries(folder: Path) -> list[Path]:
+    """Lists what is directly in a folder, sorted by name, without hidden files; nothing if there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    try:
+        return sorted(path for path in folder.iterdir() if not _is_hidden(path.name))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
 def _is_hidden(name: str) -> bool:
@@ -89,6 +97,11 @@ def xml_kind(path: Path) -> str | None:
     if tags[:1] == ["annotation"] and "size" in tags:
         return "voc boxes"
     return None
+
+
+def begins_with(path: Path) -> str:
+    """Returns the first characters of a file that are not blanks."""
+    return _both_ends(path)[:64].lstrip()
 
 
 def is_via_csv(path: Path) -> bool:

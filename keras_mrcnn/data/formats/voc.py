@@ -17,7 +17,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import IMAGE_SUFFIXES
 from keras_mrcnn.data.formats.collector import Collector
 from keras_mrcnn.data.formats.files import one_line, read_text, whole_number
-from keras_mrcnn.data.formats.listing import subfolders
+from keras_mrcnn.data.formats.listing import entries, subfolders
 from keras_mrcnn.data.formats.mask_files import check_same_size, packed, read_numbers
 from keras_mrcnn.data.formats.shapes import Shape, run_length_codes
 
@@ -91,8 +91,7 @@ def _first_masks(root: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
     """Returns the image files in a folder by stem."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    return {path.stem: path for path in entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _lines(path: Path) -> list[str]:

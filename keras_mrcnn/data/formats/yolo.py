@@ -121,7 +121,8 @@ class _Reader:
         for folder in sorted({path.parent for path in self.used}):
             for path in files_below(folder, (".txt",), deepest=0):
                 if path not in self.used and has_yolo_lines(path):
-                    self.collector.picture([path.with_suffix(".jpg").name], str(path))
+                    below = next((labels for labels in self.label_folders if labels in path.parents), folder)
+                    self.collector.picture([path.relative_to(below).with_suffix(".jpg").as_posix()], str(path))
 
 
 def _polygon(fields: list[str], where: str, picture: Picture) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,10 +88,10 @@ def _data_above(source: Path) -> YoloData | None:
     """Returns the data set, described in a folder above, that has the source as the only place of a split, or None."""
     for folder in source.resolve().parents[:3]:
         for path in files_below(folder, _YAML, deepest=0):
-            data = _described(path) if is_dataset_yaml(path) else None
-            places = [[place.resolve() for place in places] for places in data.splits.values()] if data else []
-            if [source.resolve()] in places:
-                return data._replace(splits={"": [source]})
+            with contextlib.suppress(UserError):  # it may be of another data set
+                data = _described(path)
+                if [source.resolve()] in [[place.resolve() for place in places] for places in data.splits.values()]:
+                    return data._replace(splits={"": [source]}, notes=())
     return None
 
 
@@ -105,7 +106,7 @@ def _described(path: Path) -> YoloData:
         entries = _entries(value, name, path) if _is_split(name, value) and value is not None else []
         places = [_place(path, content.get("path"), entry) for entry in entries]
         missing = [entry for entry, place in zip(entries, places) if place is None]
-        if missing:
+        if missing and split_name(name):
             notes.append(f"{path} names {one_line(missing[0])} for {one_line(name)}, which does not exist")
         if len(missing) < len(places):
             splits[split_name(name) or name] = [place for place in places if place]

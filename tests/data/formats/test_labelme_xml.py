@@ -74,6 +74,25 @@ def test_parts_with_the_name_of_their_owner_are_one_object(tmp_path):
     assert [(record["category_id"], len(record["segmentation"])) for record in records] == [(1, 2), (2, 1), (1, 1)]
 
 
+def test_objects_without_a_number_are_objects_of_their_own(tmp_path):
+    other = polygon([(7, 6), (10, 6), (10, 9)])
+    parts = "<parts><ispartof>7</ispartof></parts>"
+    things = [
+        thing("", polygon()),
+        thing("", other),
+        thing(7, polygon([(0, 0), (3, 0), (3, 3)])),
+        thing(8, other, more=parts),
+    ]
+    assert len(read(tmp_path, *things).content["annotations"]) == 3
+
+
+@pytest.mark.parametrize("name", ["b.png", "a", ""])
+def test_wrong_name_of_the_picture(tmp_path, name):
+    annotations = read(tmp_path, thing(0, polygon()), file_name=name)
+    assert annotations.content["images"][0]["file_name"] == "a.png"
+    assert annotations.notes[0].endswith("was found as a.png")
+
+
 def test_parts_in_a_circle(tmp_path):
     parts = ["<parts><ispartof>1</ispartof></parts>", "<parts><ispartof>0</ispartof></parts>"]
     annotations = read(tmp_path, thing(0, polygon(), more=parts[0]), thing(1, polygon(), more=parts[1]))

@@ -193,6 +193,29 @@ def test_malformed_yaml(tmp_path, yaml, sentence):
         read_annotations(path, format="yolo")
 
 
+def test_what_is_no_split_in_a_yaml_file(tmp_path):
+    picture(tmp_path, "train/a", f"0 {TRIANGLE}")
+    text = "train: images/train\nval:\nlicense: CC BY/4.0\nnc: 1\nroboflow: {url: 'https://a/b'}\nnames: [cat]\n"
+    save_text(tmp_path / "data.yaml", text)
+    assert find_splits(tmp_path) == {"train": tmp_path / "images" / "train"}
+    assert read_annotations(tmp_path).notes == ()
+
+
+def test_yaml_file_of_another_data_set_above(tmp_path):
+    picture(tmp_path / "mine", "a", f"0 {TRIANGLE}")
+    save_text(tmp_path / "other.yaml", "train: elsewhere/images\nnames: [no]\n")
+    assert names(read_annotations(tmp_path / "mine" / "images")) == [(1, "0")]
+
+
+def test_labels_in_folders_without_a_picture(tmp_path):
+    for name in ("train/a", "train/deep/a", "train/deep/b"):
+        picture(tmp_path, name, f"0 {TRIANGLE}")
+    save_text(tmp_path / "data.yaml", YAML)
+    (tmp_path / "images" / "train" / "deep" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"^1 picture of .* is not in .*train \(deep/b\.jpg\); put"):
+        read_annotations(tmp_path)
+
+
 def test_several_yaml_files(tmp_path):
     picture(tmp_path, "train/a", f"0 {TRIANGLE}")
     for name in ("a.yaml", "b.yml"):
