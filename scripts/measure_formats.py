@@ -101,7 +101,7 @@ def read_splits(source: Path, rows: list) -> dict[str, Annotations]:
         items = part.content["annotations"]
         num_crowds = sum(bool(item.get("iscrowd")) for item in items)
         counts = len(part.content["images"]), len(items) - num_crowds, num_crowds
-        remark = "as objects. " * (crowds == "objects") + " ".join(part.notes)
+        remark = "as objects. " * (crowds == "objects") + "; ".join(part.notes)
         rows.append((name, part.format, *counts, reasons(part.skipped), remark))
         found[name] = part
     return found

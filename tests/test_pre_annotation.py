@@ -6,7 +6,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
@@ -86,6 +86,7 @@ def test_empty_mask_has_its_box():
 
 
 @given(st.lists(st.sampled_from(["a.jpg", "a.png", "a_2.jpg", "b/a.jpg", "a.tar.gz", "a"]), max_size=12))
+@settings(deadline=None)
 def test_names_are_unique_without_their_suffix(names):
     unique = unique_names(names)
     stems = [name.rpartition(".")[0] if "." in name else name for name in unique]

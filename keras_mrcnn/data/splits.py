@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_mrcnn.base.errors import UserError
+from keras_mrcnn.data.formats.writing.parts import check_content
 
 FOLDER, NAME_PREFIX = "folder", "name:"
 
@@ -50,7 +51,7 @@ def divide(content: dict, val_share: float, by: str | None = None, seed: int = 0
         `Division`; both contents have all categories.
 
     Raises:
-        UserError: there are fewer than two groups, or images cannot be grouped.
+        UserError: a record is malformed, there are fewer than two groups, or images cannot be grouped.
 
     Example:
         >>> images = [{"id": n, "file_name": f"{n // 2}/{n}.jpg", "height": 4, "width": 4} for n in range(10)]
@@ -59,6 +60,7 @@ def divide(content: dict, val_share: float, by: str | None = None, seed: int = 0
         >>> len(division.train["images"]), len({image["file_name"][0] for image in division.val["images"]})
         (8, 1)
     """
+    check_content(content)
     images = sorted(content["images"], key=lambda image: (image["file_name"], image["id"]))
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for image in images:
@@ -134,9 +136,9 @@ def _pattern(by: str) -> re.Pattern:
 
 def _classes_of(content: dict) -> dict[int, set[int]]:
     """Returns the category ids of the objects in each image, without crowd regions."""
-    classes: dict[int, set[int]] = defaultdict(set)
+    classes: dict[int, set[int]] = {image["id"]: set() for image in content["images"]}
     for annotation in content["annotations"]:
-        if not annotation.get("iscrowd"):
+        if not annotation.get("iscrowd") and annotation["image_id"] in classes:
             classes[annotation["image_id"]].add(annotation["category_id"])
     return classes
 
@@ -155,7 +157,7 @@ class _Draw:
 
     def __init__(self, groups: Sequence[Sequence[int]], classes_of: dict, share: float, seed: int) -> None:
         self.sizes = [len(group) for group in groups]
-        self.classes = [set().union(*(classes_of.get(image_id, ()) for image_id in group)) for group in groups]
+        self.classes = [set().union(*(classes_of[image_id] for image_id in group)) for group in groups]
         total = sum(self.sizes)
         self.target = min(max(round(total * share), 1), total - 1)
         self.order = np.random.default_rng(seed).permutation(len(groups)).tolist()

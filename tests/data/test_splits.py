@@ -20,7 +20,7 @@ def content_of(classes, names=None, **fields):
     ]
     pairs = [(number, category_id) for number, found in enumerate(classes) for category_id in sorted(found)]
     annotations = [
-        {"id": row, "image_id": number, "category_id": category_id, "iscrowd": 0, **fields}
+        {"id": row, "image_id": number, "category_id": category_id, "iscrowd": 0, "bbox": [1, 1, 2, 2], **fields}
         for row, (number, category_id) in enumerate(pairs)
     ]
     ids = sorted({category_id for _, category_id in pairs})
@@ -160,6 +160,19 @@ def test_images_that_cannot_be_grouped(by, sentence):
     with pytest.raises(UserError) as caught:
         divide(content_of([set()] * 3), 0.5, by)
     assert str(caught.value).startswith(sentence)
+
+
+def test_malformed_records():
+    content = content_of([{1}, {1}])
+    del content["images"][1]["file_name"]
+    with pytest.raises(UserError, match="^entry 2 of 'images' in the annotations lacks the field 'file_name'"):
+        divide(content, 0.5)
+
+
+def test_objects_of_images_that_are_not_listed_do_not_count():
+    content = content_of([{1}, {2}, {2}])
+    content["annotations"].append({**content["annotations"][0], "id": 9, "image_id": 99})
+    assert divide(content, 0.3).one_sided == ()
 
 
 @pytest.mark.parametrize("count", [0, 1])

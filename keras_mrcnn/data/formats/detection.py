@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def detect_format(source: Path) -> str:
         'coco'
     """
     source = Path(source)
-    if not source.exists():
+    if not os.path.exists(source):
         raise UserError(f"{source} does not exist; check the path")
     formats = formats_of_folder(source) if source.is_dir() else _formats_of_file(source)
     if len(formats) == 1:

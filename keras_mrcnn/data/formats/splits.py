@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from keras_mrcnn.base.errors import UserError
@@ -72,7 +73,7 @@ def checked_format(source: Path, format: str | None) -> str:
         return detect_format(source)
     if format not in FORMATS:
         raise UserError(f"there is no format {format}; choose one of {', '.join(FORMATS)}")
-    if not source.exists():
+    if not os.path.exists(source):
         raise UserError(f"{source} does not exist; check the path")
     return format
 

@@ -126,8 +126,10 @@ def _place(path: Path, base: Any, entry: str) -> Path | None:
     root, base = path.parent, base if isinstance(base, str) else ""
     inside = [root / last_parts(base) / last_parts(entry), root / last_parts(entry)]
     outside = [root / base / entry, root / entry]
-    places = [place for place in (*inside, *outside) if place.is_dir() or (place.suffix == ".txt" and place.is_file())]
-    return places[0] if places else None
+    for place in (*inside, *outside):  # os.path, unlike Path, has no error for a name that no file can have
+        if os.path.isdir(place) or (place.suffix == ".txt" and os.path.isfile(place)):
+            return place
+    return None
 
 
 def _checked_names(names: Any, path: Path) -> dict[int, str]:

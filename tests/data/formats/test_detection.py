@@ -92,6 +92,8 @@ def test_folders_further_down_do_not_matter(tmp_path):
 def test_sources_that_are_no_annotations(tmp_path):
     with pytest.raises(UserError, match=r"nothing does not exist; check the path$"):
         detect_format(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"x does not exist; check the path$"):
+        detect_format(tmp_path / ("x" * 5000))
     with pytest.raises(UserError, match="has no annotations in a format that is known"):
         detect_format(tmp_path)
     with pytest.raises(UserError, match="has no annotations in a format that is known"):

@@ -17,7 +17,7 @@ from data.formats.made_content import (
     square,
     write_pictures,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_mrcnn.data.formats.writing import write_annotations
@@ -118,6 +118,7 @@ def test_no_classes_and_no_images(tmp_path):
 
 
 @given(st.integers(1, 5000), st.integers(0, 500_000))
+@settings(deadline=None)
 def test_fractions_give_hundredths_of_pixels_back(side, hundredths):
     value = hundredths / 100 % side
     text = fraction_text(value, side)

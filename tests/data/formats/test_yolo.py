@@ -201,6 +201,14 @@ def test_what_is_no_split_in_a_yaml_file(tmp_path):
     assert read_annotations(tmp_path).notes == ()
 
 
+@pytest.mark.parametrize("place", ["x" * 5000, "images/\\0", "nowhere", "classes.txt"])
+def test_places_that_do_not_exist(tmp_path, place):
+    picture(tmp_path, "train/a", f"0 {TRIANGLE}")
+    save_text(tmp_path / "data.yaml", f'train: images/train\nval: "{place}"\nnames: [cat]\n')
+    assert list(find_splits(tmp_path)) == ["train"]
+    assert read_annotations(tmp_path).notes[0].endswith("for val, which does not exist")
+
+
 def test_yaml_file_of_another_data_set_above(tmp_path):
     picture(tmp_path / "mine", "a", f"0 {TRIANGLE}")
     save_text(tmp_path / "other.yaml", "train: elsewhere/images\nnames: [no]\n")

@@ -62,14 +62,18 @@ def checked_parts(parts: Mapping[str, Part], skipped: Counter) -> dict[str, Part
         UserError: a record is malformed, or an id or a name is there twice.
     """
     for part in parts.values():
-        _check(part.content)
+        check_content(part.content)
     categories = _same_categories([part.content["categories"] for part in parts.values()])
     numbers = {category["name"]: category["id"] for category in categories}
     return {name: _with_categories(part, categories, numbers, skipped) for name, part in parts.items()}
 
 
-def _check(content: dict) -> None:
-    """Raises UserError if a record of a part is malformed."""
+def check_content(content: dict) -> None:
+    """Checks the records of the content of a COCO file.
+
+    Raises:
+        UserError: a list is missing, a record is malformed, or an id or a name is there twice.
+    """
     for name in FAULT_OF:
         _check_records(content, name)
     for name, key, noun in (("images", "id", "image id"), ("categories", "id", "category id"),
