@@ -34,6 +34,28 @@ def jittered_size(image_size: tf.Tensor, min_size: tf.Tensor, max_size: int, jit
     return resized_size(image_size[0], image_size[1], limits[0], limits[1])
 
 
+def placed_corner(new_size: tf.Tensor, canvas_size: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Returns where an image is placed on a canvas, by whole pixels.
+
+    Args:
+        new_size: size of the image after the resize.
+        canvas_size: size of the canvas.
+        place: float64 [2], (x, y) in 0..1; 0 aligns the left (upper) edges of image and canvas, 1 the right (lower)
+            edges, whichever of the two is larger. All whole offsets in between have equal shares of 0..1.
+
+    Returns:
+        int32 [2], (x, y), pixel of the canvas at the upper left corner of the image; negative where the image begins
+        outside the canvas.
+
+    Example:
+        >>> placed_corner(tf.constant([4, 8]), tf.constant([4, 6]), tf.constant([1, 0], tf.float64)).numpy().tolist()
+        [-2, 0]
+    """
+    free = tf.cast((canvas_size - new_size)[::-1], tf.float64)
+    steps = tf.minimum(tf.floor((tf.abs(free) + 1) * place), tf.abs(free))
+    return tf.cast(tf.sign(free) * steps, tf.int32)
+
+
 def placed_map(
     image_size: tf.Tensor,
     new_size: tf.Tensor,
@@ -48,8 +70,7 @@ def placed_map(
         image_size: size of the image file.
         new_size: size of the image after the resize.
         canvas_size: size of the canvas.
-        place: float64 [2], (x, y) in 0..1; 0 aligns the left (upper) edges of image and canvas, 1 the right (lower)
-            edges, whichever of the two is larger. All whole offsets in between have equal shares of 0..1.
+        place: float64 [2], (x, y) in 0..1, as for `placed_corner`.
         angle: float64 [], rotation in degrees, counter-clockwise as seen.
         mirrored: bool [], whether the image is mirrored left to right first.
 
@@ -62,7 +83,7 @@ def placed_map(
         array([[ 2.,  0., -2.],
                [ 0.,  2.,  0.]])
     """
-    old, new, canvas = (tf.cast(size[::-1], tf.float64) for size in (image_size, new_size, canvas_size))
+    old, new = (tf.cast(size[::-1], tf.float64) for size in (image_size, new_size))
     sign = tf.stack([tf.where(mirrored, -1.0, 1.0), 1.0])
     scale = tf.cast(sign, tf.float64) * new / old
     shift = tf.where(sign < 0, new, tf.zeros_like(new))
@@ -70,9 +91,8 @@ def placed_map(
     cosine, sine = tf.cos(angle * (math.pi / 180)), tf.sin(angle * (math.pi / 180))
     turn = tf.stack([tf.stack([cosine, sine]), tf.stack([-sine, cosine])])
     shift = tf.linalg.matvec(turn, shift - new / 2) + new / 2
-    free = canvas - new
-    steps = tf.minimum(tf.floor((tf.abs(free) + 1) * place), tf.abs(free))
-    matrix = tf.concat([turn * scale, (shift + tf.sign(free) * steps)[:, None]], axis=1)
+    corner = tf.cast(placed_corner(new_size, canvas_size, place), tf.float64)
+    matrix = tf.concat([turn * scale, (shift + corner)[:, None]], axis=1)
     return matrix + 0.0  # turns -0.0 into 0.0
 
 

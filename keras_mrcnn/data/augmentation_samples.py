@@ -15,7 +15,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import Config
 from keras_mrcnn.data import transforms
 from keras_mrcnn.data.augmentation import Augmentation, DrawnAugmentation
-from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_map
+from keras_mrcnn.data.augmentation_maps import inverse_map, jittered_size, placed_corner, placed_map
 from keras_mrcnn.data.augmentation_objects import LEAST_SIDE, covered_pixels, visible_objects
 from keras_mrcnn.data.prepared import PreparedDataset
 from keras_mrcnn.ops import images
@@ -140,8 +140,7 @@ def _mapped(
 ) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
     """Returns the cropped and rotated image with pasted objects, its objects, and how many were dropped."""
     mask_size, rotated = dataset.mask_size if sampling.with_masks else 0, sampling.augmentation.rotation > 0
-    matrix = _map_to_canvas(source, drawn, size, sampling, mirrored=False)
-    image = transforms.warp(_coloured(source["image"], drawn, sampling), inverse_map(matrix), size)
+    image, matrix = _on_canvas(source["image"], drawn, size, sampling, mirrored=False)
 
     def own() -> tuple:
         return image, *visible_objects(source, matrix, size, mask_size, rotated=rotated), source["labels"]
@@ -150,8 +149,7 @@ def _mapped(
         other_drawn = sampling.draw(dataset, place, pasted=True)._replace(row=drawn.paste_row)
         other = _chosen_objects(dataset.sample(drawn.paste_row, fine=True), other_drawn.seeds)
         # The sample is mirrored as a whole at the end, but a pasted image has a flip of its own.
-        other_map = _map_to_canvas(other, other_drawn, size, sampling, mirrored=other_drawn.flip)
-        other_image = transforms.warp(_coloured(other["image"], other_drawn, sampling), inverse_map(other_map), size)
+        other_image, other_map = _on_canvas(other["image"], other_drawn, size, sampling, mirrored=other_drawn.flip)
         covered = covered_pixels(other, other_map, size, rotated)
         below = visible_objects(source, matrix, size, mask_size, covered, rotated)
         above = visible_objects(other, other_map, size, mask_size, rotated=rotated)
@@ -165,13 +163,20 @@ def _mapped(
     return image, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
 
 
-def _map_to_canvas(
-    source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, sampling: Sampling, mirrored: Any
-) -> tf.Tensor:
-    """Returns the map from an image to the canvas of the sample: float64 [2, 3]."""
-    old = tf.shape(source["image"])[:2]
+def _on_canvas(
+    image: tf.Tensor, drawn: DrawnAugmentation, size: tf.Tensor, sampling: Sampling, mirrored: Any
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns an image on the canvas of the sample, and the map that takes its pixels there, float64 [2, 3]."""
+    old = tf.shape(image)[:2]
     new = jittered_size(old, drawn.min_size, sampling.max_size, drawn.jitter)
-    return placed_map(old, new, size, drawn.place, drawn.angle, mirrored)
+    matrix = placed_map(old, new, size, drawn.place, drawn.angle, mirrored)
+    pixels = _coloured(image, drawn, sampling)
+    if sampling.augmentation.rotation:
+        return transforms.warp(pixels, inverse_map(matrix), size), matrix
+    resized = images.resize_to(pixels, new)
+    if mirrored is not False:
+        resized = tf.cond(mirrored, lambda: tf.reverse(resized, [1]), lambda: resized)
+    return transforms.place(resized, placed_corner(new, size, drawn.place), size), matrix
 
 
 def _coloured(image: tf.Tensor, drawn: DrawnAugmentation, sampling: Sampling) -> tf.Tensor:

@@ -43,7 +43,10 @@ def _grey(image: tf.Tensor) -> tf.Tensor:
 
 
 def warp(image: tf.Tensor, source_map: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Warps an image by an affine map, bilinearly; if the map only resizes, this is `ops.images.resize_to`.
+    """Warps an image by an affine map, bilinearly.
+
+    If the map only resizes and moves by whole pixels, `ops.images.resize_to` and `place` give the same in a tenth of
+    the time.
 
     Args:
         image: float32 [H, W, C].
@@ -71,6 +74,28 @@ def warp(image: tf.Tensor, source_map: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
     inside = sample(tf.ones_like(image[..., :1]), "NEAREST", "CONSTANT")
     return sample(image, "BILINEAR", "NEAREST") * inside
+
+
+def place(image: tf.Tensor, corner: tf.Tensor, canvas_size: tf.Tensor) -> tf.Tensor:
+    """Places an image on a canvas of zeros; what lies outside the canvas is cut off.
+
+    Args:
+        image: [H, W, C].
+        corner: int32 [2], (x, y), pixel of the canvas at the upper left corner of the image; may be negative.
+        canvas_size: int32 [2], (h, w).
+
+    Returns:
+        [h, w, C], of the type of the image.
+
+    Example:
+        >>> place(tf.constant([[[1], [2], [3]]]), tf.constant([-1, 1]), tf.constant([2, 3]))[..., 0].numpy().tolist()
+        [[0, 0, 0], [2, 3, 0]]
+    """
+    start, before = tf.maximum(-corner[::-1], 0), tf.maximum(corner[::-1], 0)
+    stop = start + tf.maximum(canvas_size - before, 0)
+    inside = image[start[0] : stop[0], start[1] : stop[1]]
+    after = canvas_size - before - tf.shape(inside)[:2]
+    return tf.pad(inside, [[before[0], after[0]], [before[1], after[1]], [0, 0]])
 
 
 def flip(image: tf.Tensor, boxes: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
