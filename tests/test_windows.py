@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -53,11 +52,6 @@ def fresh(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_import_without_fork(monkeypatch):
-    monkeypatch.delattr(os, "register_at_fork")
-    assert fresh("data/garbage.py").begin_call
 
 
 def test_import_without_resource(monkeypatch):

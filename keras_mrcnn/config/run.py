@@ -12,8 +12,8 @@ from keras_mrcnn.config.model import ModelConfig, Settings
 class DataConfig(Settings):
     """Data of a run: where the images are and how they become batches."""
 
-    train_annotations: Optional[str] = None
-    train_images: Optional[str] = None
+    train_annotations: Optional[str] = Field(None, description="COCO file, or a folder of prepared data")
+    train_images: Optional[str] = Field(None, description="folder of the images of a COCO file")
     val_annotations: Optional[str] = None
     val_images: Optional[str] = None
     class_names: Optional[tuple[str, ...]] = Field(None, description="a selection of the data set's classes")

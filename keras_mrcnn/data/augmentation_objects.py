@@ -155,8 +155,12 @@ def covered_pixels(
         bottom, right = tf.unstack(canvas_size - [top, left] - tf.shape(filled))
         return tf.pad(filled, [[top, bottom], [left, right]])
 
-    masks = map_objects(objects, matrix, canvas_size, pixels, tf.TensorSpec([None, None], tf.bool), rotated)
-    return tf.reduce_any(tf.reshape(masks, tf.concat([[-1], canvas_size], axis=0)), axis=0)
+    def any_object() -> tf.Tensor:
+        masks = map_objects(objects, matrix, canvas_size, pixels, tf.TensorSpec([None, None], tf.bool), rotated)
+        return tf.reduce_any(masks, axis=0)
+
+    # Masks of a size that is not known before cannot be stacked if there are none.
+    return tf.cond(tf.size(objects["starts"]) > 0, any_object, lambda: tf.zeros(canvas_size, tf.bool))
 
 
 def visible_objects(

@@ -313,6 +313,8 @@ def _writer() -> Iterator[subprocess.Popen]:
             yield process
         finally:
             process.kill()
+            with contextlib.suppress(OSError):  # what a process that died has not read
+                process.stdin.close()
 
 
 def _ask(process: subprocess.Popen, job: ShardJob) -> None:

@@ -103,7 +103,7 @@ class FeatureCache:
         return places[[not is_whole(self.path(place), len(self.fields)) for place in places]]
 
     def size(self, places: np.ndarray) -> int:
-        """Returns the most bytes that the files of the samples can take."""
+        """Returns the most bytes that a folder with the files of the samples can take."""
         object_bytes = self.data.mask_size**2 + 20
         fixed = FIELD_BYTES * len(self.fields) + 20 * self.model.proposals.post_nms_train
         counts = self.data.index["num_objects"]
@@ -113,7 +113,7 @@ class FeatureCache:
             pasted = tf.where(drawn.pastes, tf.gather(counts, drawn.paste_row), 0)
             return self.sampling.size(self.data, place), tf.gather(counts, drawn.row) + pasted
 
-        total = 0
+        total = BLOCK_BYTES if len(places) else 0  # for the mark of the folder
         for size, objects in tf.data.Dataset.from_tensor_slices(places).map(describe).as_numpy_iterator():
             content = self._map_bytes(size) + max(int(objects), 1) * object_bytes + fixed
             total += -(-content // BLOCK_BYTES) * BLOCK_BYTES

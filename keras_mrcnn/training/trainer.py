@@ -60,8 +60,8 @@ class StagedTrainer:
     (`train.best_by`), with which the next one begins.
 
     Args:
-        config: `Config`; `data.train_annotations` and `data.train_images` must be set. Without validation data the
-            stages are not scored, and end with their last epoch.
+        config: `Config`; `data.train_annotations` must be set, and `data.train_images` unless it names prepared data.
+            Without validation data the stages are not scored, and end with their last epoch.
         run_folder: folder for all files: config.yaml, checkpoint.safetensors, rpn.safetensors,
             box.safetensors, model.safetensors, metrics.json and logs/ for TensorBoard; with the fourth stage also
             mask.safetensors.

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_mrcnn.data import transforms
+from keras_mrcnn.data import compact_masks, transforms
 from keras_mrcnn.ops import images as image_ops
 
 RESIZE = [[0.5, 0, 0], [0, 0.25, 0]]  # twice as wide and four times as high
@@ -73,3 +73,35 @@ def test_colours_stay_in_range(factors, seed):
     changed = transforms.change_colours(image, factors).numpy()
     assert changed.shape == image.shape
     assert changed.min() >= 0 and changed.max() <= 255
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_colours_of_grey_and_of_alpha(channels):
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, channels), np.uint8)
+    changed = transforms.change_colours(image, [0.5, 1.0, 0.0]).numpy()
+    if channels == 1:
+        np.testing.assert_allclose(changed, image * 0.5)  # grey has no saturation
+    else:
+        np.testing.assert_array_equal(changed[..., 3], image[..., 3])
+        np.testing.assert_allclose(changed[..., 0], image[..., :3] @ [0.1495, 0.2935, 0.057], rtol=1e-5)
+
+
+def test_compact_mask_by_hand():
+    # Two cells over three columns: the left one has column 0 and half of column 1, which is covered.
+    mask = tf.constant([[0, 9, 0], [0, 9, 0]], tf.uint8)  # any number but 0
+    assert transforms.compact_mask(mask, tf.constant([0.0, 0, 3, 2]), 2).numpy().tolist() == [[85, 85], [85, 85]]
+    # Beyond the mask, nothing is covered.
+    ones = tf.ones([2, 2], tf.bool)
+    assert transforms.compact_mask(ones, tf.constant([-2.0, 0, 2, 2]), 2).numpy().tolist() == [[0, 255], [0, 255]]
+    assert not transforms.compact_mask(ones, tf.constant([5.0, 5, 8, 8]), 2).numpy().any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_compact_mask_is_that_of_numpy(seed, size):
+    random = np.random.default_rng(seed)
+    mask = random.integers(0, 2, (6, 7)).astype(np.uint8)
+    corner = random.uniform(-2, 6, 2)
+    box = np.concatenate([corner, corner + random.uniform(0.1, 6, 2)])
+    ours = transforms.compact_mask(tf.constant(mask), tf.constant(box), size).numpy()
+    assert np.abs(ours.astype(int) - compact_masks.compact_mask(mask, box, size)).max() <= 1
