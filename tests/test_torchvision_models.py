@@ -87,7 +87,7 @@ def read_detections(file, coco_mini):
 def our_detections(model, names, coco_mini):
     """The same of ours, image by image, since a batch is padded to the size of its largest image."""
     paths = [coco_mini / "images" / "val" / name for name in names]
-    return {path.name: fields_of(found) for path, found in predict_files(model, paths, batch_size=1)}
+    return {path.name: fields_of(found) for path, _, found in predict_files(model, paths, batch_size=1)}
 
 
 def fields_of(found: Detections):
