@@ -76,5 +76,5 @@ def _from_code(code: dict, height: int, width: int) -> FineMask:
     packed = mask_api.frPyObjects(code, height, width) if isinstance(code["counts"], list) else code
     # pycocotools rounds nothing here: the box of a mask is made of whole pixels.
     left, top, columns, rows = (int(value) for value in mask_api.toBbox(packed))
-    mask = mask_api.decode(packed)[top : top + rows, left : left + columns]
+    mask = mask_api.decode(packed)[top : top + max(rows, 1), left : left + max(columns, 1)]
     return FineMask(left, top, 1, mask.astype(bool))

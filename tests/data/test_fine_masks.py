@@ -79,7 +79,7 @@ def test_run_length_code_is_cut_to_its_object(compressed):
 
 def test_run_length_code_of_nothing():
     mask = fine_mask({"size": [4, 5], "counts": [20]}, 4, 5)
-    assert mask.cells.size == 0 and mask.factor == 1
+    assert mask.frame == (0, 0, 1, 1, 1) and not mask.cells.any()
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,39 +5,40 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_mrcnn.data.coco import CocoDataset
-from keras_mrcnn.data.pipeline import evaluation_dataset, training_dataset
-from keras_mrcnn.data.sharing import Share, pad_pieces
+from keras_mrcnn.data.pipeline import shared_batches, training_dataset, validation_dataset
+from keras_mrcnn.data.prepare import prepare_dataset
+from keras_mrcnn.data.sharing import Share
 from keras_mrcnn.scenes.generator import generate_scenes
 
 BATCH, BATCHES = 8, 4
-SETTINGS = {
-    "batch_size": BATCH, "min_size": (64, 80), "max_size": 160, "mask_size": 28, "scale_jitter": (0.5, 2.0),
-}  # fmt: skip
+SETTINGS = {"batch_size": BATCH, "min_size": (64, 80), "max_size": 160, "scale_jitter": (0.5, 2.0)}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Seven scenes of different sizes, so that padding differs from image to image."""
     sides = {"height_range": (64, 140), "width_range": (64, 140)}
-    scenes = generate_scenes(tmp_path_factory.mktemp("scenes"), num_train=7, num_val=1, seed=3, workers=1, **sides)
-    return CocoDataset(scenes.annotation_files["train"], scenes.image_folders["train"])
+    folder = tmp_path_factory.mktemp("scenes")
+    scenes = generate_scenes(folder, num_train=7, num_val=1, seed=3, workers=1, **sides)
+    files = scenes.annotation_files["train"], scenes.image_folders["train"]
+    return prepare_dataset(*files, folder / "prepared", mask_size=28)
 
 
 def numpy_batches(dataset, count=None):
     return [tf.nest.map_structure(np.asarray, batch) for batch in (dataset if count is None else dataset.take(count))]
 
 
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5))
-def test_places_of_all_shares_are_those_of_the_batches(count, devices, piece, start):
-    batch_size = count * devices * piece
-    numbers = range(start * devices * piece, (start + 2) * devices * piece)
-    found = [Share(index, count, devices).place(number, batch_size) for index in range(count) for number in numbers]
-    assert sorted(found) == list(range(start * batch_size, (start + 2) * batch_size))
-    assert Share(0, count, devices).piece_size(batch_size) == piece
+@settings(deadline=None)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
+def test_all_shares_together_are_the_batch(count, devices, piece):
+    batch = tf.range(count * devices * piece)
+    own = [Share(index, count, devices).of(batch).numpy().tolist() for index in range(count)]
+    assert sum(own, []) == list(range(count * devices * piece))
+    assert {len(rows) for rows in own} == {devices * piece}
+    assert Share(0, count, devices).piece_size(len(batch)) == piece
 
 
 def test_batch_that_cannot_be_shared_is_refused():
@@ -82,20 +83,22 @@ def test_every_image_is_shown_once_an_epoch(data):
     assert together == whole and sum(together.values()) == 28
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_workers_take_whole_evaluation_batches_in_turn(data, count):
-    whole = numpy_batches(evaluation_dataset(data, batch_size=2))
-    for index in range(count):
-        own = numpy_batches(evaluation_dataset(data, batch_size=2, share=Share(index, count)))
-        assert len(own) == len(whole[index::count])
-        for mine, expected in zip(own, whole[index::count]):
-            tf.nest.map_structure(np.testing.assert_array_equal, mine, expected)
+def test_batch_of_a_validation_that_cannot_be_shared_is_refused(data):
+    with pytest.raises(ValueError, match="data.batch_size 3 cannot be shared by 2 devices; use a multiple of 2"):
+        validation_dataset(data, batch_size=3, min_size=64, max_size=120, share=Share(count=2))
 
 
 def test_maps_are_padded_by_their_strides():
-    pieces = tf.data.Dataset.from_tensor_slices({"maps": tf.ones([4, 1, 2, 3, 5]), "other": tf.zeros([4, 1])})
-    sizes = {3: np.array([64, 32], np.int32), 4: np.array([33, 64], np.int32)}
-    padded = pad_pieces(pieces, sizes.__getitem__, Share(devices=2), 3, {"maps": 16})
-    shapes = [tuple(piece["maps"].shape) for piece in padded]
-    assert shapes == [(1, 4, 3, 5)] * 2 + [(1, 3, 4, 5)] * 2  # never cut: three columns stay where two would do
-    assert all(float(tf.reduce_sum(piece["maps"])) == 30.0 for piece in padded)
+    # Images of 40 x 60 and 10 x 33 pixels: the whole batch is 64 x 64, so its maps of stride 16 are 4 x 4.
+    sizes = tf.constant([[40, 60], [10, 33]])
+
+    def make(place):
+        size = -(-sizes[place[1]] // 16)
+        return {"maps": tf.ones([size[0], size[1], 5]), "gt_labels": tf.ones([1], tf.int32), "row": place[1]}
+
+    plan = tf.data.Dataset.from_tensors(tf.constant([[0, 0], [0, 1]], tf.int64))
+    pieces = shared_batches(plan, 2, make, lambda place: sizes[place[1]], {"maps": 16}, Share(devices=2))
+    found = numpy_batches(pieces)
+    assert [piece["row"].tolist() for piece in found] == [[0], [1]]
+    assert [piece["maps"].shape for piece in found] == [(1, 4, 4, 5)] * 2
+    assert [piece["maps"].sum() for piece in found] == [3 * 4 * 5, 1 * 3 * 5]

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from mixed_data import VIEW, mixed_data
+from mixed_data import MASK_SIZE, VIEW, write_mixed
 from small_training import CLASS_NAMES, small_config, small_model
 
-from keras_mrcnn.data.batching import PlannedSample
+from keras_mrcnn.data.augmentation_samples import Sampling
+from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.compact_masks import compact_mask
-from keras_mrcnn.data.pipeline import padded_batches, single_samples
+from keras_mrcnn.data.pipeline import single_samples
+from keras_mrcnn.data.prepare import prepare_dataset
 from keras_mrcnn.data.user_datasets import batches_from, compact_masks
 from keras_mrcnn.training.stages import MaskStage
 
@@ -40,7 +42,8 @@ def batches(*samples, batch_size=2, **settings):
 
 
 def test_batches_are_those_of_our_own_pipeline(tmp_path):
-    data = mixed_data(tmp_path)
+    files = write_mixed(tmp_path)
+    data = CocoDataset(*files)
     samples = []
     for image_id in data.image_ids:
         truth = data.ground_truth(image_id)
@@ -49,10 +52,11 @@ def test_batches_are_those_of_our_own_pipeline(tmp_path):
         masks = np.array(masks, np.uint8).reshape(-1, record["height"], record["width"])
         image = data.load_image(image_id)
         samples.append({"images": image, "boxes": truth.boxes, "labels": truth.labels, "masks": masks})
-    config = small_config(min_size=VIEW["min_size"], max_size=VIEW["max_size"], class_names=data.class_names)
-    samples_alone = single_samples(data, [PlannedSample(0, row) for row in range(len(samples))], **VIEW, flip=0.0)
-    ours = padded_batches(samples_alone, 1, drop_remainder=False)
-    theirs = batches_from(dataset(*samples), config, batch_size=1, mask_size=VIEW["mask_size"])
+    places = np.array([[0, row] for row in range(len(samples))])
+    prepared = prepare_dataset(*files, tmp_path / "prepared", mask_size=MASK_SIZE)
+    ours = single_samples(prepared, places, Sampling(**VIEW))
+    config = small_config(class_names=data.class_names, **VIEW)
+    theirs = batches_from(dataset(*samples), config, batch_size=1, mask_size=MASK_SIZE)
     assert len(samples) > 3
     for expected, batch in zip(ours, theirs):
         assert {name: value.dtype for name, value in batch.items()} == {n: v.dtype for n, v in expected.items()}
