@@ -16,6 +16,7 @@ from prepared_folders import files, one_sentence, source, times
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data import prepare, prepared, shard_writing
 from keras_mrcnn.data.coco import CocoDataset
+from keras_mrcnn.data.formats import read_annotations
 from keras_mrcnn.data.prepare import prepare_dataset
 from keras_mrcnn.data.prepared import PreparedDataset
 
@@ -36,6 +37,12 @@ def command(many, folder, workers):
     process = subprocess.Popen(list(map(str, arguments)), env=child_environment(), stdout=subprocess.PIPE)
     assert process.stdout.readline().strip() == b"begins"
     return process
+
+
+def as_read(many):
+    """What the command hands to `prepare_dataset`: the content of the annotations, and the folder of the images."""
+    annotations = read_annotations(source(many)[0])
+    return annotations.content, annotations.image_folder
 
 
 def test_nothing_is_done_again(tiny_coco, tmp_path, monkeypatch):
@@ -65,7 +72,7 @@ def test_shards_do_not_depend_on_the_processes(many, tmp_path, small_shards, wor
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("kills", KILLS)
 def test_killed_at_any_moment_it_goes_on_where_it_was(many, tmp_path, small_shards, kills, workers):
-    prepare_dataset(*source(many), tmp_path / "whole", workers=1)
+    prepare_dataset(*as_read(many), tmp_path / "whole", workers=1)
     wanted = files(tmp_path / "whole")
     written = sorted(path.stat().st_mtime for path in (tmp_path / "whole" / "shards").glob("*.json"))
     time_of_a_shard = (written[-1] - written[0]) / (len(written) - 1)
@@ -78,7 +85,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(many, tmp_path, small_shar
             time.sleep(moment % 1 * time_of_a_shard)
             process.kill()
         interrupted += not (folder / "manifest.json").exists()
-        prepare_dataset(*source(many), folder, workers=1)
+        prepare_dataset(*as_read(many), folder, workers=1)
         assert settled(folder, wanted) == wanted, f"killed after {moment} of {len(written)} shards"
     assert interrupted > kills / 3
 
@@ -210,7 +217,7 @@ def test_damaged_manifest_is_written_anew(tiny_coco, tmp_path):
 def test_two_processes_at_once(many, tmp_path, small_shards):
     with command(many, tmp_path / "out", 1) as one, command(many, tmp_path / "out", 1) as other:
         assert (one.wait(600), other.wait(600)) == (0, 0)
-    prepare_dataset(*source(many), tmp_path / "alone", workers=1)
+    prepare_dataset(*as_read(many), tmp_path / "alone", workers=1)
     assert files(tmp_path / "out") == files(tmp_path / "alone")
 
 
