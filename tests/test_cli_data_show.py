@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_named(tmp_path, damage):
         path = folder / "annotations" / "train.json"
         content = json.loads(path.read_text())
         path.write_text(json.dumps({**content, "images": [*content["images"], 7], "annotations": [{"image_id": []}]}))
-        sentence, lines = "image 3 is not an object with fields", 4
+        sentence, lines = "image 3 is not an object with fields", 3
     else:
         change = settings("data.rotation=500")
     result = show(folder, "--out", tmp_path / "sheet.png", "--count", 4, *SMALL, *change)
