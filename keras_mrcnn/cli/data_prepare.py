@@ -29,10 +29,11 @@ def prepare(source: Path, out: str, mask_size: int, skip_bad: bool, workers: int
     parts = read_source(source, **options)
     import_tensorflow()
     for split, part in parts.items():
-        _prepare(part, f"{out.rstrip('/')}/{split}" if split else out, mask_size, skip_bad, workers)
+        target = f"{out.rstrip('/')}/{split}" if split else out
+        _prepare(part, target, f"{source}, {split}" if split else str(source), mask_size, skip_bad, workers)
 
 
-def _prepare(part, out, mask_size, skip_bad, workers):
+def _prepare(part, out, name, mask_size, skip_bad, workers):
     """Prepares one split and prints what was written and left out."""
     from tqdm import tqdm
 
@@ -52,13 +53,14 @@ def _prepare(part, out, mask_size, skip_bad, workers):
             skip_bad=skip_bad,
             workers=workers,
             progress=show,
+            name=name,
         )
     manifest = data.manifest
     click.echo(
         f"{out}: {manifest['images']} images, {manifest['objects']} objects, {len(data.class_names)} classes in "
         f"{len(manifest['shards'])} shards, {sum(shard['bytes'] for shard in manifest['shards']) / 1e6:.0f} MB"
     )
-    print_left_out(out, manifest)
+    print_left_out(name, manifest)
 
 
 def print_left_out(name: str | Path, manifest: Mapping[str, Any]) -> None:

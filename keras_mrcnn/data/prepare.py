@@ -59,6 +59,7 @@ def prepare_dataset(
     skip_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> PreparedDataset:
     """Checks a data set and writes it into a folder, ready for training.
 
@@ -71,6 +72,7 @@ def prepare_dataset(
         skip_bad: whether to leave out what the check finds, and count it, instead of raising an error.
         workers: processes that write shards; by default one for each core, as far as there are shards.
         progress: function to call after each shard with (images done, images in total).
+        name: name of the annotations in messages; by default the path of the file.
 
     Returns:
         The prepared data.
@@ -90,7 +92,8 @@ def prepare_dataset(
         if current and (skip_bad or not current["left_out"]):
             return PreparedDataset(folder)
         content = annotations if isinstance(annotations, dict) else load_annotations(annotations)
-        checker = Checker(content, "the annotations" if content is annotations else str(annotations), image_folder)
+        name = name or ("the annotations" if content is annotations else str(annotations))
+        checker = Checker(content, name, image_folder)
         problems = [*checker.categories(), *checker.image_records(), *checker.annotations(masks=False)]
         files = [record["file_name"] for record in checker.images.values()]
         key = _key(digest, image_folder, files, mask_size)
