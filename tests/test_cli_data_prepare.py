@@ -94,7 +94,7 @@ def test_problems_are_listed_and_can_be_left_out(tmp_path):
     _, line, left_out = said(result)
     assert line.startswith(f"{tmp_path / 'out'}/train: 1 images, ")
     assert re.fullmatch(
-        rf"{name}: left out 1 missing file, 1 unreadable file, \d+ annotation of a dropped image", left_out
+        rf"{re.escape(name)}: left out 1 missing file, 1 unreadable file, \d+ annotation of a dropped image", left_out
     )
 
 
