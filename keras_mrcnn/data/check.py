@@ -118,7 +118,7 @@ def drop_bad(
     }
     if any(FAULT_OF[part](record) for part, records in kept.items() for record in records):
         raise DataError(f"{name} has malformed records that the problems do not name; check it again")
-    counts = Counter(reasons.values())
+    counts = Counter(reversed(reasons.values()))
     image_ids = {image["id"] for image in kept["images"]}
     orphans = [annotation for annotation in kept["annotations"] if annotation["image_id"] not in image_ids]
     if orphans:
