@@ -336,19 +336,19 @@ def test_train_and_evaluate_on_prepared_data(trained, scenes, settings_file, tmp
     assert result.exit_code == 0, result.output
     shutil.rmtree(source)
     folder = tmp_path / "runs" / "run"
-    result = run("train", "--config", settings_file, "--data", prepared, "--run", folder, "--seed", 5)
+    only_rpn = ("--set", "train.box.epochs=0", "--set", "train.mask.epochs=0")
+    result = run("train", "--config", settings_file, "--data", prepared, "--run", folder, "--seed", 5, *only_rpn)
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "runs" / "prepared").exists()
     data = load_config(folder / "config.yaml").data
     assert (data.train_annotations, data.train_images) == (str(prepared / "train"), None)
     first, second = (json.loads((run_folder / "metrics.json").read_text()) for run_folder in (trained, folder))
-    assert {name: first[name] for name in ("rpn", "box", "mask")} == {
-        name: second[name] for name in ("rpn", "box", "mask")
-    }
-    for arguments in ((folder,), (folder / "model.safetensors", "--data", prepared)):
-        result = run("evaluate", *arguments, "--stages", "box", "--json", tmp_path / "scores.json")
-        assert result.exit_code == 0, result.output
-        assert json.loads((tmp_path / "scores.json").read_text())["box"] == second["box"]
+    assert first["rpn"] == second["rpn"]
+    scores = tmp_path / "scores.json"
+    weights = trained / "model.safetensors"
+    result = run("evaluate", weights, "--data", prepared, "--stages", "box", "--json", scores)
+    assert result.exit_code == 0, result.output
+    assert json.loads(scores.read_text())["box"] == first["box"]
 
 
 def test_train_prepares_the_data_beside_the_run_and_says_no_more_of_it(trained):

@@ -154,11 +154,15 @@ def test_workers_share_the_evaluation(together):
     assert 0 < metrics["rpn"]["accuracy"] < 1
 
 
-def test_lost_worker_ends_the_job_and_resume_goes_on(scenes, together, tmp_path):
-    """First one worker is lost, then, in the run that goes on, the chief."""
+# The worker first and then, in the run that goes on, the chief; each loss takes one more start of both.
+LOSSES = {"the chief": [(0, "box")], "both": [(1, "box"), (0, "mask")]}
+
+
+@pytest.mark.parametrize("losses", ["the chief", pytest.param("both", marks=pytest.mark.long)])
+def test_lost_worker_ends_the_job_and_resume_goes_on(scenes, together, tmp_path, losses):
     save_config(make_config(scenes, validate=False, cache_features="on"), tmp_path / "run.yaml")
-    run = ["train", "--run", tmp_path / "run"]
-    for further, lost, stage in ((["--config", tmp_path / "run.yaml"], 1, "box"), (["--resume"], 0, "mask")):
+    run, further = ["train", "--run", tmp_path / "run"], ["--config", tmp_path / "run.yaml"]
+    for lost, stage in LOSSES[losses]:
         deaths = ["", ""]
         deaths[lost] = f"{stage} 2 2"
         found, seconds = run_workers([*run, *further], deaths)
@@ -170,6 +174,7 @@ def test_lost_worker_ends_the_job_and_resume_goes_on(scenes, together, tmp_path)
             "workers with --resume to go on from the last checkpoint\n"
         ) in errors
         assert read_progress(tmp_path / "run" / "checkpoint.safetensors") == (stage, 1)
+        further = ["--resume"]
     found, _ = run_workers([*run, "--resume"])
     assert [status for status, *_ in found] == [0, 0], found[0][2][-3000:] + found[1][2][-3000:]
     assert greatest_difference(weights_of(together[0], "mask"), weights_of(tmp_path / "run", "mask")) < 1e-6
