@@ -5,7 +5,7 @@
 
 All have the settings of the preset scenes-small, no pretrained weights, and its share of steps in each stage. How many
 steps fit into the minutes follows from the joint stage, the slowest, which is tried for a few steps first. Evaluation
-and exports come on top. A run that is there already is not repeated. The table has box and mask AP on the validation
+and exports come on top. A run that is there already is not repeated; delete NAME.json to measure it again. The table has box and mask AP on the validation
 scenes, millions of parameters, milliseconds a picture (median) and, for each runtime, whether its detections are those
 of the Python model, see compare_exports.py.
 """
@@ -30,6 +30,7 @@ from compare_exports import Comparison, newest_version
 from run_exported import open_onnxruntime, open_saved_model, read_picture
 
 from keras_mrcnn.base.tables import text_table
+from keras_mrcnn.config import load_config
 
 HERE = Path(__file__).resolve().parent
 RESNET = "ResNet-18"
@@ -130,10 +131,12 @@ def main(
     rows = []
     for name in (RESNET, *(names or DEFAULT)):
         run, record = out / f"run-{name}", out / f"{name}.json"
-        if not record.is_file():
+        if not (run / "model.safetensors").is_file():
             chosen = steps or max(1, int(60 * minutes / (sum(EPOCHS.values()) * seconds_per_step(name, data, out))))
             train(name, data, run, EPOCHS, chosen)
-            row = {**measure(name, run, out, data / "images" / "val", limit), "steps": chosen * sum(EPOCHS.values())}
+        if not record.is_file():
+            taken = sum(EPOCHS.values()) * load_config(run / "config.yaml").train.joint.steps_per_epoch
+            row = {**measure(name, run, out, data / "images" / "val", limit), "steps": taken}
             record.write_text(json.dumps(row, indent=1), encoding="utf-8")
         rows.append(json.loads(record.read_text(encoding="utf-8")))
         click.echo(table(rows))
