@@ -58,6 +58,7 @@ def planned_batches(
     buckets = tf.constant(np.digitize(sizes[:, 1] / sizes[:, 0], _BUCKET_BOUNDS), tf.int32)
     shard_of = tf.constant(np.zeros(len(sizes)) if shards is None else shards, tf.int32)
 
+    @tf.autograph.experimental.do_not_convert
     def plan_epoch(state: tuple[tf.Tensor, tf.Tensor], epoch: tf.Tensor) -> tuple:
         waiting, to_skip = state
         order = _shuffled(shard_of, [seed % LARGEST_SEED, epoch])

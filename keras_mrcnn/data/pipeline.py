@@ -191,6 +191,8 @@ def shared_batches(
         tf.data.Dataset of the pieces.
     """
     piece = share.piece_size(batch_size)
+    # Nothing here needs AutoGraph, whose reading of the sources delays the first batch by more than a second.
+    make = tf.autograph.experimental.do_not_convert(make)
     if piece == batch_size:
         samples = plan.unbatch().map(make, tf.data.AUTOTUNE, deterministic=True)
         return padded_batches(samples, piece, drop_remainder, prefetched)
