@@ -39,6 +39,13 @@ def test_defaults_are_torchvisions():
     assert (model.min_size, model.max_size, model.backbone.norm_epsilon) == (800, 1333, 1e-5)
 
 
+def test_override_changes_one_of_several_groups_with_the_same_anchor(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("train:\n  rpn: &stage {epochs: 5}\n  box: *stage\n  mask: *stage\n", encoding="utf-8")
+    train = load_config(file, ("train.box.epochs=0",)).train
+    assert (train.rpn.epochs, train.box.epochs, train.mask.epochs) == (5, 0, 5)
+
+
 def test_anchor_sizes_follow_the_neck():
     assert ModelConfig(neck={"kind": "c4"}).anchor_sizes == ((128, 256, 512),)
     assert ModelConfig(neck={"kind": "c4"}, rpn={"anchor_sizes": [[8, 16]]}).anchor_sizes == ((8, 16),)

@@ -112,9 +112,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> str:
         raise ConfigError(f"--set {override}: write it as key=value, for example train.rpn.epochs=3")
     *parents, leaf = key.strip().split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
+        group = tree.get(parent, {})
+        if not isinstance(group, dict):
             raise ConfigError(f"--set {override}: {parent} is a value, not a group of settings")
+        # A copy, since groups with one YAML anchor are one object.
+        tree[parent] = dict(group)
+        tree = tree[parent]
     try:
         tree[leaf] = yaml.safe_load(value)
     except yaml.YAMLError:
