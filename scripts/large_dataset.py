@@ -47,7 +47,7 @@ def objects(random: np.random.Generator, count: int) -> list[dict]:
             "segmentation": [polygon],
         }
         for category, box, polygon in zip(
-            random.integers(1, CLASSES + 1, count), boxes.tolist(), points.reshape(count, -1).tolist()
+            random.integers(1, CLASSES + 1, count), boxes.tolist(), points.reshape(count, 2 * POINTS).tolist()
         )
     ]
 
