@@ -142,13 +142,14 @@ def _plain(value: Any) -> Any:
 
 def _key(digest: str, image_folder: Path, files: Sequence[str], mask_size: int) -> str:
     """Returns a hash of everything that the shards depend on; an image file counts with its size and time."""
-    key = hashlib.sha256(json.dumps([VERSION, digest, str(image_folder.absolute()), mask_size]).encode())
-    for file in files:
+    start = str(image_folder.absolute())
+    key = hashlib.sha256(json.dumps([VERSION, digest, start, mask_size]).encode())
+    for file in files:  # without paths and JSON, which take three times as long: there may be millions
         try:
-            status = os.stat(image_folder / file)
-            key.update(json.dumps([file, status.st_size, status.st_mtime_ns]).encode())
+            status = os.stat(os.path.join(start, file))
+            key.update(repr((file, status.st_size, status.st_mtime_ns)).encode())
         except (OSError, ValueError):  # it is missing, or no file can have the name; the check says so
-            key.update(json.dumps([file]).encode())
+            key.update(repr((file,)).encode())
     return key.hexdigest()
 
 
