@@ -231,7 +231,7 @@ def test_damaged_file_is_named(copy, data, every_place):
 VIEWS = {
     "as they are": ({}, {}, "fpn", "float32"),
     "large jitter": ({"min_size": (48, 64, 96)}, {"scale_jitter": (0.3, 2.0)}, "fpn", "bfloat16"),
-    "crop": ({}, {"scale_jitter": (0.5, 2.0), "crop": True}, "c4", "bfloat16"),
+    "crop": ({}, {"scale_jitter": (0.5, 2.0), "crop": True}, "c4", "float32"),
     "smaller and cropped": ({}, {"scale_jitter": (0.3, 0.6), "crop": True}, "fpn", "bfloat16"),
     "pasted": ({}, {"copy_paste": 1.0}, "c4", "float32"),
 }
