@@ -47,7 +47,7 @@ def objects(random: np.random.Generator, count: int) -> list[dict]:
             "segmentation": [polygon],
         }
         for category, box, polygon in zip(
-            random.integers(1, CLASSES + 1, count), boxes.tolist(), points.reshape(count, -1).tolist()
+            random.integers(1, CLASSES + 1, count), boxes.tolist(), points.reshape(count, 2 * POINTS).tolist()
         )
     ]
 
@@ -64,18 +64,17 @@ def main(folder: Path, count: int, seed: int) -> None:
     (folder / "pictures").mkdir()
     for number in range(PICTURES):
         (folder / "pictures" / f"{number}.jpg").write_bytes(picture(random))
-    number_of = random.poisson(OBJECTS_AN_IMAGE, count)
-    images, annotations = [], []
+    image_ids = np.repeat(np.arange(1, count + 1), random.poisson(OBJECTS_AN_IMAGE, count)).tolist()
+    drawn = objects(random, len(image_ids))
+    annotations = [{"id": row, "image_id": of, **one} for row, (of, one) in enumerate(zip(image_ids, drawn), start=1)]
+    images = []
     for image_id in range(1, count + 1):
         name = f"{image_id:012d}.jpg"
         os.link(folder / "pictures" / f"{image_id % PICTURES}.jpg", folder / "images" / "train" / name)
         images.append({"id": image_id, "file_name": name, "height": HEIGHT, "width": WIDTH})
-        for one in objects(random, int(number_of[image_id - 1])):
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **one})
     categories = [{"id": number, "name": f"class {number}"} for number in range(1, CLASSES + 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    with open(folder / "annotations" / "train.json", "w", encoding="utf-8") as file:
-        json.dump(content, file)
+    (folder / "annotations" / "train.json").write_text(json.dumps(content), encoding="utf-8")
     click.echo(f"{folder}: {count} images, {len(annotations)} objects")
 
 

@@ -54,10 +54,10 @@ def test_sheet_of_augmented_samples(scenes, tmp_path):
 
 
 def test_same_seed_same_sheet(scenes, tmp_path):
-    sheets = []
+    sheets, jitter = [], settings("data.scale_jitter=[0.5, 1.8]", "data.colour_jitter=0.4")
     for number, seed in enumerate((1, 1, 2)):
         out = tmp_path / str(number) / "sheet.png"
-        figures(show(scenes, "--out", out, "--count", 2, "--seed", seed, *SMALL, *settings(*EVERYTHING)))
+        figures(show(scenes, "--out", out, "--count", 2, "--seed", seed, *SMALL, *jitter))
         sheets.append(out.read_bytes())
     assert sheets[0] == sheets[1] != sheets[2]
 

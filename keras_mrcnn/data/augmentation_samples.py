@@ -101,21 +101,16 @@ def make_sample(dataset: PreparedDataset, place: tf.Tensor, sampling: Sampling) 
     source = dataset.sample(drawn.row, fine=sampling.augmentation.moves_outlines)
     make = _mapped if sampling.augmentation.moves_outlines else _resized
     image, objects, dropped = make(dataset, source, drawn, size, place, sampling)
-    image, boxes, masks = tf.cond(
-        drawn.flip,
-        lambda: transforms.flip(image, objects["boxes"], objects["masks"]),
-        lambda: (image, objects["boxes"], objects["masks"]),
-    )
     # An image without objects gets one row of padding, so that no later tensor is empty.
-    missing = tf.cast(tf.equal(tf.shape(boxes)[0], 0), tf.int32)
+    missing = tf.cast(tf.equal(tf.shape(objects["boxes"])[0], 0), tf.int32)
     return {
         "images": images.pad_to_multiple(image),
         "image_sizes": size,
         "image_ids": source["image_id"],
         "original_sizes": tf.shape(source["image"])[:2],
-        "gt_boxes": tf.pad(boxes, [[0, missing], [0, 0]]),
+        "gt_boxes": tf.pad(objects["boxes"], [[0, missing], [0, 0]]),
         "gt_labels": tf.pad(objects["labels"], [[0, missing]], constant_values=-1),
-        "gt_masks": tf.pad(masks, [[0, missing], [0, 0], [0, 0]]),
+        "gt_masks": tf.pad(objects["masks"], [[0, missing], [0, 0], [0, 0]]),
         "seeds": drawn.seeds,
         "dropped": dropped,
     }
@@ -125,20 +120,22 @@ def _resized(
     dataset: PreparedDataset, source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, place: tf.Tensor,
     sampling: Sampling,
 ) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
-    """Returns the resized image, its objects, and how many were dropped."""
-    boxes = images.scale_boxes(source["boxes"], tf.shape(source["image"])[:2], size)
+    """Returns the resized and mirrored image, its objects, and how many were dropped."""
     masks = source["masks"] if sampling.with_masks else source["masks"][:, :0, :0]
+    # Mirrored first, while the image is small: it is copied.
+    image, boxes, masks = _mirrored(source["image"], source["boxes"], masks, drawn)
+    boxes = images.scale_boxes(boxes, tf.shape(image)[:2], size)
     kept = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE, axis=1)
     objects = {"boxes": boxes[kept], "labels": source["labels"][kept], "masks": masks[kept]}
-    image = images.resize_to(_coloured(source["image"], drawn, sampling), size)
-    return image, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
+    resized = images.resize_to(_coloured(image, drawn, sampling), size)
+    return resized, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
 
 
 def _mapped(
     dataset: PreparedDataset, source: Fields, drawn: DrawnAugmentation, size: tf.Tensor, place: tf.Tensor,
     sampling: Sampling,
 ) -> tuple[tf.Tensor, Fields, tf.Tensor]:  # fmt: skip
-    """Returns the cropped and rotated image with pasted objects, its objects, and how many were dropped."""
+    """Returns the cropped, rotated and mirrored image with pasted objects, its objects, and how many were dropped."""
     mask_size, rotated = dataset.mask_size if sampling.with_masks else 0, sampling.augmentation.rotation > 0
     image, matrix = _on_canvas(source["image"], drawn, size, sampling, mirrored=False)
 
@@ -159,8 +156,16 @@ def _mapped(
 
     may_paste = sampling.augmentation.copy_paste > 0
     image, boxes, masks, kept, labels = tf.cond(drawn.pastes, pasted, own) if may_paste else own()
-    objects = {"boxes": boxes[kept], "labels": labels[kept], "masks": masks[kept]}
+    image, boxes, masks = _mirrored(image, boxes[kept], masks[kept], drawn)
+    objects = {"boxes": boxes, "labels": labels[kept], "masks": masks}
     return image, objects, tf.math.count_nonzero(~kept, dtype=tf.int32)
+
+
+def _mirrored(
+    image: tf.Tensor, boxes: tf.Tensor, masks: tf.Tensor, drawn: DrawnAugmentation
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns an image with its boxes and masks, mirrored left to right if that was drawn."""
+    return tf.cond(drawn.flip, lambda: transforms.flip(image, boxes, masks), lambda: (image, boxes, masks))
 
 
 def _on_canvas(
@@ -183,7 +188,7 @@ def _coloured(image: tf.Tensor, drawn: DrawnAugmentation, sampling: Sampling) ->
     """Returns an image with changed colours, normalised: float32 [H, W, C]."""
     if sampling.augmentation.colour_jitter:
         image = transforms.change_colours(image, drawn.colours)
-    return images.normalise(image)
+    return images.normalise_picture(image)
 
 
 def _chosen_objects(source: Fields, seeds: tf.Tensor) -> Fields:

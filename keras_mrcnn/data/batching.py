@@ -19,6 +19,9 @@ _BUCKET_BOUNDS = (0.8, 1.0, 1.25)
 # that a window reads few shards, and the disk's or the network's cache serves most images.
 WINDOW = 2**17
 LARGEST_SEED = 2**31 - 1
+# Marks functions of a pipeline: they are TensorFlow operations alone. For AutoGraph to find that out takes a second or
+# two at every start.
+not_converted = tf.autograph.experimental.do_not_convert
 
 
 def planned_batches(
@@ -58,7 +61,7 @@ def planned_batches(
     buckets = tf.constant(np.digitize(sizes[:, 1] / sizes[:, 0], _BUCKET_BOUNDS), tf.int32)
     shard_of = tf.constant(np.zeros(len(sizes)) if shards is None else shards, tf.int32)
 
-    @tf.autograph.experimental.do_not_convert
+    @not_converted
     def plan_epoch(state: tuple[tf.Tensor, tf.Tensor], epoch: tf.Tensor) -> tuple:
         waiting, to_skip = state
         order = _shuffled(shard_of, [seed % LARGEST_SEED, epoch])

@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.augmentation import Augmentation
 from keras_mrcnn.data.augmentation_samples import Fields, Sampling, make_sample
-from keras_mrcnn.data.batching import aspect_ratio_batches, planned_batches
+from keras_mrcnn.data.batching import aspect_ratio_batches, not_converted, planned_batches
 from keras_mrcnn.data.prepared import PreparedDataset
 from keras_mrcnn.data.sharing import WHOLE, Share
 from keras_mrcnn.ops.images import SIZE_MULTIPLE
@@ -191,18 +191,19 @@ def shared_batches(
         tf.data.Dataset of the pieces.
     """
     piece = share.piece_size(batch_size)
-    # Nothing here needs AutoGraph, whose reading of the sources delays the first batch by more than a second.
-    make = tf.autograph.experimental.do_not_convert(make)
+    make = not_converted(make)
     if piece == batch_size:
         samples = plan.unbatch().map(make, tf.data.AUTOTUNE, deterministic=True)
         return padded_batches(samples, piece, drop_remainder, prefetched)
 
+    @not_converted
     def spread(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sizes = tf.map_fn(size, batch, fn_output_signature=tf.TensorSpec([2], tf.int32))
         largest = -(-tf.reduce_max(sizes, axis=0) // SIZE_MULTIPLE) * SIZE_MULTIPLE
         own = share.of(batch)
         return own, tf.repeat(largest[None], tf.shape(own)[0], axis=0)
 
+    @not_converted
     def make_padded(place: tf.Tensor, size: tf.Tensor) -> Fields:
         sample = make(place)
         for name, stride in strides.items():

@@ -42,7 +42,7 @@ from keras_mrcnn.data.shard_writing import SUMMARY_SUFFIX, ImageJob, ShardJob, w
 from keras_mrcnn.data.storage import join, read_bytes, write_bytes
 
 SHARD_SUFFIX = ".tfrecord"
-STATE = "preparing.json"  # what a folder is made from: key, and names of the image files
+STATE = "preparing.json"  # what a folder is made from: key, folder of the images, and names of their files
 TEMPORARY = "{}.*.tmp"  # names of the temporary files of a file
 KEY_DIGITS = 8  # of the key, before the names of shards: a process that is late writes none of other data
 # Images of a shard: few enough that shards of a small set keep several processes busy.
@@ -67,7 +67,8 @@ def prepare_dataset(
         annotations: COCO JSON file, or the content of one, such as `data.formats.read_annotations` returns.
         image_folder: folder that the file names in it are relative to.
         folder: path or URL of the folder to write. If it holds the same data, prepared by an earlier call, nothing is
-            done; what a call that was interrupted has written is used; what was prepared from other data is replaced.
+            done; what a call that was interrupted has written is used; what was prepared from the same folder of
+            images before something changed is replaced.
         mask_size: side of the compact masks, S.
         skip_bad: whether to leave out what the check finds, and count it, instead of raising an error.
         workers: processes that write shards; by default one for each core, as far as there are shards.
@@ -79,7 +80,7 @@ def prepare_dataset(
 
     Raises:
         DataError: the check found problems and `skip_bad` is off; the message lists them.
-        ValueError: the folder holds something else, or cannot be written.
+        ValueError: the folder holds something else, or data of other images, or cannot be written.
 
     Example:
         >>> data = prepare_dataset("train.json", "images/train", "prepared/train")  # doctest: +SKIP
@@ -98,7 +99,7 @@ def prepare_dataset(
         files = [record["file_name"] for record in checker.images.values()]
         key = _key(digest, image_folder, files, mask_size)
         jobs = _jobs(checker, problems, join(join(folder, SHARDS), key[:KEY_DIGITS]), mask_size)
-        _begin(folder, key, files)
+        _begin(folder, key, image_folder, files)
         _write_shards(jobs, workers or os.cpu_count() or 1, progress)
         summaries = [json.loads(read_bytes(job.path + SUMMARY_SUFFIX)) for job in jobs]
         problems = _in_order([*problems, *_found(summaries), *checker.empty_lists()])
@@ -124,10 +125,14 @@ def _digest(annotations: str | Path | dict) -> str:
     """Returns a hash of annotations: of the bytes of the file, or of the content."""
     if isinstance(annotations, dict):
         return hashlib.sha256(json.dumps(annotations, sort_keys=True, default=_plain).encode()).hexdigest()
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
+        with open(annotations, "rb") as file:
+            while part := file.read(2**20):  # the file may be larger than what a training needs otherwise
+                digest.update(part)
     except OSError:
         return ""  # `load_annotations` says what is wrong
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -137,13 +142,14 @@ def _plain(value: Any) -> Any:
 
 def _key(digest: str, image_folder: Path, files: Sequence[str], mask_size: int) -> str:
     """Returns a hash of everything that the shards depend on; an image file counts with its size and time."""
-    key = hashlib.sha256(json.dumps([VERSION, digest, str(image_folder.absolute()), mask_size]).encode())
-    for file in files:
+    start = str(image_folder.absolute())
+    key = hashlib.sha256(json.dumps([VERSION, digest, start, mask_size]).encode())
+    for file in files:  # without paths and JSON, which take three times as long: there may be millions
         try:
-            status = os.stat(image_folder / file)
-            key.update(json.dumps([file, status.st_size, status.st_mtime_ns]).encode())
+            status = os.stat(os.path.join(start, file))
+            key.update(repr((file, status.st_size, status.st_mtime_ns)).encode())
         except (OSError, ValueError):  # it is missing, or no file can have the name; the check says so
-            key.update(json.dumps([file]).encode())
+            key.update(repr((file,)).encode())
     return key.hexdigest()
 
 
@@ -177,29 +183,34 @@ def _state(folder: str) -> dict[str, Any]:
     names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
     with contextlib.suppress(tf.errors.NotFoundError, ValueError):
         state = json.loads(read_bytes(join(folder, STATE)))
-        if isinstance(state, dict) and {"key", "files"} <= set(state):
+        if isinstance(state, dict) and {"key", "images", "files"} <= set(state):
             return state
     if len(names) > len(fnmatch.filter(names, TEMPORARY.format(STATE))):
         raise UserError(f"{folder} holds files that are not prepared data; name an empty folder, or one to make")
     return {}
 
 
-def _begin(folder: str, key: str, files: list[str]) -> None:
-    """Makes the folder, and removes what was prepared in it from other data.
+def _begin(folder: str, key: str, image_folder: Path, files: list[str]) -> None:
+    """Makes the folder, and removes what was prepared in it before the data changed.
 
     The state comes before everything else, so that a folder in which something was begun is known for what it is.
 
     Raises:
-        UserError: the folder holds something that no call of `prepare_dataset` has written.
+        UserError: the folder holds something that no call of `prepare_dataset` has written, or data of other images.
     """
-    state, shards = _state(folder), join(folder, SHARDS)
+    state, shards, images = _state(folder), join(folder, SHARDS), str(image_folder.absolute())
+    if state and state["images"] != images:
+        raise UserError(
+            f"{folder} holds data prepared from the images in {state['images']}, not in {images}; name another "
+            "folder, or delete this one"
+        )
     tf.io.gfile.makedirs(folder)
     if state.get("key") != key:
         if state:
             for name in (MANIFEST, INDEX, ANNOTATIONS):  # without the manifest nobody takes the rest for whole
                 _remove(folder, name)
             _remove(shards, f"*-of-*{SHARD_SUFFIX}*", but=f"{key[:KEY_DIGITS]}*")
-        write_bytes(join(folder, STATE), json.dumps({"key": key, "files": files}).encode())
+        write_bytes(join(folder, STATE), json.dumps({"key": key, "images": images, "files": files}).encode())
     tf.io.gfile.makedirs(shards)
 
 

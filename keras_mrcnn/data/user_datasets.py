@@ -132,7 +132,7 @@ def _make_sample(
     # An image without objects gets one row of padding, so that no later tensor is empty.
     missing = tf.cast(~tf.reduce_any(kept), tf.int32)
     return {
-        "images": image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise(image), size)),
+        "images": image_ops.pad_to_multiple(image_ops.resize_to(image_ops.normalise_picture(image), size)),
         "image_sizes": size,
         "image_ids": index,
         "original_sizes": old_size,

@@ -28,8 +28,29 @@ def normalise(image: tf.Tensor) -> tf.Tensor:
         >>> normalise(tf.constant([255, 0, 0], tf.uint8)).numpy().round(3)
         array([ 2.249, -2.036, -1.804], dtype=float32)
     """
-    mean, deviation = pixel_statistics(image.shape[-1])
-    return (tf.cast(image, tf.float32) / 255.0 - tf.constant(mean)) / tf.constant(deviation)
+    return _normalised(image, *map(tf.constant, pixel_statistics(image.shape[-1])))
+
+
+def normalise_picture(image: tf.Tensor) -> tf.Tensor:
+    """Does the same as `normalise` to one picture, bit for bit, in a third of the time on a CPU.
+
+    Exports have `normalise`, which is simpler to read and to optimise: runtimes for inference make one step of it.
+
+    Args:
+        image: uint8 or float [H, W, C], 0..255; C is 1 (grey), 3 (RGB) or 4 (RGB with alpha).
+
+    Returns:
+        float32 [H, W, C].
+    """
+    # TensorFlow is slow along axes as short as C, and fast along rows of the picture.
+    height, width, channels = tf.unstack(tf.shape(image))
+    rows = tf.reshape(image, [height, width * channels])
+    mean, deviation = (tf.tile(tf.constant(value), [width]) for value in pixel_statistics(image.shape[-1]))
+    return tf.reshape(_normalised(rows, mean, deviation), [height, width, image.shape[-1]])
+
+
+def _normalised(values: tf.Tensor, mean: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+    return (tf.cast(values, tf.float32) / 255.0 - mean) / deviation
 
 
 def denormalise(image: tf.Tensor) -> tf.Tensor:

@@ -34,9 +34,8 @@ def filled_one_by_one(sizes, batch_size, order):
     return batches
 
 
-@settings(max_examples=15, deadline=None)
-@given(SIZES, BATCH, SEED, st.integers(0, 15))
-def test_plan(sizes, batch_size, seed, start):
+def check_plan(sizes, batch_size, seed, start):
+    """Asserts what every plan must have."""
     batches = first_batches(sizes, batch_size, seed, 20)
     # Full, and of similar aspect ratios.
     for batch in batches:
@@ -54,7 +53,12 @@ def test_plan(sizes, batch_size, seed, start):
     assert first_batches(sizes, batch_size, seed, 3, start) == batches[start : start + 3]
 
 
-@settings(max_examples=6, deadline=None)
+PLANS = given(SIZES, BATCH, SEED, st.integers(0, 15))
+test_plan = settings(max_examples=4, deadline=None)(PLANS(check_plan))
+test_more_plans = pytest.mark.long(settings(max_examples=100, deadline=None)(PLANS(check_plan)))
+
+
+@settings(max_examples=4, deadline=None)
 @given(SIZES, BATCH, SEED)
 def test_batches_come_in_the_order_in_which_their_buckets_become_full(sizes, batch_size, seed):
     order = [sample for (sample,) in first_batches(sizes, 1, seed, 4 * len(sizes))]  # the permutations themselves

@@ -159,7 +159,9 @@ def test_flip_moves_everything_together(dataset):
         by_image(take(training_dataset(dataset, **{**SETTINGS, "flip": flip}), 4))[3][0] for flip in (0.0, 1.0)
     )
     height, width = plain["image_sizes"]
-    np.testing.assert_array_equal(flipped["images"][:height, :width], plain["images"][:height, :width][:, ::-1])
+    # The image is mirrored before it is resized. The resize is symmetric, but rounds the weights of each side apart.
+    mirrored = plain["images"][:height, :width][:, ::-1]
+    np.testing.assert_allclose(flipped["images"][:height, :width], mirrored, atol=1e-4)
     rows = plain["gt_labels"] > 0
     x1, y1, x2, y2 = plain["gt_boxes"][rows].T
     np.testing.assert_allclose(flipped["gt_boxes"][rows], np.stack([width - x2, y1, width - x1, y2], 1), atol=1e-4)

@@ -22,7 +22,7 @@ from keras_mrcnn.data.prepared import PreparedDataset
 
 PROGRAM = Path(__file__).with_name("preparing.py")
 SHARD = 3  # images in a shard of `many`, which has ten of them
-KILLS = [2, pytest.param(26, marks=pytest.mark.long)]
+KILLS = [(1, 2), *(pytest.param(26, workers, marks=pytest.mark.long) for workers in (1, 2))]
 
 
 @pytest.fixture
@@ -69,8 +69,7 @@ def test_shards_do_not_depend_on_the_processes(many, tmp_path, small_shards, wor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize(("kills", "workers"), KILLS)
 def test_killed_at_any_moment_it_goes_on_where_it_was(many, tmp_path, small_shards, kills, workers):
     prepare_dataset(*as_read(many), tmp_path / "whole", workers=1)
     wanted = files(tmp_path / "whole")
@@ -159,6 +158,16 @@ def test_changed_annotation_and_setting_are_noticed_and_replaced(tiny_coco, tmp_
     assert data.ground_truth(3).boxes[0].tolist() == [11, 10, 30, 30]
     assert prepare_dataset(annotations, images, tmp_path / "out", mask_size=7).ground_truth(3).masks.shape == (2, 7, 7)
     assert len(list((tmp_path / "out" / "shards").iterdir())) == 2
+
+
+def test_data_of_other_images_is_not_replaced(tiny_coco, many, tmp_path):
+    folder = tmp_path / "out"
+    prepare_dataset(*tiny_coco[:2], folder)
+    before = files(folder)
+    with pytest.raises(UserError) as error:
+        prepare_dataset(*source(many), folder)
+    one_sentence(error, f"{folder} holds data prepared from the images in {tiny_coco[1]}, not ", source(many)[1])
+    assert files(folder) == before
 
 
 def test_interrupted_while_replacing(tiny_coco, tmp_path, monkeypatch):

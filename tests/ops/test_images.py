@@ -37,6 +37,13 @@ def test_normalise():
     np.testing.assert_array_equal(image_ops.normalise(tf.fill([2, 2, 3], 255.0)), white)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_picture_is_normalised_to_the_same_bits(channels):
+    picture = np.random.default_rng(0).integers(0, 256, (37, 61, channels), np.uint8)
+    for pixels in (tf.constant(picture), tf.constant(picture, tf.float32) + 0.3, tf.constant(picture[:0])):
+        np.testing.assert_array_equal(image_ops.normalise_picture(pixels), image_ops.normalise(pixels))
+
+
 def test_resize_is_bilinear_with_half_pixel_centres_and_no_antialias():
     row = tf.constant([0.0, 4, 8, 12])[None, :, None]
     np.testing.assert_allclose(image_ops.resize_to(row, [1, 8])[0, :, 0], [0, 1, 3, 5, 7, 9, 11, 12])
