@@ -5,9 +5,9 @@
 
 All have the settings of the preset scenes-small, no pretrained weights, and its share of steps in each stage. How many
 steps fit into the minutes follows from the joint stage, the slowest, which is tried for a few steps first. Evaluation
-and exports come on top. A run that is there already is not repeated; delete NAME.json to measure it again. The table has box and mask AP on the validation
-scenes, millions of parameters, milliseconds a picture (median) and, for each runtime, whether its detections are those
-of the Python model, see compare_exports.py.
+and exports come on top. A run that is there already is not repeated; delete NAME.json to measure it again. The table
+has box and mask AP on the validation scenes, millions of parameters, milliseconds a picture (median) and, for each
+runtime, whether its detections are those of the Python model, see compare_exports.py.
 """
 
 from __future__ import annotations

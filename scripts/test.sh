@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes a virtual environment for each stack, checks the style once, and runs the tests on both stacks side by side.
 #
-#   bash scripts/test.sh                          what CI runs
-#   bash scripts/test.sh --all                    also the tests marked `long`, and the coverage threshold
+#   bash scripts/test.sh                          what CI runs, which has what takes minutes on one stack only: trainings
+#                                                 in several processes on the first, the notebooks on the last
+#   bash scripts/test.sh --all                    everything on every stack, also what is marked `long`, and coverage
 #   bash scripts/test.sh tests/ops -m "not slow"  arguments for pytest
 #   STACKS=keras3 bash scripts/test.sh            one stack
 #   PYTHON=/path/to/python3.11 bash scripts/test.sh
@@ -112,8 +113,10 @@ run_tests() {
     shift
     # The properties' examples are the same in every run here, so that what has passed does not fail by chance; plain
     # pytest draws new ones.
-    local options=(--durations=25 --hypothesis-profile=ci)
-    [ -n "$ALL" ] || [ $# -gt 0 ] || options+=(-m "not long")
+    local options=(--durations=60 --hypothesis-profile=ci)
+    if [ -z "$ALL" ] && [ $# = 0 ]; then
+        [ "$stack" = "${STACKS%% *}" ] && options+=(-m "not long") || options+=(-m "not long and not processes")
+    fi
     # Measuring coverage takes a quarter of the time, so it is part of --all.
     [ -z "$ALL" ] || options+=(--cov=keras_mrcnn --cov-report=term --cov-fail-under="$MIN_COVERAGE")
     COVERAGE_FILE="$PWD/.coverage.$stack" timeout --kill-after=30s "${LONGEST_MINUTES}m" \
@@ -124,13 +127,15 @@ run_notebooks() {
     ".venvs/$1/bin/python" -m pytest --nbmake --nbmake-timeout=900 --durations=7 -p no:cacheprovider notebooks
 }
 
-# All of one stack: its environment, its tests and, unless arguments choose a part of the tests, its notebooks.
+# All of one stack: its environment, its tests and, unless arguments choose a part of the tests, the notebooks.
 run_stack() {
     local stack=$1 status=0
     shift
     make_environment "$stack"
     run "tests on $stack" run_tests "$stack" "$@" || status=1
-    [ $# -gt 0 ] || run "notebooks on $stack" run_notebooks "$stack" || status=1
+    if [ $# = 0 ] && { [ -n "$ALL" ] || [ "$stack" = "${STACKS##* }" ]; }; then
+        run "notebooks on $stack" run_notebooks "$stack" || status=1
+    fi
     return $status
 }
 

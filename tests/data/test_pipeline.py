@@ -184,7 +184,7 @@ def test_jitter_and_choice_of_sizes(dataset):
     assert 62 < max(sides) <= 72
 
 
-@pytest.mark.parametrize("start", [1, 7])
+@pytest.mark.parametrize("start", [1, pytest.param(7, marks=pytest.mark.long)])
 def test_resuming_with_every_augmentation_is_bit_for_bit_the_same(dataset, start):
     settings = {**SETTINGS, **EVERYTHING}
     whole = take(training_dataset(dataset, **settings), start + 4)

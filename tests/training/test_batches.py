@@ -156,7 +156,7 @@ def train(files, folder, start, neck, mode):
     return losses, snapshot(model)
 
 
-@pytest.mark.parametrize("neck", ["fpn", "c4"])
+@pytest.mark.parametrize("neck", ["fpn", pytest.param("c4", marks=pytest.mark.long)])
 def test_training_is_the_same_with_and_without_a_cache(files, tmp_path, neck):
     first = small_model(neck=neck, **NETWORK)
     start = first.get_weights()

@@ -12,6 +12,8 @@ from small_training import BOX_HEAD, changed, greatest_difference, small_run, sn
 from keras_mrcnn.config import load_config
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
+
 RATE, CLIP_NORM, STEPS = 0.1, 0.2, 3
 FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safetensors"}
 # Every norm that does not look at one device's images alone; the heads have none, so one run takes all stages.

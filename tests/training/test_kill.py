@@ -23,7 +23,7 @@ STAGES = {
     "joint": {"epochs": 5, "steps_per_epoch": 2, "average": 0.9},
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 
 def aimed(how, file, count=1, always=False):

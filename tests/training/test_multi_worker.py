@@ -22,7 +22,7 @@ from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.checkpoint import read_progress
 from keras_mrcnn.training.trainer import StagedTrainer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 FILES = {"rpn": "rpn.safetensors", "box": "box.safetensors", "mask": "model.safetensors"}
 LOST_SECONDS = 60  # TensorFlow misses a worker after about ten; the machine may be busy
