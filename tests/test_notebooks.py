@@ -17,6 +17,7 @@ NAMES = [
     "05_training",
     "06_evaluation",
     "07_serving",
+    "08_fine_tune",
 ]
 
 
