@@ -61,66 +61,58 @@ def suspects(
     from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.suspects import format_suspects, rank_suspects, suspect_rows, write_suspects
 
-    category_ids = None
     dataset = CocoDataset(part.content, part.image_folder)
     if not len(dataset):
         raise UserError(f"{source}: has no images to examine")
+    category_ids = None
     if folds is not None:
         origin = f"{folds} models, each trained without the images that it examined"
-        results = _cross_validated(part, out, folds, by, seed, config or preset, settings)
+        results, category_ids = _cross_validated(part, out, folds, by, seed, config or preset, settings)
     elif weights is not None:
-        origin = str(weights)
-        results, category_ids = _detected(part, dataset, weights)
+        origin = f"the model {weights}"
+        results, category_ids = _detected(part, weights)
     else:
         origin, results = str(detections), _read(detections)
+    _tell_unknown(dataset, category_ids)
     ranking = rank_suspects(dataset.coco, results, category_ids=category_ids, min_score=min_score)
     written = write_suspects(out, ranking, dataset, origin, pictures)
     click.echo(format_suspects(suspect_rows(ranking, dataset), PRINTED))
     click.echo(f"Wrote {', '.join(written)} into {out}.")
 
 
-def _cross_validated(part, out, folds, by, seed, preset_or_file, settings):
-    """Returns the detections of models that did not see the images, and prints how good the models are."""
+def _cross_validated(part, out, folds, by, seed, source, settings):
+    """Returns the detections of models that did not see the images, and the ids of the categories that they know."""
     import_tensorflow()
     from keras_mrcnn.config import load_config
     from keras_mrcnn.evaluation.tables import format_table
     from keras_mrcnn.suspects.cross_validation import cross_validate
 
-    held_out = cross_validate(
-        part.content,
-        part.image_folder,
-        load_config(preset_or_file, settings),
-        out,
-        folds=folds,
-        by=by,
-        seed=seed,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    for number, scores in enumerate(held_out.scores, start=1):
-        click.echo(f"\nModel {number} on the images of fold {number}, as they are annotated:\n{format_table(scores)}")
+    config, place = load_config(source, settings), (part.content, part.image_folder)
+    verbose = 1 if sys.stdout.isatty() else 2
+    of_folds = cross_validate(*place, config, out, folds=folds, by=by, seed=seed, verbose=verbose)
+    for number, detected in enumerate(of_folds, start=1):
+        click.echo(f"\nModel {number} on fold {number}, as it is annotated:\n{format_table(detected.scores)}")
     click.echo()
-    return held_out.results
+    return [result for detected in of_folds for result in detected.results], of_folds[0].category_ids
 
 
-def _detected(part, dataset, weights):
+def _detected(part, weights):
     """Returns the detections of a model, and the ids of the categories that it knows."""
     import_tensorflow()
-    from keras_mrcnn.data.coco import CocoDataset
     from keras_mrcnn.suspects.cross_validation import detect
 
-    model, config = load_model(weights), run_config(weights)
-    known = [name for name in dataset.class_names if name in model.config.class_names]
-    if not known:
-        raise UserError(
-            f"the model knows the classes {', '.join(model.config.class_names)}, and the data have "
-            f"{', '.join(dataset.class_names)}; take a model that knows some of them"
-        )
-    if len(known) < len(dataset.class_names):
-        others = [name for name in dataset.class_names if name not in known]
-        click.echo(f"The model does not know {', '.join(others)}, so their annotations are not judged.", err=True)
-    examined = CocoDataset(part.content, part.image_folder, known, model.config.channels)
-    results, _ = detect(model, examined, config.data.eval_batch_size if config else 1)
-    return results, examined.category_ids
+    config = run_config(weights)
+    batch_size = config.data.eval_batch_size if config else 1
+    detected = detect(load_model(weights), part.content, part.image_folder, batch_size)
+    return detected.results, detected.category_ids
+
+
+def _tell_unknown(dataset, category_ids):
+    """Prints the classes that the model does not know."""
+    names = dict(zip(dataset.category_ids, dataset.class_names))
+    unknown = [name for number, name in names.items() if category_ids is not None and number not in category_ids]
+    if unknown:
+        click.echo(f"The model does not know {', '.join(unknown)}, so their annotations are not judged.", err=True)
 
 
 def _read(path):

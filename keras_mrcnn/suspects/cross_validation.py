@@ -28,16 +28,18 @@ from keras_mrcnn.training.trainer import StagedTrainer
 HELD_OUT = "held_out.json"
 
 
-class HeldOut(NamedTuple):
-    """Detections of models in images that they were not trained on.
+class Detected(NamedTuple):
+    """What a model detects in the images of a data set.
 
     Args:
-        results: COCO results for all images.
-        scores: for each fold its box and mask scores, as `evaluate_model` returns them.
+        results: COCO results, with the category ids of the data set.
+        scores: box and mask scores on the annotations, as `evaluate_model` returns them.
+        category_ids: the categories that the model knows.
     """
 
     results: list[dict]
-    scores: list[dict]
+    scores: dict
+    category_ids: list[int]
 
 
 def cross_validate(
@@ -50,7 +52,7 @@ def cross_validate(
     by: str | None = None,
     seed: int = 0,
     verbose: int = 1,
-) -> HeldOut:
+) -> list[Detected]:
     """Trains a model for each fold on all others, and detects the objects in the images of the fold.
 
     Nothing is done twice: a later call with the same data and settings goes on where the last one ended, in the middle
@@ -66,41 +68,51 @@ def cross_validate(
         verbose: as for `StagedTrainer`.
 
     Returns:
-        `HeldOut`.
+        `Detected` of each fold.
 
     Raises:
         UserError: the folder holds folds of other data or settings, or the data cannot be divided.
     """
     parts = _resume(content, config, folder, folds, by, seed)
     ids = {image["id"] for image in content["images"]}
-    results, scores = [], []
+    detected = []
     for number, held_out in enumerate(parts, start=1):
         place = folder / f"fold-{number}"
         if not (place / HELD_OUT).is_file():
             _train(part_of(content, ids - held_out), image_folder, config, place, verbose)
             _detect(part_of(content, held_out), image_folder, place, config.data.eval_batch_size)
             keras.backend.clear_session()
-        detected = read_json(place / HELD_OUT)
-        results += detected["results"]
-        scores.append(detected["scores"])
-    return HeldOut(results, scores)
+        detected.append(Detected(**read_json(place / HELD_OUT)))
+    return detected
 
 
-def detect(model: MaskRCNN, dataset: CocoDataset, batch_size: int = 1) -> tuple[list[dict], dict]:
+def detect(model: MaskRCNN, content: dict, image_folder: Path, batch_size: int = 1) -> Detected:
     """Detects the objects in all images of a data set.
 
     Args:
-        model: `MaskRCNN`.
-        dataset: data set whose classes the model knows.
+        model: `MaskRCNN` that knows some of the classes, by name.
+        content: content of a COCO file.
+        image_folder: folder that its file names are relative to.
         batch_size: the most images of one size that go through the network at once.
 
     Returns:
-        COCO results, and the scores of the model on the annotations; where some objects have no mask, of boxes alone.
+        `Detected`; where some objects have no mask, the scores are of boxes alone.
+
+    Raises:
+        UserError: the model knows none of the classes, or an image cannot be read.
     """
-    has_masks = all(item.get("segmentation") for item in dataset.coco.anns.values())
+    names = [category["name"] for category in content["categories"]]
+    known = [name for name in names if name in model.config.class_names]
+    if not known:
+        raise UserError(
+            f"the model knows the classes {', '.join(model.config.class_names)}, and the data have {', '.join(names)}; "
+            "take a model that knows some of them"
+        )
+    dataset = CocoDataset(content, image_folder, known, model.config.channels)
+    has_masks = all(item.get("segmentation") for item in content["annotations"])
     stages = ("box", "mask") if has_masks else ("box",)
     scores, results = evaluate_model(model, dataset, stages, batch_size=batch_size)
-    return results, scores
+    return Detected(results, scores, list(dataset.category_ids))
 
 
 def _resume(content: dict, config: Config, folder: Path, folds: int, by: str | None, seed: int) -> list[set[int]]:
@@ -140,6 +152,4 @@ def _train(content: dict, image_folder: Path, config: Config, place: Path, verbo
 def _detect(content: dict, image_folder: Path, place: Path, batch_size: int) -> None:
     """Writes the detections and the scores of a fold."""
     model = MaskRCNN.from_preset(place / "run")
-    dataset = CocoDataset(content, image_folder, channels=model.config.channels)
-    results, scores = detect(model, dataset, batch_size)
-    write_json(place / HELD_OUT, {"scores": scores, "results": results})
+    write_json(place / HELD_OUT, detect(model, content, image_folder, batch_size)._asdict())
