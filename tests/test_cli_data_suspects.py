@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 from command_line import run
 from PIL import Image
+from pycocotools import mask as coco_mask
 
+from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.report import suspect_panels
+
+DETECTED = {"image_id": 3, "category_id": 7, "bbox": [0, 0, 1, 1], "score": 1}
 
 
 @pytest.fixture
@@ -39,10 +44,11 @@ def results(tiny_coco):
 
 
 def box_code(x, y, side, height, width):
-    """A filled square as an uncompressed run-length code, column by column."""
-    gap = height - side
-    counts = [x * height + y, *([side, gap] * (side - 1)), side]
-    return {"size": [height, width], "counts": [*counts, height * width - sum(counts)]}
+    """A filled square as a compressed run-length code."""
+    mask = np.zeros((height, width), np.uint8, order="F")
+    mask[y : y + side, x : x + side] = 1
+    code = coco_mask.encode(mask)
+    return {"size": [height, width], "counts": code["counts"].decode()}
 
 
 def suspects(tiny_coco, out, *options):
@@ -125,20 +131,25 @@ def test_options_that_do_not_go_together(tiny_coco, results, tmp_path, options, 
     assert not (tmp_path / "out").exists()
 
 
-def test_detections_that_cannot_be_used(tiny_coco, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "is no list of COCO results"),
+        ([{"image_id": 3}], "result 1 lacks the field 'category_id'; write it again"),
+        ([{**DETECTED, "segmentation": [[0, 0, 1, 1, 0, 1]]}], "result 1 has a segmentation that is no compressed"),
+        ([{**DETECTED, "segmentation": {"size": [1, 1], "counts": "1"}}], "the run-length code has size [1, 1]"),
+        ([DETECTED, {**DETECTED, "image_id": 4}], "image id 4, which is not in the annotations"),
+    ],
+)
+def test_detections_that_cannot_be_used(tiny_coco, tmp_path, content, message):
     path = tmp_path / "results.json"
-    for text, message in (
-        ("{}", "is no list of COCO results"),
-        ("[", "cannot be read as JSON"),
-        ('[{"image_id": 3, "category_id": 7, "bbox": [0, 0, 1, 1]}]', "has no 'score'"),
-    ):
-        path.write_text(text)
-        result = suspects(tiny_coco, tmp_path / "out", "--detections", path)
-        assert result.exit_code == 1 and message in result.output.splitlines()[-1]
+    path.write_text(json.dumps(content))
+    result = suspects(tiny_coco, tmp_path / "out", "--detections", path)
+    assert result.exit_code == 1 and message in result.output.splitlines()[-1]
+    path.write_text("[")
+    assert "cannot be read as JSON" in suspects(tiny_coco, tmp_path / "out", "--detections", path).output
 
 
 def test_a_folder_without_suspects_is_named_by_the_report(tmp_path):
-    from keras_mrcnn.base.errors import UserError
-
     with pytest.raises(UserError, match="has no suspects.json; name a folder that"):
         suspect_panels(tmp_path)

@@ -72,7 +72,7 @@ def suspects(
         origin = f"the model {weights}"
         results, category_ids = _detected(part, weights)
     else:
-        origin, results = str(detections), _read(detections)
+        origin, results = str(detections), _read(detections, dataset)
     _tell_unknown(dataset, category_ids)
     ranking = rank_suspects(dataset.coco, results, category_ids=category_ids, min_score=min_score)
     written = write_suspects(out, ranking, dataset, origin, pictures)
@@ -115,12 +115,32 @@ def _tell_unknown(dataset, category_ids):
         click.echo(f"The model does not know {', '.join(unknown)}, so their annotations are not judged.", err=True)
 
 
-def _read(path):
-    """Returns the COCO results of a file."""
+def _read(path, dataset):
+    """Returns the COCO results of a file for the images of a data set; refuses those that are malformed."""
+    from keras_mrcnn.data.records import field_fault, is_box, is_id, is_number
+
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); write it again") from None
-    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+    if not isinstance(results, list):
         raise UserError(f"{path}: is no list of COCO results; `keras-mrcnn evaluate --results` writes one")
+    fields = {"image_id": is_id, "category_id": is_id, "bbox": is_box, "score": is_number}
+    for number, result in enumerate(results, start=1):
+        fault = field_fault(result, fields) or _mask_fault(result, dataset)
+        if fault:
+            raise UserError(f"{path}: result {number} {fault}; write it again")
     return results
+
+
+def _mask_fault(result, dataset):
+    """Returns what is wrong with the mask of a result, or None; it must be a compressed run-length code."""
+    from keras_mrcnn.data.segmentations import malformed_segmentation
+
+    code, image = result.get("segmentation"), dataset.coco.imgs.get(result["image_id"])
+    if code is None or image is None:
+        return None
+    if not isinstance(code, dict) or not isinstance(code.get("counts"), str):
+        return "has a segmentation that is no compressed run-length code"
+    fault = malformed_segmentation(code, image["height"], image["width"])
+    return f"has a segmentation that cannot be used ({fault})" if fault else None

@@ -118,12 +118,10 @@ class _Image:
         self.is_same = _class_ids(self.results)[:, None] == _class_ids(self.objects)
         ious = _ious(coco_gt, self.results, self.objects)
         self.ious, self.lowest_ious = np.mean(ious, axis=0), np.min(ious, axis=0)  # [D, G]
-        # As with crowds, pycocotools gives the share of the detection that is covered.
-        covers = [{**item, "iscrowd": 1} for item in annotations]
+        # Of crowds, pycocotools gives the share of the detection that they cover.
+        shares = np.min(_ious(coco_gt, self.results, [{**item, "iscrowd": 1} for item in annotations]), axis=0)
         is_same = _class_ids(self.results)[:, None] == _class_ids(annotations)
-        self.covered = np.where(is_same, np.min(_ious(coco_gt, self.results, covers), axis=0), 0.0).max(
-            axis=1, initial=0.0
-        )
+        self.covered = np.where(is_same, shares, 0.0).max(axis=1, initial=0.0)
         self.alike = np.min(_ious(coco_gt, self.results, [{**result, "iscrowd": 0} for result in self.results]), axis=0)
         own = np.where(self.is_same & (self.ious >= NEARBY_IOU), self.scores[:, None] * self.ious, 0.0)
         self.own = match_pairs(own, np.finfo(float).tiny)
