@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from conftest import write_tiny
@@ -14,18 +15,28 @@ from keras_mrcnn.data.coco import load_annotations
 from keras_mrcnn.suspects import cross_validation
 from keras_mrcnn.suspects.cross_validation import cross_validate
 
-UNTRAINED = {"epochs": 0}  # the weights stay random, which is quick and detects enough to be ranked
+UNTRAINED = {"epochs": 0}
 
 
 @pytest.fixture(scope="module")
 def config():
-    model = small_config(class_names=(), min_size=64, max_size=96, box_head={"channels": 16, "score_threshold": 0.0})
     stages = {name: UNTRAINED for name in ("rpn", "box", "mask", "joint")}
-    return Config(model=model, train={**stages, "validation_images": 0}, data={"eval_batch_size": 1})
+    return Config(model=small_config(class_names=()), train={**stages, "validation_images": 0})
 
 
-def image_ids(items):
-    return {item["id"] for item in items}
+@pytest.fixture(autouse=True)
+def _same_detection_in_each_image(monkeypatch):
+    def evaluate_model(model, dataset, stages, batch_size):
+        assert model.config.class_names == dataset.class_names == ("kite", "dog") and batch_size == 2
+        fields = {"category_id": 7, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
+        results = [{"image_id": image_id, **fields} for image_id in dataset.image_ids]
+        return {stage: {"AP": 0.25} for stage in stages}, results
+
+    monkeypatch.setattr(cross_validation, "evaluate_model", evaluate_model)
+
+
+def image_ids(items, name="id"):
+    return sorted(item[name] for item in items)
 
 
 def test_every_image_is_held_out_once_and_nothing_is_done_twice(tmp_path, config, monkeypatch):
@@ -33,17 +44,16 @@ def test_every_image_is_held_out_once_and_nothing_is_done_twice(tmp_path, config
     detected = cross_validate(content, images, config, tmp_path / "out", folds=2, verbose=0)
     folds = json.loads((tmp_path / "out" / "folds.json").read_text())["images"]
     assert sorted(folds[0] + folds[1]) == [3, 5, 8, 9]
-    for number, fold in enumerate(folds, start=1):
+    for number, (fold, of_fold) in enumerate(zip(folds, detected), start=1):
         place = tmp_path / "out" / f"fold-{number}"
-        assert image_ids(load_annotations(place / "train.json")["images"]) == {3, 5, 8, 9} - set(fold)
+        assert image_ids(load_annotations(place / "train.json")["images"]) == sorted({3, 5, 8, 9} - set(fold))
         run = load_config(place / "run" / "config.yaml")
         assert run.data.train_annotations == str(place / "train.json") and run.data.val_annotations is None
-        results = json.loads((place / "held_out.json").read_text())["results"]
-        assert {result["image_id"] for result in results} <= set(fold)
-    assert [sorted(of_fold.scores) for of_fold in detected] == [["box", "mask"]] * 2
-    assert [of_fold.category_ids for of_fold in detected] == [[7, 18]] * 2
+        assert image_ids(of_fold.results, "image_id") == fold
+        assert of_fold.scores == {"box": {"AP": 0.25}, "mask": {"AP": 0.25}} and of_fold.category_ids == [7, 18]
 
-    monkeypatch.setattr(cross_validation, "_train", None)  # would fail if it were called
+    (tmp_path / "out" / "fold-2" / "held_out.json").unlink()  # as if the command had been interrupted
+    monkeypatch.setattr(cross_validation, "StagedTrainer", None)  # would fail if it were called
     assert cross_validate(content, images, config, tmp_path / "out", folds=2, verbose=0) == detected
     with pytest.raises(UserError, match="begun with other folds and seed; take the same, or another folder"):
         cross_validate(content, images, config, tmp_path / "out", folds=3, seed=1, verbose=0)
@@ -57,3 +67,10 @@ def test_more_folds_than_images(tmp_path, config):
     with pytest.raises(UserError, match="4 images in 4 groups, which are too few for 5 folds"):
         cross_validate(content, images, config, tmp_path / "out", folds=5, verbose=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_any_of_the_classes_is_refused(tmp_path):
+    model = SimpleNamespace(config=small_config())
+    _, images, content = write_tiny(tmp_path)
+    with pytest.raises(UserError, match="classes vehicle, person, animal, and the data have dog, kite"):
+        cross_validation.detect(model, content, images)
