@@ -14,6 +14,7 @@ from keras_mrcnn.cli.data_convert import convert
 from keras_mrcnn.cli.data_prepare import prepare, print_left_out
 from keras_mrcnn.cli.data_split import split as split_command
 from keras_mrcnn.cli.data_stats import stats
+from keras_mrcnn.cli.data_suspects import suspects
 from keras_mrcnn.cli.locations import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -34,10 +35,10 @@ def _png(ctx, param, value):
 
 @click.group()
 def data() -> None:
-    """Make, convert, prepare, split, describe, check or show data sets."""
+    """Make, convert, prepare, split, describe, check or show data sets, or search them for label errors."""
 
 
-for command in (convert, prepare, split_command, stats):
+for command in (convert, prepare, split_command, stats, suspects):
     data.add_command(command)
 
 

@@ -29,13 +29,16 @@ SECTION_TITLES = {"rpn": {"rpn": "RPN"}, "scores": {"box": "box head", "mask": "
 )
 @click.option("--out", type=FILE, help="The file to write.  [default: RUN/report.html]")
 @click.option("--images", type=click.IntRange(0), default=4, help="How many of the best and of the worst pictures.")
+@click.option("--suspects", type=EXISTING_FOLDER, help="Folder that `data suspects` wrote, to include its pictures.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     help="The most images of one size that go through the network at once; scores do not depend on it.  "
     "[default: data.eval_batch_size of the run]",
 )
-def report(run: Path, data: Path | None, out: Path | None, images: int, batch_size: int | None) -> None:
+def report(
+    run: Path, data: Path | None, out: Path | None, images: int, suspects: Path | None, batch_size: int | None
+) -> None:
     """Write one HTML file about a run: scores, pictures, mistakes, losses, data and settings.
 
     RUN is the folder that `train` wrote. Its model is evaluated on the validation data, and what every stage makes of
@@ -43,9 +46,18 @@ def report(run: Path, data: Path | None, out: Path | None, images: int, batch_si
     """
     import_tensorflow()
     from keras_mrcnn.evaluation.evaluator import evaluate_model
-    from keras_mrcnn.report import Evaluation, best_and_worst, data_statistics, read_run, score_pictures, write_report
+    from keras_mrcnn.report import (
+        Evaluation,
+        best_and_worst,
+        data_statistics,
+        read_run,
+        score_pictures,
+        suspect_panels,
+        write_report,
+    )
 
     record, missing = read_run(run), {}
+    errors = suspect_panels(suspects) if suspects else None
     datasets = _datasets(record, data, missing)
     statistics = {split: data_statistics(dataset, record.config.model) for split, dataset in datasets.items()}
     evaluation, best, worst = None, [], []
@@ -63,6 +75,7 @@ def report(run: Path, data: Path | None, out: Path | None, images: int, batch_si
         evaluation=evaluation,
         best=best,
         worst=worst,
+        suspects=errors,
         missing=missing,
     )
     click.echo(f"Wrote the report to {path}.")

@@ -1,11 +1,11 @@
-"""Divides the images of a data set into a training and a validation part."""
+"""Divides the images of a data set into a training and a validation part, or into folds."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from itertools import product
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -76,8 +76,62 @@ def divide(content: dict, val_share: float, by: str | None = None, seed: int = 0
     draw.cover_classes()
     draw.restore_share()
     val_ids = {image_id for group, is_val in zip(groups.values(), draw.is_val) if is_val for image_id in group}
+    train_ids = _image_ids(content) - val_ids
     one_sided = _one_sided(content, classes_of, val_ids)
-    return Division(_only(content, val_ids, False), _only(content, val_ids, True), len(groups), one_sided)
+    return Division(part_of(content, train_ids), part_of(content, val_ids), len(groups), one_sided)
+
+
+def divide_into_folds(content: dict, count: int, by: str | None = None, seed: int = 0) -> list[set[int]]:
+    """Divides the images of a data set at random into folds of about the same size, for cross-validation.
+
+    Each fold is the validation part that `divide` draws from what is left, so classes spread over the folds where that
+    is possible, and groups stay together.
+
+    Args:
+        content: content of a COCO file.
+        count: number of folds, at least 2.
+        by: what keeps images together, see `group_of`; None divides image by image.
+        seed: seed of the draws.
+
+    Returns:
+        List with the image ids of each fold; every image is in exactly one.
+
+    Raises:
+        UserError: a record is malformed, there are fewer groups than folds, or images cannot be grouped.
+
+    Example:
+        >>> images = [{"id": n, "file_name": f"{n}.jpg", "height": 4, "width": 4} for n in range(7)]
+        >>> folds = divide_into_folds({"images": images, "annotations": [], "categories": []}, 3)
+        >>> [len(fold) for fold in folds], sorted(set().union(*folds))
+        ([2, 2, 3], [0, 1, 2, 3, 4, 5, 6])
+    """
+    check_content(content)
+    groups = len({image["id"] if by is None else group_of(image, by) for image in content["images"]})
+    if groups < count:
+        raise UserError(
+            f"the data set has {len(content['images'])} images in {groups} groups, which are too few for {count} "
+            "folds; take fewer folds, or divide it without --by"
+        )
+    folds, rest = [], content
+    for left in range(count, 1, -1):
+        division = divide(rest, 1 / left, by, seed)
+        folds.append(_image_ids(division.val))
+        rest = division.train
+    return [*folds, _image_ids(rest)]
+
+
+def part_of(content: dict, image_ids: Container[int]) -> dict:
+    """Returns the content of a COCO file with these images and their annotations, and with all categories."""
+    return {
+        **content,
+        "images": [image for image in content["images"] if image["id"] in image_ids],
+        "annotations": [item for item in content["annotations"] if item["image_id"] in image_ids],
+    }
+
+
+def _image_ids(content: dict) -> set[int]:
+    """Returns the ids of the images of a COCO file."""
+    return {image["id"] for image in content["images"]}
 
 
 def _one_sided(content: dict, classes_of: dict[int, set[int]], val_ids: set[int]) -> tuple[str, ...]:
@@ -141,15 +195,6 @@ def _classes_of(content: dict) -> dict[int, set[int]]:
         if not annotation.get("iscrowd") and annotation["image_id"] in classes:
             classes[annotation["image_id"]].add(annotation["category_id"])
     return classes
-
-
-def _only(content: dict, val_ids: set[int], is_val: bool) -> dict:
-    """Returns the content of one part."""
-    return {
-        **content,
-        "images": [image for image in content["images"] if (image["id"] in val_ids) == is_val],
-        "annotations": [item for item in content["annotations"] if (item["image_id"] in val_ids) == is_val],
-    }
 
 
 class _Draw:

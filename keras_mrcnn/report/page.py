@@ -22,8 +22,9 @@ from keras_mrcnn.report.panels import PicturePanels
 from keras_mrcnn.report.run_folder import RunFolder
 from keras_mrcnn.report.score_sections import Evaluation
 from keras_mrcnn.report.statistics import ModelStatistics
+from keras_mrcnn.report.suspects_section import SuspectPanels
 
-# The parts of the page in their order: name of the HTML anchor -> title.
+# The parts of the page in their order: name of the HTML anchor -> title. That of label errors is there on request.
 SECTIONS = {
     "scores": "Boxes and masks",
     "pictures": "Best and worst pictures",
@@ -33,6 +34,7 @@ SECTIONS = {
     "rpn": "Region proposals",
     "training": "Training",
     "data": "Data",
+    "suspects": "Label errors",
     "anchors": "Anchors and objects",
     "config": "Settings",
 }
@@ -46,6 +48,7 @@ def write_report(
     evaluation: Evaluation | None = None,
     best: Sequence[PicturePanels] = (),
     worst: Sequence[PicturePanels] = (),
+    suspects: SuspectPanels | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the report as one self-contained HTML file, which appears complete or not at all.
@@ -57,6 +60,7 @@ def write_report(
         evaluation: results of the finished model on the validation data; by default the scores are those of the
             training.
         best, worst: pictures with their panels.
+        suspects: what is probably wrong in the annotations, from `suspect_panels`; without it that part is left out.
         missing: dict of a part of `SECTIONS` that is not complete to a sentence that says why.
 
     Returns:
@@ -66,7 +70,8 @@ def write_report(
         "run": run,
         "version": __version__,
         "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
-        "sections": SECTIONS,
+        "sections": {name: title for name, title in SECTIONS.items() if suspects or name != "suspects"},
+        "suspects": suspects,
         "missing": {name: missing[name] for name in SECTIONS if missing and name in missing},
         "geometry": charts,
         **_settings_part(run),

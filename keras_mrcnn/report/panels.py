@@ -83,7 +83,7 @@ def picture_panels(name: str, score: PictureScore, outputs: StageOutputs, min_sc
     panels = []
     for title, picture in pictures.items():
         contents = lists.get(title.partition(":")[0])
-        panels.append(_panel(title, f"{name}, {title}{f' ({contents})' if contents else ''}", picture))
+        panels.append(picture_panel(title, f"{name}, {title}{f' ({contents})' if contents else ''}", picture))
     return PicturePanels(name, score, tuple(panels))
 
 
@@ -93,8 +93,8 @@ def _list(names: tuple[str, ...]) -> str:
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
 
 
-def _panel(title: str, alt: str, picture: np.ndarray) -> Panel:
-    """Returns a picture uint8 [H, W, 3] as a panel."""
+def picture_panel(title: str, alt: str, picture: np.ndarray) -> Panel:
+    """Returns a picture uint8 [H, W, 3] as a panel, with its title above it and a text for those who do not see it."""
     height, width = picture.shape[:2]
     return Panel(title, alt, data_uri(picture), width, height)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.data.splits import divide, group_of
+from keras_mrcnn.data.splits import divide, divide_into_folds, group_of, part_of
 
 
 def content_of(classes, names=None, **fields):
@@ -179,3 +179,36 @@ def test_objects_of_images_that_are_not_listed_do_not_count():
 def test_too_few_images(count):
     with pytest.raises(UserError, match=f"the data set has {count} images in fewer"):
         divide(content_of([set()] * count), 0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sets(st.integers(1, 3)), min_size=5, max_size=20), st.integers(2, 5), st.integers(0, 3))
+def test_folds_are_disjoint_and_complete(classes, count, seed):
+    folds = divide_into_folds(content_of(classes), count, seed=seed)
+    assert len(folds) == count and all(folds)
+    assert sorted(image_id for fold in folds for image_id in fold) == list(range(len(classes)))
+    assert folds == divide_into_folds(content_of(classes), count, seed=seed)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_folds_are_about_equal(count):
+    sizes = [len(fold) for fold in divide_into_folds(content_of([set()] * 17), count)]
+    assert len(sizes) == count and max(sizes) - min(sizes) <= 1
+
+
+def test_folds_keep_groups_together_and_spread_classes():
+    classes = [{1}, {2}, {3}] * 4
+    names = {number: f"{number // 2}/{number}.jpg" for number in range(12)}
+    folds = divide_into_folds(content_of(classes, names), 3, by="folder")
+    assert all({number ^ 1 for number in fold} == fold for fold in folds)  # 0 and 1, 2 and 3 ... go together
+    rare = divide_into_folds(content_of([{1}] * 9 + [{1, 2}] * 3), 3)
+    assert all(any(number >= 9 for number in fold) for fold in rare)
+    with pytest.raises(UserError, match="12 images in 6 groups, which are too few for 7 folds"):
+        divide_into_folds(content_of(classes, names), 7, by="folder")
+
+
+def test_part_has_its_images_with_annotations_and_all_categories():
+    content = content_of([{1}, {2}, {1, 3}])
+    part = part_of(content, {2})
+    assert ids(part) == [2] and {item["image_id"] for item in part["annotations"]} == {2}
+    assert part["categories"] == content["categories"] and len(part["annotations"]) == 2

@@ -54,7 +54,7 @@ def test_every_part_is_there(text):
     for name in ids:
         body = text.split(f'<section id="{name}">')[1].split("</section>")[0]
         assert "<table" in body or "<pre" in body or "<svg" in body or "<img" in body, name
-    assert len(reader.all("img")) == 8
+    assert len(reader.all("img")) == 9
 
 
 def test_nothing_is_taken_from_elsewhere(text):
@@ -112,6 +112,7 @@ def test_a_run_with_nothing_yet(tmp_path):
     assert write_report(run, out, statistics={}, missing=missing) == out
     text = out.read_text()
     Reader(text)
+    assert "Label errors" not in text and 'id="suspects"' not in text
     assert text.count("No epoch has ended yet.") == 2  # on top and in its place
     assert text.index("No epoch") < text.index("There are none.")  # in the order of the page
     assert [path.name for path in out.parent.iterdir()] == ["out.html"]
