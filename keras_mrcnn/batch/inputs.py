@@ -87,7 +87,7 @@ class Input:
         for number, (name, below, image_id, load) in enumerate(self._find(), start=1):
             if self._ids is not None:
                 name, image_id = self._ids(below)
-            yield Entry(_as_utf8(name), number if image_id is None else image_id, load)
+            yield Entry(as_utf8(name), number if image_id is None else image_id, load)
 
     def parts(self, size: int) -> Iterator[list[Entry]]:
         """Yields the pictures of each part, `size` at a time; the last part may have fewer."""
@@ -199,13 +199,16 @@ def matching(pattern: str) -> Iterator[Path]:
     """Gives the files that fit a pattern, in the order of their paths.
 
     Args:
-        pattern: path whose parts may have *, ? and [...]; a part ** stands for any number of folders.
+        pattern: path whose parts may have *, ? and [...]; a part ** stands for any number of folders. Hidden files fit
+            only a part that begins with a dot.
 
     Raises:
         UserError: no file fits.
     """
     parts = PurePath(pattern).parts
     plain = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), parts)))
+    if plain == len(parts):
+        raise UserError(f"{pattern} does not exist; check the path")
     files = _fitting(Path(*parts[:plain]), parts[plain:])
     first = next(files, None)
     if first is None:
@@ -218,6 +221,8 @@ def _fitting(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
     first, rest = parts[0], parts[1:]
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         path = folder / name
+        if name.startswith(".") and not first.startswith("."):
+            continue  # hidden
         if first == EVERYTHING_BELOW:
             if path.is_dir() and not path.is_symlink():
                 yield from _fitting(path, parts)
@@ -259,6 +264,6 @@ def _prepared_input(folder: str, ids: Optional[Callable[[str], tuple[str, int]]]
     return Input([folder], find, dataset.key, ids)
 
 
-def _as_utf8(name: str) -> str:
-    """Returns a name with escapes in place of bytes that are no UTF-8, which file names may have."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+def as_utf8(text: str) -> str:
+    """Returns a text with escapes in place of bytes that are no UTF-8, which file names may have."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import itertools
@@ -62,8 +63,15 @@ def _open(file: str) -> Any:
     _, parquet = import_pyarrow()
     if not os.path.exists(file):
         raise UserError(f"{file} does not exist; check the path")
-    try:
+    with _reading(file):
         return parquet.ParquetFile(file, buffer_size=BUFFER)
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """Turns the errors of pyarrow into UserError."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not a Parquet file that pyarrow can read ({reason}); replace it") from error
@@ -127,11 +135,18 @@ def _path(path: Optional[str], place: str) -> str:
 def _values(file: str, columns: _Columns) -> Iterator[tuple[Optional[str], Optional[int]]]:
     """Gives name and id of each row."""
     wanted = [column for column in (columns.name, columns.image_id) if column]
-    for batch in _open(file).iter_batches(NAMES_AT_ONCE, columns=wanted):
+    batches = _open(file).iter_batches(NAMES_AT_ONCE, columns=wanted)
+    while (batch := _next(batches, file)) is not None:
         empty = [None] * len(batch)
         names = _field(batch, columns.name) if columns.name else empty
         ids = _field(batch, columns.image_id) if columns.image_id else empty
         yield from zip(names, ids)
+
+
+def _next(batches: Iterator, file: str) -> Any:
+    """Returns the next rows of a file, or None at the end."""
+    with _reading(file):
+        return next(batches, None)
 
 
 def _field(batch: Any, column: str) -> list:
@@ -157,7 +172,7 @@ class _Reader:
             self._open_group(row)
         while row >= self._start + len(self._values):
             self._start += len(self._values)
-            self._values = _field(next(self._batches), self._column)
+            self._values = _field(_next(self._batches, self._name), self._column)
         content = self._values[row - self._start]
         if content is None and not path:
             raise ImageError(f"{self._name}#{row} has no picture; fill it in or remove the row")

@@ -200,7 +200,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder} has no {MANIFEST}; `keras-mrcnn predict --format parquet` writes such folders")
-    manifest = _read_json(path)
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); name another folder") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path} is not the manifest of detections; name another folder")
     if manifest["version"] != VERSION:

@@ -27,7 +27,7 @@ from keras_mrcnn.base.background import in_background
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.base.records import Detections
-from keras_mrcnn.batch.inputs import Entry, Input, Listing, part_digest
+from keras_mrcnn.batch.inputs import Entry, Input, Listing, as_utf8, part_digest
 from keras_mrcnn.batch.parts import (
     FORMAT,
     VERSION,
@@ -157,7 +157,7 @@ def _write_parts(
                     elif strict:
                         raise rows
                     else:
-                        writer.add_error(entry.name, entry.image_id, str(rows))
+                        writer.add_error(entry.name, entry.image_id, as_utf8(str(rows)))
                     tick()
 
 

@@ -63,9 +63,11 @@ def test_list_of_paths(photos):
         ("photos/**/[yz].*", ["a/deep/y.PNG", "a/z.png"]),
         ("photos/a/**", ["a/deep/y.PNG", "a/notes.md", "a/z.png"]),
         ("*/b.jpg", ["b.jpg"]),
+        ("photos/.*", [".hidden.png"]),
     ],
 )
 def test_patterns(photos, pattern, wanted):
+    Path("photos/.hidden.png").touch()
     assert names(pattern) == [f"photos/{name}" for name in wanted]
 
 

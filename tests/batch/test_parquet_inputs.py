@@ -1,6 +1,7 @@
 """Pictures in Parquet files: paths and bytes, under the names that programs give them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -125,3 +126,12 @@ def test_files_that_cannot_be_read(tmp_path):
         open_input([tmp_path / "text.parquet"])
     with pytest.raises(UserError, match="gone.parquet does not exist; check the path"):
         open_input([tmp_path / "gone.parquet"])
+
+
+def test_damage_in_the_middle_is_one_sentence(table):
+    path = Path(table(bytes=[np.random.default_rng(row).bytes(2000) for row in range(35)]))
+    content = bytearray(path.read_bytes())
+    content[100:40000] = bytes(39900)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="table.parquet is not a Parquet file that pyarrow can read"):
+        [entry.load() for entry in open_input([path])]

@@ -78,6 +78,14 @@ def test_missing_pictures_of_a_list_are_listed(model, pictures, tmp_path):
     assert outcome.counts == (3, 3, 1) and "does not exist" in next(read_rows(outcome.errors))["error"]
 
 
+@FORMATS
+def test_bad_names_are_written_with_escapes(model, tmp_path, format):
+    (tmp_path / "list.txt").write_bytes(b"gone-\xff.png\n")
+    predict(model, tmp_path / "list.txt", tmp_path / "out", PartSettings(format))
+    (error,) = read_rows(tmp_path / "out" / f"errors.{format}")
+    assert error["image"] == "gone-\\xff.png" and "gone-\\xff.png does not exist" in error["error"]
+
+
 def test_only_bad_pictures(model, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").touch()
