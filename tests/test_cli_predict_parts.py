@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import error_line, run
-from fake_detector import make_pictures
+from fake_detector import fake_runtime, make_pictures
 from PIL import Image
 from small_models import small_config
 
@@ -72,6 +72,7 @@ def test_rows_are_the_detections_that_predict_writes(weights, photos, tmp_path):
     assert "--to coco, not yolo" in usage_error(run("data", "convert", out, tmp_path / "yolo", "--to", "yolo"))
 
 
+@pytest.mark.slow
 def test_weights_savedmodel_and_onnx_find_the_same(weights, exported, photos, tmp_path):
     options = ("--format", "jsonl")
     found = {}
@@ -87,47 +88,87 @@ def test_weights_savedmodel_and_onnx_find_the_same(weights, exported, photos, tm
             assert one["class_name"] == other["class_name"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
-def test_weights_are_exported_for_another_runtime(weights, exported, photos, tmp_path):
-    for runtime, model in {"savedmodel": exported / "m" / "1", "onnx": exported / "m.onnx"}.items():
+@pytest.mark.slow
+def test_weights_are_exported_for_another_runtime(weights, exported, photos, tmp_path, monkeypatch):
+    """What is exported was exported before, which takes less time."""
+    saved, onnx = exported / "m" / "1", exported / "m.onnx"
+    monkeypatch.setattr("keras_mrcnn.export.onnx.export_onnx", lambda model, path: shutil.copy(onnx, path))
+    monkeypatch.setattr(
+        "keras_mrcnn.export.saved_model.export_saved_model", lambda model, folder: shutil.copytree(saved, folder / "1")
+    )
+    for runtime, model in {"savedmodel": saved, "onnx": onnx}.items():
         for source, name in ((weights, "own"), (model, "ready")):
             arguments = ("--format", "jsonl", "--runtime", runtime)
             result = run("predict", source, photos / "0.png", "--out", tmp_path / runtime / name, *arguments)
             assert result.exit_code == 0, result.output
         assert rows(tmp_path / runtime / "own") == rows(tmp_path / runtime / "ready")
-    arguments = (exported / "m.onnx", photos, "--out", tmp_path / "out", "--format", "jsonl", "--runtime", "keras")
+    arguments = (onnx, photos, "--out", tmp_path / "out", "--format", "jsonl", "--runtime", "keras")
     assert "m.onnx cannot run on keras; leave --runtime out" in error_line(run("predict", *arguments))
 
 
-def test_shards_and_resume(weights, photos, tmp_path):
-    arguments = ("predict", weights, photos, "--format", "jsonl", "--part-size", 1)
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A model file that runs as `fake_runtime`, and a folder of four pictures with 0, 1, 2 and 3 objects."""
+    monkeypatch.setattr("keras_mrcnn.batch.run.open_runtime", lambda source: fake_runtime())
+    (tmp_path / "quick.onnx").write_bytes(b"weights")
+    return tmp_path / "quick.onnx", make_pictures(tmp_path / "pictures", 4)
+
+
+def test_shards_and_resume(quick, tmp_path):
+    arguments = ("predict", *quick, "--format", "jsonl", "--part-size", 1)
     assert run(*arguments, "--out", tmp_path / "whole").exit_code == 0
     shared = (*arguments, "--out", tmp_path / "out", "--shard")
     assert run(*shared, "0/2").output.splitlines()[1].startswith("Other shards have not finished yet")
     assert "go on with --resume" in error_line(run(*shared, "0/2"))
     assert "4 images" not in run(*shared, "1/2").output and rows(tmp_path / "out") == rows(tmp_path / "whole")
-    assert run(*arguments, "--out", tmp_path / "out", "--resume").output.endswith("20 detections in 4 images\n")
+    assert run(*arguments, "--out", tmp_path / "out", "--resume").output.endswith("6 detections in 4 images\n")
     other = run(*arguments[:-1], 2, "--out", tmp_path / "out", "--resume")
     assert "holds detections of other settings (part_size was 1 and is 2)" in error_line(other)
 
 
-def test_bad_pictures_are_counted(weights, photos, tmp_path):
-    folder, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "out"
-    (folder / "1.png").write_bytes(b"no image")
-    arguments = ("predict", weights, folder, "--out", out, "--format", "parquet")
-    assert "1.png is not an image that Pillow knows" in error_line(run(*arguments, "--strict"))
+def test_bad_pictures_are_counted(quick, tmp_path):
+    model, folder = quick
+    out = tmp_path / "out"
+    (folder / "001.png").write_bytes(b"no image")
+    arguments = ("predict", model, folder, "--out", out, "--format", "parquet")
+    assert "001.png is not an image that Pillow knows" in error_line(run(*arguments, "--strict"))
     result = run(*arguments)
     assert result.exit_code == 0 and result.output.splitlines() == [
-        f"{out}: 15 detections in 3 images", f"1 of 4 images could not be read; {out / 'errors.parquet'} says why.",
+        f"{out}: 5 detections in 3 images", f"1 of 4 images could not be read; {out / 'errors.parquet'} says why.",
     ]  # fmt: skip
 
 
-def test_ids_of_an_annotation_file(weights, photos, tmp_path):
-    images = [{"id": 90 + number, "file_name": f"val/{number}.png", "height": 9, "width": 9} for number in range(4)]
+def test_ids_of_an_annotation_file(quick, tmp_path):
+    images = [{"id": 90 + number, "file_name": f"val/{number:03d}.png", "height": 9, "width": 9} for number in range(4)]
     (tmp_path / "ids.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     options = ("--format", "jsonl", "--annotations", tmp_path / "ids.json", "--out", tmp_path / "out")
-    assert run("predict", weights, photos, *options).exit_code == 0
-    found = [(row["image"], row["image_id"]) for row in rows(tmp_path / "out") if row["detection"] == 0]
-    assert found == [(f"val/{number}.png", 90 + number) for number in range(4)]
+    assert run("predict", *quick, *options).exit_code == 0
+    found = [(row["image"], row["image_id"]) for row in rows(tmp_path / "out") if not row["detection"]]
+    assert found == [(f"val/{number:03d}.png", 90 + number) for number in range(4)]
+
+
+def test_detections_in_parts_are_scored(weights, photos, tmp_path):
+    """A model of the same classes in another order, and one class that the data do not have."""
+    images = [{"id": 90 + number, "file_name": f"{number}.png", "height": 48, "width": 64} for number in range(2)]
+    square = {"bbox": [8, 8, 16, 16], "area": 256, "iscrowd": 0, "segmentation": [[8, 8, 24, 8, 24, 24, 8, 24]]}
+    objects = [{"id": number, "image_id": 90, "category_id": number, **square} for number in (1, 2)]
+    classes = [{"id": 1, "name": "dog"}, {"id": 2, "name": "bird"}]
+    annotations, out = tmp_path / "ids.json", tmp_path / "out"
+    annotations.write_text(json.dumps({"images": images, "annotations": objects, "categories": classes}))
+    sources = (photos / "0.png", photos / "1.png")
+    options = ("--format", "parquet", "--annotations", annotations, "--out", out)
+    assert run("predict", weights, *sources, *options).exit_code == 0
+    data = ("--annotations", annotations, "--images", photos)
+    scores = []
+    for number, source in enumerate([("--detections", out), (weights, "--stages", "box,mask")]):
+        names = {option: tmp_path / f"{option}{number}.json" for option in ("--json", "--results")}
+        result = run("evaluate", *source, *data, *(part for item in names.items() for part in item))
+        assert result.exit_code == 0 and "which are not scored: bird." in result.output, result.output
+        scores.append([json.loads(path.read_text()) for path in names.values()])
+    assert scores[0] == scores[1] and scores[0][1] and {one["category_id"] for one in scores[0][1]} == {1}
+    only_rpn = usage_error(run("evaluate", "--detections", out, *data, "--stages", "rpn"))
+    assert "finds no objects for --detections" in only_rpn
+    assert "or --detections" in usage_error(run("evaluate", weights, "--detections", out, *data))
 
 
 def test_lists_and_patterns_work_without_parts(weights, photos, tmp_path):
@@ -139,10 +180,10 @@ def test_lists_and_patterns_work_without_parts(weights, photos, tmp_path):
     assert (tmp_path / "out" / "2.png").is_file()
 
 
-def test_prepared_data(weights, tiny_prepared, tmp_path):
-    result = run("predict", weights, tiny_prepared, "--format", "jsonl", "--out", tmp_path / "out")
+def test_prepared_data(quick, tiny_prepared, tmp_path):
+    result = run("predict", quick[0], tiny_prepared, "--format", "jsonl", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    found = [(row["image"], row["image_id"], row["height"]) for row in rows(tmp_path / "out") if row["detection"] == 0]
+    found = [(row["image"], row["image_id"], row["height"]) for row in rows(tmp_path / "out") if not row["detection"]]
     assert found == [("3", 3, 40), ("5", 5, 64), ("8", 8, 40), ("9", 9, 50)]
 
 

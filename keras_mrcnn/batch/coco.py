@@ -1,4 +1,4 @@
-"""Writes the detections of a results folder as COCO results, without holding them in memory."""
+"""The detections of a results folder as COCO results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_coco(folder: Path, out: Path) -> Counts:
                 image_list.add(_image(row))
                 counts += Counts(pictures=1)
             if row["detection"] is not None:
-                result_list.add(_result(row))
+                result_list.add(_result(row, row["category_id"]))
                 counts += Counts(detections=1)
         result_list.end()
         image_list.end()
@@ -53,16 +53,30 @@ def write_coco(folder: Path, out: Path) -> Counts:
     return counts
 
 
+def results_of(folder: Path, category_ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Reads the detections of some classes as COCO results, which are all in memory.
+
+    Args:
+        folder: results folder whose parts are all there.
+        category_ids: category id to give to each class name; detections of other classes are left out.
+
+    Raises:
+        UserError: parts are missing or damaged.
+    """
+    rows = (row for row in read_parts(folder) if row["class_name"] in category_ids)
+    return [_result(row, category_ids[row["class_name"]]) for row in rows]
+
+
 def _image(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": row["image_id"], "file_name": row["image"], "height": row["height"], "width": row["width"]}
 
 
-def _result(row: Mapping[str, Any]) -> dict[str, Any]:
+def _result(row: Mapping[str, Any], category_id: int) -> dict[str, Any]:
     """Returns a detection as `Detections.to_coco` gives it."""
     x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
     result = {
         "image_id": row["image_id"],
-        "category_id": row["category_id"],
+        "category_id": category_id,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "score": row["score"],
     }
