@@ -13,13 +13,14 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, TimeoutError
 
 from keras_mrcnn.serving.served_model import INPUT, MASKS_PNG, OUTPUT_DTYPES, SIGNATURE, ModelSpec, one_line, state_text
 
 DEFAULT_PORT = 8501
 KEPT = 32  # idle connections
 OK, NOT_FOUND = 200, 404
+PORTS = {"http": 80, "https": 443}
 
 
 class RestModel:
@@ -102,9 +103,10 @@ class RestModel:
                 response = self._pool.urlopen(method, path, body, headers, retries=False)
             except ProtocolError:  # the server may have closed a connection that was idle for a while
                 response = self._pool.urlopen(method, path, body, headers, retries=False)
-        except urllib3.exceptions.TimeoutError as error:
-            raise self.spec.too_slow() from error
         except HTTPError as error:
+            # urllib3 counts a connection that was refused among those that took too long.
+            if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
+                raise self.spec.too_slow() from error
             raise self.spec.unreachable(error) from error
         return response.status, response.data
 
@@ -119,7 +121,7 @@ def _pool(spec):
         parts = port = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError(f"address {spec.address!r} is neither host:port nor an http:// or https:// URL")
-    if port is None and url != spec.address:
-        port = DEFAULT_PORT
+    if port is None:
+        port = DEFAULT_PORT if url != spec.address else PORTS[parts.scheme]
     kind = urllib3.HTTPSConnectionPool if parts.scheme == "https" else urllib3.HTTPConnectionPool
     return kind(parts.hostname, port, timeout=spec.timeout, maxsize=KEPT), parts.path.rstrip("/")
