@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import click
 from benchmark_data import measure_data
 from benchmark_infer import measure_inference, run_program
+from benchmark_parts import count_differences, measure_memory, measure_parts
 from benchmark_predict import first_pictures, measure_prediction
 
 from keras_mrcnn.base.atomic_files import atomic_write
@@ -32,6 +33,7 @@ from keras_mrcnn.base.tables import text_table
 PEERS = Path(__file__).resolve().parent / "peers"
 HEIGHT, WIDTH, OBJECTS, CLASSES = 800, 1088, 8, 90
 PRECISIONS = {"float32": "fp32", "mixed_bfloat16": "bf16"}
+PARTS = ("pictures", "parts", "memory", "kills")
 TARGETS = {"float32": 0.6, "mixed_bfloat16": 0.8}
 
 
@@ -86,14 +88,30 @@ def infer(peer_python: str | None, peers: Path, rounds: int, models: Path | None
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), required=True, help="Of the model.")
 @click.option("--images", type=click.Path(file_okay=False, exists=True, path_type=Path), required=True)
 @click.option("--count", type=click.IntRange(1), default=24, help="How many of the images; the first 4 warm up.")
-@click.option("--rounds", type=click.IntRange(1), default=3, help="Processes of each kind, taking turns.")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="How often each is measured, in turns.")
+@click.option("--measure", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS, help="What to measure.")
+@click.option("--kills", type=click.IntRange(1), default=20, help="How often to kill the command.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there too.")
-def predict(weights: Path, images: Path, count: int, rounds: int, json_file: Path | None) -> None:
-    """Time `keras-mrcnn predict` on the files of a folder beside the SavedModel of the same weights.
+def predict(
+    weights: Path, images: Path, count: int, rounds: int, parts: tuple[str, ...], kills: int, json_file: Path | None
+) -> None:
+    """Time `keras-mrcnn predict` on the files of a folder beside the SavedModel and the network of the same weights.
 
-    Seconds for a picture without the start of the programs, and the memory of a process of each kind.
+    pictures: seconds for a picture that is drawn, without the start of the programs, and the memory of a process of
+    each kind. parts: the same for rows in parts, beside the network on decoded pictures. memory: peaks with few and
+    with many generated pictures and a small model. kills: whether a run that is killed and resumed writes the same.
     """
-    _report([_row(*row) for row in measure_prediction(weights, first_pictures(images, count), rounds)], json_file)
+    rows = []
+    if "pictures" in parts:
+        rows += measure_prediction(weights, first_pictures(images, count), rounds)
+    if "parts" in parts:
+        rows += measure_parts(weights, first_pictures(images, count), rounds)
+    if "memory" in parts:
+        rows += measure_memory()
+    if rows:
+        _report([_row(*row) for row in rows], json_file)
+    if "kills" in parts:
+        click.echo(f"killed {kills} times and resumed: {count_differences(kills)} files differ")
 
 
 @main.command()

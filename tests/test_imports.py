@@ -17,7 +17,7 @@ FLOORS = {
     "layers": 3, "models": 3, "targets": 3, "losses": 3, "data": 3, "scenes": 3, "weights": 3,
     "mask_rcnn": 4,
     "export": 5, "evaluation": 5, "visualize": 5, "inspection": 5,
-    "training": 6, "report": 6, "video": 6, "predict": 6, "pre_annotation": 6, "suspects": 6,
+    "training": 6, "report": 6, "video": 6, "batch": 6, "predict": 6, "pre_annotation": 6, "suspects": 6,
     "cli": 7, "__init__": 7, "__main__": 7,
 }  # fmt: skip
 # What needs no higher floor must not use one: clients of an exported model import the lowest alone, and the parts of

@@ -11,6 +11,7 @@ the image that a grid covers, h and w height and width of the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ MaskPatch = tuple[int, int, np.ndarray]
 
 # This many soft values fit into the cache: 256 kB, or 60 rows of an image of 1,088 columns.
 VALUES_AT_ONCE = 1 << 16
+# OpenBLAS computes products of up to this many multiplications in the calling thread. Larger ones it shares among
+# threads of its own, which gains nothing here and takes the processors away from a network that runs meanwhile.
+MULTIPLICATIONS_AT_ONCE = 1 << 18
 
 
 class Grid(NamedTuple):
@@ -151,8 +155,8 @@ def encode(mask_patches: Iterable[MaskPatch], image_size: tuple[int, int]) -> It
 
 def _spread(grid: Grid, threshold: float | None, out: np.ndarray) -> None:
     """Writes the interpolated values, or whether they exceed the threshold, into `out` [P, Q]."""
-    columns = grid.values @ grid.across.T
-    rows = max(VALUES_AT_ONCE // max(len(grid.across), 1), 1)
+    columns = _columns(grid)
+    rows = _rows_at_once(grid)
     for start in range(0, len(out), rows):
         down = grid.down[start : start + rows]
         used = np.flatnonzero(down[0] + down[-1])  # cell numbers only rise from row to row
@@ -162,6 +166,26 @@ def _spread(grid: Grid, threshold: float | None, out: np.ndarray) -> None:
             np.matmul(down[:, cells], columns[cells], out=place)
         else:
             np.greater(down[:, cells] @ columns[cells], threshold, out=place)
+
+
+def _columns(grid: Grid) -> np.ndarray:
+    """Returns the grid's values in each column of the image: float32 [S, Q]."""
+    side = len(grid.values)
+    columns = np.empty((side, len(grid.across)), np.float32)
+    at_once = max(MULTIPLICATIONS_AT_ONCE // side**2, 1)
+    for start in range(0, len(grid.across), at_once):
+        part = slice(start, start + at_once)
+        np.matmul(grid.values, grid.across[part].T, out=columns[:, part])
+    return columns
+
+
+def _rows_at_once(grid: Grid) -> int:
+    """Returns how many rows of the image to make at a time."""
+    width = max(len(grid.across), 1)
+    # R rows use R * density + 2 cells of each column at most, so R * width * (R * density + 2) multiplications.
+    density = len(grid.values) / max(len(grid.down), 1)
+    rows = (math.sqrt(1 + density * MULTIPLICATIONS_AT_ONCE / width) - 1) / density
+    return max(min(int(rows), VALUES_AT_ONCE // width), 1)
 
 
 def _dtype(threshold: float | None) -> type:

@@ -23,7 +23,13 @@ def convert(source: Path, out: Path, target: str, overwrite: bool, **options) ->
     OUT is a folder that is new or empty. With --to coco it becomes OUT/annotations/SPLIT.json and OUT/images/SPLIT,
     ready for `train --data OUT`, or one file if OUT ends in .json. With --to labelme, `labelme OUT` opens it. With
     --to yolo, OUT/dataset.yaml is for Ultralytics.
+
+    SOURCE may also be the folder of `predict --format parquet` or jsonl. With --to coco, its detections become COCO
+    results: one file if OUT ends in .json, otherwise OUT/detections.json and OUT/images.json.
     """
+    if (source / "manifest.json").is_file():
+        _convert_detections(source, out, target)
+        return
     from keras_mrcnn.data.formats.writing import folder_part, write_dataset
     from keras_mrcnn.data.formats.writing.dataset import check_out
 
@@ -33,3 +39,13 @@ def convert(source: Path, out: Path, target: str, overwrite: bool, **options) ->
     report = write_dataset(parts, out, target, overwrite=overwrite)
     click.echo(f"Wrote {counted(report.images, report.objects, report.crowds)} to {out} ({target}).")
     tell_remarks(report.skipped, report.notes)
+
+
+def _convert_detections(source, out, target):
+    """Writes the detections of a results folder as COCO results."""
+    from keras_mrcnn.batch.coco import write_coco
+
+    if target != "coco":
+        raise click.UsageError(f"detections in parts become COCO results alone; take --to coco, not {target}")
+    counts = write_coco(source, out)
+    click.echo(f"Wrote {counts.detections} detections in {counts.pictures} images to {out} (COCO results).")

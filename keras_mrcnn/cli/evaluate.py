@@ -40,6 +40,12 @@ def _stages(ctx, param, value):
 @click.option("--data", type=EXISTING_FOLDER, help="Folder with annotations/val.json and images/val, or prepared.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO annotation file.")
 @click.option("--images", type=EXISTING_FOLDER, help="Folder with its images.")
+@click.option(
+    "--detections",
+    "parts",
+    type=EXISTING_FOLDER,
+    help="Score these detections, the folder of `predict --format parquet` or jsonl, instead of running a model.",
+)
 @click.option("--stages", default=",".join(SCORED_PARTS), callback=_stages, help="Which stages to score.")
 @click.option("--json", "metrics_file", type=FILE, help="Write the scores there too.")
 @click.option("--results", "results_file", type=FILE, help="Write the detections there, as COCO results.")
@@ -56,6 +62,7 @@ def evaluate(
     data: Path | None,
     annotations: Path | None,
     images: Path | None,
+    parts: Path | None,
     stages: tuple[str, ...],
     metrics_file: Path | None,
     results_file: Path | None,
@@ -66,28 +73,30 @@ def evaluate(
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. The data are those of --data,
     or of --annotations and --images; of a run folder, by default, its validation data. Classes belong together by
-    name; those that only the model or only the data have are not scored.
+    name; those that only the model or only the data have are not scored. With --detections, images belong together by
+    their ids, and there is no RPN to score.
     """
-    if (weights is None) == (weights_option is None):
-        raise click.UsageError("name one weight file or run folder")
+    if sum(source is not None for source in (weights, weights_option, parts)) != 1:
+        raise click.UsageError("name one weight file or run folder, or --detections")
     weights = weights or weights_option
     annotations, images = _data_files(weights, data, annotations, images)
-    if results_file and stages == ("rpn",):
-        raise click.UsageError("the RPN alone finds no objects for --results; score box or mask too")
-    if errors and stages == ("rpn",):
-        raise click.UsageError("the RPN alone finds no objects for --errors; score box or mask too")
+    for option, value in {"--detections": parts, "--results": results_file, "--errors": errors}.items():
+        if value and stages == ("rpn",):
+            raise click.UsageError(f"the RPN alone finds no objects for {option}; score box or mask too")
 
     import_tensorflow()
     from keras_mrcnn.evaluation.error_tables import format_errors
     from keras_mrcnn.evaluation.evaluator import evaluate_model
     from keras_mrcnn.evaluation.tables import format_table, write_json
 
-    if batch_size is None:
+    if parts:
+        dataset, scores, results = _score_parts(parts, annotations, images, stages)
+    else:
         config = run_config(weights)
-        batch_size = config.data.eval_batch_size if config else 1
-    model = load_model(weights)
-    dataset = open_dataset(annotations, images, model.config)
-    scores, results = evaluate_model(model, dataset, stages, batch_size=batch_size)
+        batch_size = batch_size or (config.data.eval_batch_size if config else 1)
+        model = load_model(weights)
+        dataset = open_dataset(annotations, images, model.config)
+        scores, results = evaluate_model(model, dataset, stages, batch_size=batch_size)
     click.echo(format_table(scores))
     if errors:
         scores["errors"] = _errors(dataset, results, stages)
@@ -112,10 +121,29 @@ def _data_files(weights, data, annotations, images):
         return annotations, images
     if annotations or images:
         raise click.UsageError("--annotations and --images go together")
-    config = run_config(weights)
+    config = weights and run_config(weights)
     if config and config.data.val_annotations:
         return config.data.val_annotations, config.data.val_images
     raise click.UsageError("on which data? Name their folder with --data, or use --annotations and --images")
+
+
+def _score_parts(parts, annotations, images, stages):
+    """Returns the data set, the scores of detections in parts on it, and these as COCO results."""
+    from keras_mrcnn.batch.coco import results_of
+    from keras_mrcnn.batch.parts import read_manifest
+    from keras_mrcnn.config import ModelConfig
+    from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
+
+    names = tuple(category["name"] for category in read_manifest(parts)["categories"])
+    dataset = open_dataset(annotations, images, ModelConfig(class_names=names))
+    results = results_of(parts, dict(zip(dataset.class_names, dataset.category_ids)))
+    ids = dataset.image_ids, dataset.category_ids
+    scores = {
+        stage: evaluate_detections(dataset.coco, results, iou_type, *ids)
+        for stage, iou_type in IOU_TYPES.items()
+        if stage in stages
+    }
+    return dataset, scores, results
 
 
 def _errors(dataset, results, stages):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import glob
 import os
 from collections import Counter
 from pathlib import Path
@@ -13,9 +15,19 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.cli.data_convert import TARGETS
 from keras_mrcnn.cli.locations import EXISTING_FILE, FOLDER, WEIGHTS, load_model, write_results
 from keras_mrcnn.cli.predict_drafts import QUEUE_NAME, check_free, make_drafts, write_drafts, write_queue
+from keras_mrcnn.cli.predict_parts import PART_FORMATS, is_used, part_options, write_parts
 from keras_mrcnn.cli.tensorflow_start import import_tensorflow
 
 DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png")
+MIN_SCORE = 0.5  # of what is drawn or becomes an annotation
+
+
+class _Images(click.Path):
+    """The type of IMAGES: what exists, a pattern, or a URL; given as text."""
+
+    def convert(self, value, param, ctx):
+        is_pattern = glob.has_magic(value) and not os.path.exists(value)
+        return value if is_pattern or "://" in value else super().convert(value, param, ctx)
 
 
 class Job(NamedTuple):
@@ -30,42 +42,58 @@ class Job(NamedTuple):
 
 @click.command()
 @click.argument("weights", type=WEIGHTS)
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=FOLDER, required=True, help="Folder for detections.json, images.json and the pictures.")
+@click.argument("images", nargs=-1, required=True, type=_Images(exists=True))
+@click.option("--out", type=FOLDER, required=True, help="Folder for what is written.")
 @click.option("--annotations", type=EXISTING_FILE, help="COCO file whose image ids to use, matched by file name.")
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    help="Draw detections from this score on, and write them as annotations.",
+    help="Draw detections from this score on, and write them as annotations; or as rows.  "
+    f"[default: {MIN_SCORE}; for rows 0]",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=1, help="Images of one size in the network at once.")
 @click.option(
     "--format",
     "target",
-    type=click.Choice(TARGETS),
-    help="Write the detections as annotations to correct, too, into OUT/FORMAT.",
+    type=click.Choice([*TARGETS, *PART_FORMATS]),
+    help=f"{', '.join(TARGETS)}: write the detections as annotations to correct, too, into OUT/FORMAT. "
+    f"{' or '.join(PART_FORMATS)}: write them as rows, in parts, for any number of images.",
 )
 @click.option(
     "--rank",
     type=click.Choice(["uncertainty"]),
     help="Write OUT/queue.csv, too: the images, those first about which the model is least certain.",
 )
+@part_options
 def predict(
     weights: Path,
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     out: Path,
     annotations: Path | None,
-    min_score: float,
+    min_score: float | None,
     batch_size: int,
     target: str | None,
     rank: str | None,
+    **options,
 ) -> None:
-    """Find the objects in IMAGES (files, or folders with all below them).
+    """Find the objects in IMAGES: files, folders with all below them, lists (*.txt), or patterns.
 
     WEIGHTS is a weight file, the folder of a run, or a name that `weights list` prints. OUT/detections.json has every
     detection as COCO results, in pixels of the upright images; OUT/images.json says which image_id is which file.
+
+    With --format parquet or jsonl, OUT gets the detections alone, as rows in files of --part-size images each, and
+    memory does not grow with the number of images. IMAGES may then be a folder of prepared data, or Parquet files with
+    paths or bytes, and WEIGHTS the folder of a SavedModel or an ONNX file, too.
     """
+    if target in PART_FORMATS:
+        if rank:
+            raise click.UsageError(f"--rank needs all detections at once; leave it or --format {target} out")
+        ids = functools.partial(_record, _image_ids(annotations), annotations=annotations) if annotations else None
+        write_parts(weights, images, out, target, ids, min_score or 0.0, batch_size, **options)
+        return
+    if is_used(options):
+        raise click.UsageError(f"{is_used(options)} goes with --format {' or '.join(PART_FORMATS)}")
+    min_score = MIN_SCORE if min_score is None else min_score
     jobs = _jobs(images, out, annotations)
     earlier = {path for path in (*_lists(out), out / QUEUE_NAME, *(job.picture for job in jobs)) if path.is_file()}
     if target:
@@ -124,8 +152,8 @@ def _tell_replaced(out, replaced, pictures):
 def _jobs(images, out, annotations):
     """Returns one `Job` for each file, in the order given, those of a folder by name."""
     files = {}
-    for path in images:
-        for file, name in _files(path, out) if path.is_dir() else [(path, path.name)]:
+    for argument in images:
+        for file, name in _files(Path(argument), out) if os.path.isdir(argument) else _named_files(argument):
             files.setdefault(Path(os.path.abspath(file)), (file, name))
     ids = _image_ids(annotations) if annotations else None
     jobs, taken, used = [], set(), {}
@@ -137,6 +165,13 @@ def _jobs(images, out, annotations):
         taken.add(Path(os.path.abspath(picture)))
         jobs.append(Job(file, image_id, file_name, picture, name))
     return jobs
+
+
+def _named_files(argument):
+    """Lists the image file of an argument, or those of a list or a pattern, with their names."""
+    from keras_mrcnn.batch.inputs import found_files
+
+    return [(Path(found.name), found.below) for found in found_files(argument)]
 
 
 def _files(folder, out):
@@ -179,6 +214,7 @@ def _image_ids(annotations):
 
 
 def _record(ids, name, annotations):
+    """Returns the file name and the id of an image in an annotation file."""
     if name not in ids and Path(name).name not in ids:
         raise UserError(f"{annotations}: has no image with the file name {name}; leave the image or --annotations out")
     return ids.get(name) or ids[Path(name).name]

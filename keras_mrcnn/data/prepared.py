@@ -141,6 +141,18 @@ class PreparedDataset(CocoDataset):
             fields[name] = fields[name][kept]
         return {**fields, "image_id": tf.gather(self._places["image_ids"], row)}
 
+    def image_file(self, row: int) -> bytes:
+        """Returns the JPEG or PNG file of an image, which `base.image_files.read_image` decodes.
+
+        Args:
+            row: row of the image.
+
+        Raises:
+            tf.errors.OpError: the shard that holds it cannot be read.
+        """
+        fields = tf.io.parse_single_example(self._record(row), {"image": tf.io.FixedLenFeature([], tf.string)})
+        return fields["image"].numpy()
+
     def _record(self, row: tf.Tensor) -> tf.Tensor:
         """Returns the serialised record of an image: string []."""
         shard, start, length = (tf.gather(self._places[name], row) for name in ("shards", "offsets", "lengths"))

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface; Python's standard library is enough.
+"""TensorFlow Serving's REST interface; urllib3 keeps the connections.
 
 Reference:
     TensorFlow Serving, "RESTful API" (g3doc/api_rest.md): row format, binary values, model status, errors.
@@ -7,18 +7,20 @@ Reference:
 from __future__ import annotations
 
 import base64
-import functools
-import http.client
 import json
-import socket
 from collections.abc import Sequence
 from urllib.parse import quote, urlsplit
 
 import numpy as np
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, TimeoutError
 
 from keras_mrcnn.serving.served_model import INPUT, MASKS_PNG, OUTPUT_DTYPES, SIGNATURE, ModelSpec, one_line, state_text
 
 DEFAULT_PORT = 8501
+KEPT = 32  # idle connections
+OK, NOT_FOUND = 200, 404
+PORTS = {"http": 80, "https": 443}
 
 
 class RestModel:
@@ -34,10 +36,9 @@ class RestModel:
 
     def __init__(self, spec: ModelSpec):
         self.spec = spec
-        self._connect, prefix = _connector(spec)
+        self._pool, prefix = _pool(spec)
         version = "" if spec.version is None else f"/versions/{spec.version}"
         self._path = f"{prefix}/v1/models/{quote(spec.name, safe='')}{version}"
-        self._idle: list[http.client.HTTPConnection] = []
 
     def predict(self, encoded: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
         """Runs the model on encoded images.
@@ -77,15 +78,7 @@ class RestModel:
 
     def close(self) -> None:
         """Closes the connections."""
-        while (connection := self._take_idle()) is not None:
-            connection.close()
-
-    def _take_idle(self):
-        """Takes an idle connection, or returns None. This is one step, because other threads use the list too."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        self._pool.close()
 
     def _ask(self, method, path, body=None):
         status, content = self._exchange(method, path, body)
@@ -93,43 +86,33 @@ class RestModel:
             answer = json.loads(content)
         except ValueError:
             answer = None
-        if status != http.client.OK:
+        if status != OK:
             # Error messages with escapes that JSON does not know are used unparsed.
             message = answer.get("error") if isinstance(answer, dict) else content.decode("utf-8", "replace")
             message = f"HTTP {status}, {message}"
-            raise self.spec.unknown(message) if status == http.client.NOT_FOUND else self.spec.refused(message)
+            raise self.spec.unknown(message) if status == NOT_FOUND else self.spec.refused(message)
         if not isinstance(answer, dict):
             raise self.spec.unreachable("what answers there does not speak JSON")
         return answer
 
     def _exchange(self, method, path, body):
         """Sends one request and returns the status and the content of the answer."""
-        while True:
-            connection = self._take_idle()
-            is_used = connection is not None
-            connection = connection or self._connect()
+        headers = {"Content-Type": "application/json"} if body else None
+        try:
             try:
-                connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-                response = connection.getresponse()
-                content = response.read()
-            except socket.timeout as error:
-                connection.close()
+                response = self._pool.urlopen(method, path, body, headers, retries=False)
+            except ProtocolError:  # the server may have closed a connection that was idle for a while
+                response = self._pool.urlopen(method, path, body, headers, retries=False)
+        except HTTPError as error:
+            # urllib3 counts a connection that was refused among those that took too long.
+            if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
                 raise self.spec.too_slow() from error
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                # The server may have closed a connection that was idle for a while.
-                if not is_used:
-                    raise self.spec.unreachable(error or type(error).__name__) from error
-            else:
-                if response.will_close:
-                    connection.close()
-                else:
-                    self._idle.append(connection)
-                return response.status, content
+            raise self.spec.unreachable(error) from error
+        return response.status, response.data
 
 
-def _connector(spec):
-    """Returns a function that opens a connection, and the path of the URL."""
+def _pool(spec):
+    """Returns the pool of connections to a server, and the path of the URL."""
     url = spec.address if "://" in spec.address else f"http://{spec.address}"
     try:
         parts = urlsplit(url)
@@ -138,7 +121,7 @@ def _connector(spec):
         parts = port = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError(f"address {spec.address!r} is neither host:port nor an http:// or https:// URL")
-    if port is None and url != spec.address:
-        port = DEFAULT_PORT
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return functools.partial(kind, parts.hostname, port, timeout=spec.timeout), parts.path.rstrip("/")
+    if port is None:
+        port = DEFAULT_PORT if url != spec.address else PORTS[parts.scheme]
+    kind = urllib3.HTTPSConnectionPool if parts.scheme == "https" else urllib3.HTTPConnectionPool
+    return kind(parts.hostname, port, timeout=spec.timeout, maxsize=KEPT), parts.path.rstrip("/")

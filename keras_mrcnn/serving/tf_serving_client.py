@@ -26,8 +26,8 @@ _EXIF_ORIENTATION, _TURNED = 0x0112, range(2, 9)
 class TFServingClient:
     """Sends images to a model on TensorFlow Serving and returns `Detections`.
 
-    It calls the signature serving_compact, which sends masks as PNG. REST needs only NumPy and Pillow. gRPC needs the
-    extra `serving` (grpcio, tensorflow-serving-api), which imports TensorFlow; its answers are a little smaller.
+    It calls the signature serving_compact, which sends masks as PNG. REST needs NumPy, Pillow and urllib3. gRPC needs
+    the extra `serving` (grpcio, tensorflow-serving-api), which imports TensorFlow; its answers are a little smaller.
     Several threads may share a client. Close it, or use it in a `with` statement.
 
     Args:
