@@ -87,7 +87,8 @@ class Budget:
     batch_size: int
     cache: CacheCosts
     clock: Callable[[], float]
-    slowness: float = field(default=1.0, init=False)  # how many times as long as its plan the last stage has taken
+    planned: float = field(default=0.0, init=False)  # seconds of the stages that have ended, by their plans
+    taken: float = field(default=0.0, init=False)  # seconds that they have taken
 
     def plan(self, first: str) -> dict[str, Length]:
         """Returns the lengths of the stages from `first` on that have steps, for the time that is left.
@@ -107,7 +108,9 @@ class Budget:
 
     def seconds(self, first: str, plan: Mapping[str, Length]) -> float:
         """Returns what the stages from `first` on take with the lengths of a plan."""
-        return self.slowness * sum(self._seconds_of(name, plan) for name in self._from(first))
+        # What has taken less time than planned promises nothing for the stages to come.
+        slowness = max(self.taken / self.planned, 1.0) if self.planned else 1.0
+        return slowness * sum(self._seconds_of(name, plan) for name in self._from(first))
 
     def check(self) -> None:
         """Raises `UserError` if the time does not suffice for a single step of each stage."""
@@ -120,14 +123,15 @@ class Budget:
             )
 
     def stage_ended(self, name: str, plan: Mapping[str, Length], seconds: float) -> None:
-        """Lets the plans to come expect the pace of the stage that has just ended, if that was slower than expected.
+        """Lets the plans to come expect the pace of the stages so far, if that was slower than planned.
 
         Args:
             name: of the stage.
             plan: the plan that it followed.
             seconds: what it has taken.
         """
-        self.slowness = max(seconds / self._seconds_of(name, plan), 1.0)
+        self.planned += self._seconds_of(name, plan)
+        self.taken += seconds
 
     def _seconds_of(self, name, plan):
         cache = self.cache.seconds(name, plan, self.batch_size)
