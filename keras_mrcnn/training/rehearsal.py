@@ -19,7 +19,7 @@ from keras_mrcnn.training.stage_lengths import Length
 from keras_mrcnn.training.trainer import StagedTrainer
 
 STEPS, STEPS_BEFORE = 16, 4  # of each stage; the first ones may find their batches ready
-VALIDATION_STEPS = 3
+VALIDATION_STEPS = 4  # with fewer, TensorFlow warns that graphs are built too often
 SCORED_IMAGES, SCORED_BATCHES = 8, 3  # whichever is more
 
 
