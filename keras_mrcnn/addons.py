@@ -18,7 +18,7 @@ from keras_mrcnn.base.errors import MissingPackageError, UserError
 # Their names in the settings and in tensorflow-addons.
 ADDONS_OPTIMIZERS = {"novograd": "NovoGrad", "lamb": "LAMB"}
 ADDONS_WRAPPERS = {"lookahead": "Lookahead", "swa": "SWA", "moving_average": "MovingAverage"}
-ADDONS_CALLBACKS = {"tqdm": "TQDMProgressBar", "time_limit": "TimeStopping"}
+ADDONS_CALLBACKS = {"tqdm": "TQDMProgressBar"}
 
 
 def addons_optimizer(
@@ -76,7 +76,7 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
 
     Args:
         name: one of `ADDONS_CALLBACKS`.
-        **settings: settings of the callback, as in `seconds=3600` for `time_limit`.
+        **settings: settings of the callback, as in `metrics_separator=", "` for `tqdm`.
 
     Returns:
         A callback for `keras.Model.fit`.
@@ -86,7 +86,7 @@ def addons_callback(name: str, **settings: Any) -> keras.callbacks.Callback:
         ImportError: tensorflow-addons cannot be imported.
 
     Example:
-        >>> callback = addons_callback("time_limit", seconds=3600)
+        >>> callback = addons_callback("tqdm")
     """
     class_name = _class_name("callback", name, ADDONS_CALLBACKS)
     return getattr(_import_addons(name).callbacks, class_name)(**settings)

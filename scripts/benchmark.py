@@ -167,7 +167,9 @@ def _stage_seconds(precision, steps):
     with tempfile.TemporaryDirectory() as folder:
         annotations, images = _one_picture(Path(folder))
         names = tuple(f"class {i + 1}" for i in range(CLASSES))
-        config = load_config("coco-r50-fpn", ("data.batch_size=1", "train.cache_features=on", "train.cache_epochs=2"))
+        settings = ("data.batch_size=1", "train.cache_features=on", "train.cache_epochs=2")
+        epochs = ("train.box.epochs=12", "train.mask.epochs=12")
+        config = load_config("coco-r50-fpn", (*settings, *epochs))
         config = config.model_copy(update={"model": config.model.model_copy(update={"class_names": names})})
         model, data = MaskRCNN(config.model, precision), prepare_dataset(annotations, images, Path(folder, "prepared"))
         for name, stage_class, mode in (

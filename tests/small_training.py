@@ -114,7 +114,7 @@ def small_run(scenes, *, box=None, mask=None, rpn=None, joint=None, data=None, v
     if validate:
         files.update(val_annotations=scenes.annotation_files["val"], val_images=scenes.image_folders["val"])
     files["prepared_folder"] = scenes.annotation_files["train"].with_name("prepared")
-    stage = {"epochs": 2, "steps_per_epoch": 2, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0}
+    stage = {"epochs": 2, "steps_per_epoch": 2, "learning_rate": 8e-3, "warmup_steps": 1, "clip_norm": 1.0}
     network = small_config(**{"min_size": 64, "max_size": 96, "class_names": (), **model})
     return Config(
         model=network,

@@ -27,6 +27,8 @@ from keras_mrcnn.scenes.generator import generate_scenes
 from keras_mrcnn.training import trainer
 from keras_mrcnn.training.callbacks import NonFiniteLossError
 from keras_mrcnn.training.checkpoint import Progress, read_progress
+from keras_mrcnn.training.schedules import scaled_learning_rate
+from keras_mrcnn.training.stage_lengths import resolve_lengths
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = {
@@ -205,12 +207,19 @@ def test_coco_presets_differ_in_depth_alone():
     assert small == large
 
 
-def test_coco_preset_scales_the_learning_rate_with_the_batch():
-    config = load_config("coco-r50-fpn")
+def test_coco_preset_is_the_1x_schedule_on_coco():
+    config = resolve_lengths(load_config("coco-r50-fpn"), num_images=117_266)
     for stage in (config.train.rpn, config.train.box, config.train.mask):
-        assert stage.learning_rate == pytest.approx(0.02 * config.data.batch_size / 16)
+        assert scaled_learning_rate(stage, config.data.batch_size) == 0.0025
         # Divided by ten after epochs 8 and 11 of 12.
+        assert (stage.epochs, stage.warmup_steps) == (12, 500)
         assert [round(share * stage.epochs) for share in stage.milestones] == [8, 11]
+
+
+def test_rates_of_the_presets_for_their_batches():
+    train = load_config("scenes-small").train
+    rates = [scaled_learning_rate(getattr(train, stage), 8) for stage in ("rpn", "box", "mask", "joint")]
+    assert np.float32(rates).tolist() == np.float32([0.003, 0.002, 0.002, 0.003]).tolist()
 
 
 def test_vehicle_person_animal_preset_chooses_classes_by_name():
@@ -278,6 +287,7 @@ def test_check_needs_annotations(tmp_path):
         (("--config", "nowhere.yaml"), "does not exist"),
         (("--resume",), "holds no run to resume"),
         (("--resume", "--preset", "scenes-small"), "leave --config and --preset out"),
+        (("--preset", "scenes-small", "--minutes", "0"), "Invalid value for '--minutes': 0"),
     ],
 )
 def test_train_says_what_is_missing(settings_file, tmp_path, arguments, message):

@@ -56,4 +56,4 @@ def fresh(name):
 
 def test_import_without_resource(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert fresh("training/trainer.py").peak_memory_mb() is None
+    assert fresh("training/memory.py").peak_memory_mb() is None

@@ -37,6 +37,11 @@ from keras_mrcnn.cli.tensorflow_start import import_tensorflow
     help="Weight file, run folder, or name that `weights list` prints, to start the whole model from; its classes may "
     "be others than those of the data.",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Time for the whole training; lengthens or shortens the stages so that it ends within it.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one setting; can be repeated.")
 @click.option("--skip-bad", is_flag=True, help="Drop and count what the data check finds, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, with the settings of the run.")
@@ -47,6 +52,7 @@ def train(
     data: Path | None,
     run: Path,
     weights: Path | None,
+    minutes: float | None,
     settings: tuple[str, ...],
     skip_bad: bool,
     resume: bool,
@@ -63,6 +69,10 @@ def train(
         if resume:
             raise click.UsageError("--resume goes on from the checkpoint of the run; leave --weights out")
         overrides.append(f"train.weights={json.dumps(str(weights_file(weights)))}")
+    if minutes is not None:
+        if resume:
+            raise click.UsageError("--resume keeps to the plan of the run; leave --minutes out")
+        overrides.append(f"train.minutes={minutes}")
     if skip_bad:
         overrides.append("data.skip_bad=true")
     if seed is not None:

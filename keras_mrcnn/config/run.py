@@ -42,7 +42,7 @@ class DataConfig(Settings):
 class StageConfig(Settings):
     """Optimisation of one stage."""
 
-    epochs: int = Field(12, ge=0)
+    epochs: Union[Literal["auto"], int] = Field("auto", description="auto follows from the number of images")
     steps_per_epoch: Optional[PositiveInt] = Field(None, description="by default one pass over the images")
     optimizer: Literal["sgd", "adamw", "novograd", "lamb", "lookahead", "swa", "moving_average"] = Field(
         "sgd", description="all but sgd and adamw come from tensorflow-addons, on its stack only"
@@ -51,20 +51,28 @@ class StageConfig(Settings):
     optimizer_settings: dict[str, Union[bool, int, float]] = Field(
         {}, description="further arguments of an optimizer of tensorflow-addons, such as sync_period"
     )
-    learning_rate: PositiveFloat = Field(0.0025, description="for 2 images a step; grow it with data.batch_size")
+    learning_rate: PositiveFloat = Field(0.02, description="for 16 images a step; adapted to data.batch_size")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="of sgd")
     weight_decay: float = Field(1e-4, ge=0.0)
     clip_norm: Optional[PositiveFloat] = Field(None, description="bound on the norm of all gradients together")
     schedule: Literal["step", "cosine"] = "step"
-    warmup_steps: int = Field(500, ge=0)
+    warmup_steps: Union[Literal["auto"], int] = Field("auto", description="auto is a tenth of the stage, at most 500")
     milestones: tuple[float, ...] = Field((0.67, 0.92), description="shares of the stage at which 'step' divides by 10")
     average: Optional[float] = Field(
         None, gt=0.0, lt=1.0, description="momentum of a moving average of the weights, with which the stage ends"
     )
-    progress: Literal["keras", "tqdm"] = Field("keras", description="progress bar; tqdm is that of tensorflow-addons")
-    time_limit: Optional[PositiveFloat] = Field(
-        None, description="minutes; the stage ends with the epoch in which they have passed; by tensorflow-addons"
+    patience: Optional[PositiveInt] = Field(
+        None, description="the stage ends when so many epochs have passed since its best one; by default it never does"
     )
+    progress: Literal["keras", "tqdm"] = Field("keras", description="progress bar; tqdm is that of tensorflow-addons")
+
+    @field_validator("epochs", "warmup_steps", mode="plain")
+    @classmethod
+    def _auto_or_whole_number(cls, value: Any) -> Any:
+        # A union would say twice, with names of its own, what is wrong.
+        if value != "auto" and (type(value) is not int or value < 0):
+            raise ValueError("must be auto or a whole number from 0 on")
+        return value
 
     @model_validator(mode="after")
     def _milestones_are_shares(self) -> StageConfig:
@@ -84,7 +92,7 @@ class StageConfig(Settings):
 class JointStageConfig(StageConfig):
     """Optimisation of the optional fourth stage, which fine-tunes everything together."""
 
-    epochs: int = Field(0, ge=0, description="0 leaves the stage out")
+    epochs: Union[Literal["auto"], int] = Field(0, description="0 leaves the stage out")
 
 
 class TrainConfig(Settings):
@@ -111,11 +119,15 @@ class TrainConfig(Settings):
     weights: Optional[str] = Field(
         None, description="of a whole model, of any classes, to start from; then model.backbone.weights do not count"
     )
-    best_by: Literal["val_loss", "last"] = Field(
-        "val_loss", description="which epoch a stage ends with: that of the lowest validation loss, or the last"
+    minutes: Optional[PositiveFloat] = Field(
+        None, description="time for the whole run; plans the stages, whose steps then only say how to divide it"
     )
+    best_by: Literal["val_loss", "score", "last"] = Field(
+        "val_loss", description="which epoch a stage ends with: of the lowest validation loss, the best score, or last"
+    )
+    score_every: PositiveInt = Field(1, description="epochs from one score to the next, with best_by score")
     validation_images: int = Field(
-        100, ge=0, description="images, at most, on which the validation losses are measured after each epoch"
+        100, ge=0, description="images, at most, on which losses and scores are measured after an epoch"
     )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="of the networks; auto is bfloat16 where the processor multiplies in it"

@@ -134,6 +134,17 @@ def aspect_ratio_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
+def spread_rows(num_images: int, most: int | None = None) -> np.ndarray:
+    """Returns the rows of at most `most` images, spread evenly over a data set of `num_images`, as int64 [n].
+
+    Example:
+        >>> spread_rows(10, 4).tolist()
+        [0, 2, 5, 7]
+    """
+    count = num_images if most is None else min(most, num_images)
+    return np.arange(count, dtype=np.int64) * num_images // max(count, 1)
+
+
 def equal_size_batches(image_sizes: np.ndarray, batch_size: int) -> list[list[int]]:
     """Groups images of exactly the same size into batches, so that no image needs padding.
 

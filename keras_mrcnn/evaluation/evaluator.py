@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -21,7 +21,7 @@ from keras_mrcnn.base.background import in_background
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import OUTPUT_NAMES, Detections
 from keras_mrcnn.base.stage_names import IOU_TYPES, SCORED_PARTS
-from keras_mrcnn.data.batching import equal_size_batches
+from keras_mrcnn.data.batching import equal_size_batches, spread_rows
 from keras_mrcnn.data.coco import CocoDataset
 from keras_mrcnn.data.sharing import WHOLE
 from keras_mrcnn.evaluation.coco_metrics import evaluate_detections
@@ -40,8 +40,10 @@ def evaluate_model(
     stages: Sequence[str] = SCORED_PARTS,
     *,
     batch_size: int = 1,
+    images: int | None = None,
     progress: bool = True,
     workers: Any = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, dict], list[dict]]:
     """Scores the stages of a model on a data set.
 
@@ -54,8 +56,10 @@ def evaluate_model(
             only the model knows are left out.
         stages: which of "rpn", "box" and "mask" to score.
         batch_size: the largest number of images, all of one size, that go through the network at once.
+        images: the largest number of images to score, spread evenly over the data set; by default all.
         progress: whether to show a progress bar.
         workers: `Workers` that evaluate together; by default this process alone, on the current strategy's devices.
+        on_batch: function that is called after each batch of this process with its number of images.
 
     Returns:
         metrics, a dict of stage name to scores (those of `RPNMetrics.result` for "rpn" and of `evaluate_detections` for
@@ -70,11 +74,13 @@ def evaluate_model(
     strategy = tf.distribute.get_strategy() if workers is None else workers.strategy
     devices = strategy.num_replicas_in_sync if workers is None else workers.share.devices
     share = WHOLE if workers is None else workers.share
-    rows = equal_size_batches(dataset.image_sizes, batch_size)[share.index :: share.count]
+    chosen = spread_rows(len(dataset.image_ids), images)
+    batches = equal_size_batches(np.asarray(dataset.image_sizes)[chosen], batch_size)
+    rows = [chosen[batch].tolist() for batch in batches[share.index :: share.count]]
     with closing(in_background(_read(dataset, rows), READ_AHEAD, threading.Event())) as batches:
         outputs = _run(model, batches, stages, strategy, devices)
         bar = tqdm(outputs, "evaluate", len(rows), unit="batch", disable=None if progress else True, leave=False)
-        own = _collect(bar, stages, model, dict(zip(dataset.class_names, dataset.category_ids)))
+        own = _collect(bar, stages, model, dict(zip(dataset.class_names, dataset.category_ids)), on_batch)
     every = [own] if workers is None else workers.exchange(own)
     rpn = RPNMetrics()
     for part, _ in every:
@@ -87,7 +93,7 @@ def evaluate_model(
     for stage, iou_type in IOU_TYPES.items():
         if stage in stages:
             scores[stage] = evaluate_detections(
-                dataset.coco, results, iou_type, dataset.image_ids, dataset.category_ids
+                dataset.coco, results, iou_type, [dataset.image_ids[row] for row in chosen], dataset.category_ids
             )
     return scores, results
 
@@ -155,7 +161,11 @@ def _run(
 
 
 def _collect(
-    outputs: Iterable[tuple[Batch, Batch]], stages: Sequence[str], model: MaskRCNN, data_ids: dict[str, int]
+    outputs: Iterable[tuple[Batch, Batch]],
+    stages: Sequence[str],
+    model: MaskRCNN,
+    data_ids: dict[str, int],
+    on_batch: Callable[[int], None] | None,
 ) -> tuple[RPNMetrics, list[list[dict]]]:
     """Returns the `RPNMetrics` of the outputs of `_run`, and the detections of each batch in COCO's format."""
     rpn, results = RPNMetrics(), []
@@ -174,6 +184,8 @@ def _collect(
                 detections = Detections.from_outputs(arrays, class_names, batch["images"].shape[1:3])
                 of_batch.extend(with_ids_of(data_ids, detections).to_coco(image_id))
             results.append(of_batch)
+        if on_batch is not None:
+            on_batch(len(image_ids))
     return rpn, results
 
 

@@ -20,6 +20,7 @@ from keras_mrcnn.training.cache_files import CacheError, remove_folders
 from keras_mrcnn.training.cache_key import cache_key
 from keras_mrcnn.training.distribution import Workers
 from keras_mrcnn.training.feature_cache import FeatureCache
+from keras_mrcnn.training.stage_lengths import steps_per_epoch
 
 CACHED_STAGES = ("box", "mask")
 MASK_STAGES = ("mask", "joint")
@@ -59,8 +60,7 @@ class StageBatches:
 
     def steps_per_epoch(self, stage: str) -> int:
         """Returns the number of steps in an epoch of a stage."""
-        settings = getattr(self.config.train, stage)
-        return settings.steps_per_epoch or max(len(self.data) // self.config.data.batch_size, 1)
+        return steps_per_epoch(getattr(self.config.train, stage), len(self.data), self.config.data.batch_size)
 
     def dataset(
         self, stage: str, model: MaskRCNN, start_batch: int

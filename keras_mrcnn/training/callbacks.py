@@ -9,9 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mrcnn.addons import addons_callback
 from keras_mrcnn.base.errors import UserError
-from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.checkpoint import save_checkpoint
 from keras_mrcnn.training.loss_scaling import loss_scale
 
@@ -84,21 +82,3 @@ class SaveCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the checkpoint."""
         save_checkpoint(self.path, self.model, self.stage, epoch + 1)
-
-
-def addons_callbacks(settings: StageConfig) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of tensorflow-addons for `progress` and `time_limit` of a stage.
-
-    Args:
-        settings: `StageConfig`.
-
-    Returns:
-        list of Keras callbacks; with progress "tqdm" the caller must turn off Keras' own bar.
-
-    Raises:
-        ImportError: a setting needs tensorflow-addons, which cannot be imported here.
-    """
-    callbacks = [addons_callback("tqdm")] if settings.progress == "tqdm" else []
-    if settings.time_limit is not None:
-        callbacks.append(addons_callback("time_limit", seconds=round(60 * settings.time_limit), verbose=1))
-    return callbacks

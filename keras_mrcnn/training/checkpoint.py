@@ -45,7 +45,7 @@ def save_checkpoint(path: str | os.PathLike, stage: Stage, name: str, epoch: int
     metadata, best = {"stage": name, "epoch": str(epoch)}, stage.best_weights
     if best is not None and best.epoch:
         tensors.update({f"{BEST}{index:05d}": value for index, value in enumerate(best.values)})
-        metadata.update(best_epoch=str(best.epoch), best_val_loss=repr(best.val_loss))
+        metadata.update(best_epoch=str(best.epoch), best_by=best.name, best_value=repr(best.value))
     write_safetensors(path, tensors, metadata)
 
 
@@ -75,12 +75,12 @@ def restore_optimizer(path: str | os.PathLike, stage: Stage) -> None:
 
 
 def restore_best(path: str | os.PathLike, best: BestWeights) -> None:
-    """Fills a `BestWeights` from a checkpoint, if that holds a best epoch."""
+    """Fills a `BestWeights` from a checkpoint, if that holds a best epoch by the same measure."""
     tensors, metadata = read_safetensors(path)
-    if "best_epoch" in metadata:
+    if metadata.get("best_by") == best.name:
         saved = _part(tensors, BEST)
         best.values = [saved[key] for key in sorted(saved)]
-        best.epoch, best.val_loss = int(metadata["best_epoch"]), float(metadata["best_val_loss"])
+        best.epoch, best.value = int(metadata["best_epoch"]), float(metadata["best_value"])
 
 
 def _optimizer_variables(stage):

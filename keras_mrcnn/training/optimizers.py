@@ -15,7 +15,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.compat import KERAS_3
 from keras_mrcnn.config import StageConfig
 from keras_mrcnn.training.loss_scaling import scale_losses
-from keras_mrcnn.training.schedules import Scaled, make_schedule
+from keras_mrcnn.training.schedules import REFERENCE_BATCH, Scaled, make_schedule
 
 
 class ClipReducedGradients:
@@ -71,7 +71,7 @@ class AdamW(ClipReducedGradients, keras.optimizers.AdamW):
 
 
 def make_optimizer(
-    settings: StageConfig, total_steps: int, precision: str = "float32"
+    settings: StageConfig, total_steps: int, precision: str = "float32", batch_size: int = REFERENCE_BATCH
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer of one stage.
 
@@ -79,6 +79,7 @@ def make_optimizer(
         settings: `StageConfig`.
         total_steps: number of steps of the whole stage.
         precision: Keras dtype policy of the networks; "mixed_float16" adds loss scaling.
+        batch_size: images in a step.
 
     Returns:
         A Keras optimizer; weight decay is decoupled from the gradient.
@@ -87,7 +88,7 @@ def make_optimizer(
         ImportError: the optimizer needs tensorflow-addons, which cannot be imported here.
         ValueError: the optimizer does not take its `optimizer_settings`, or cannot be combined with other settings.
     """
-    schedule = make_schedule(settings, total_steps)
+    schedule = make_schedule(settings, total_steps, batch_size)
     if settings.optimizer not in ("sgd", "adamw"):
         if precision == "mixed_float16":
             raise UserError(

@@ -1,13 +1,18 @@
-"""Makes the learning-rate schedules of the stages."""
+"""Makes the learning-rate schedules of the stages, for any batch size."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.addons import ADDONS_WRAPPERS
 from keras_mrcnn.config import StageConfig
+from keras_mrcnn.training.stage_lengths import warmup_steps
+
+REFERENCE_BATCH = 16  # images in a step, for which the settings give the learning rate
 
 
 @keras.saving.register_keras_serializable("keras_mrcnn")
@@ -63,17 +68,40 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["factor"])
 
 
-def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
+def scaled_learning_rate(settings: StageConfig, batch_size: int) -> float:
+    """Returns the learning rate of a stage for a batch size.
+
+    With SGD it grows with the number of images in a step. The adaptive optimizers divide the gradient by its own size,
+    and their rate grows with the square root.
+
+    Args:
+        settings: `StageConfig`; its learning rate is for `REFERENCE_BATCH` images.
+        batch_size: images in a step.
+
+    Example:
+        >>> scaled_learning_rate(StageConfig(learning_rate=0.02), 2)
+        0.0025
+
+    Reference: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.1; Malladi et al., On the SDEs and Scaling
+        Rules for Adaptive Gradient Algorithms, 2022.
+    """
+    optimizer = settings.inner_optimizer if settings.optimizer in ADDONS_WRAPPERS else settings.optimizer
+    ratio = batch_size / REFERENCE_BATCH
+    return settings.learning_rate * (ratio if optimizer == "sgd" else math.sqrt(ratio))
+
+
+def make_schedule(settings: StageConfig, total_steps: int, batch_size: int = REFERENCE_BATCH) -> Warmup:
     """Returns the learning rate of one stage.
 
     Args:
         settings: `StageConfig`.
         total_steps: number of steps of the whole stage.
+        batch_size: images in a step.
 
     Returns:
         `Warmup` of a Keras schedule.
     """
-    rate, schedules = settings.learning_rate, keras.optimizers.schedules
+    rate, schedules = scaled_learning_rate(settings, batch_size), keras.optimizers.schedules
     if settings.schedule == "cosine":
         schedule = schedules.CosineDecay(rate, max(total_steps, 1))
     else:
@@ -81,5 +109,4 @@ def make_schedule(settings: StageConfig, total_steps: int) -> Warmup:
         # the last is the end of the stage.
         boundaries = [max(round(share * total_steps) - 1, 0) for share in (*settings.milestones, 1.0)]
         schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.1**k for k in range(len(boundaries) + 1)])
-    # A short run must still reach its full rate: the warm-up takes at most a third of it.
-    return Warmup(schedule, min(settings.warmup_steps, total_steps // 3))
+    return Warmup(schedule, warmup_steps(settings, total_steps))

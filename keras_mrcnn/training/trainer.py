@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
 
 import keras
 import tensorflow as tf
 
+from keras_mrcnn.addons import addons_callback
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.stage_names import PARTS_OF_STAGE, STAGES
-from keras_mrcnn.config import Config, save_config
+from keras_mrcnn.config import Config, load_config, save_config
 from keras_mrcnn.evaluation.evaluator import evaluate_model
 from keras_mrcnn.evaluation.tables import format_table, read_json, write_json
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.training.batches import StageBatches
-from keras_mrcnn.training.best_weights import BestWeights
-from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss, addons_callbacks
+from keras_mrcnn.training.best_weights import BestWeights, EpochScore
+from keras_mrcnn.training.callbacks import SaveCheckpoint, StopOnNonFiniteLoss
 from keras_mrcnn.training.checkpoint import (
     Progress,
     read_progress,
@@ -31,6 +30,7 @@ from keras_mrcnn.training.checkpoint import (
 )
 from keras_mrcnn.training.distribution import Workers, choose_strategy
 from keras_mrcnn.training.joint_stage import JointStage
+from keras_mrcnn.training.memory import peak_memory_mb
 from keras_mrcnn.training.optimizers import make_optimizer
 from keras_mrcnn.training.precision import resolve_precision
 from keras_mrcnn.training.run_setup import (
@@ -40,14 +40,11 @@ from keras_mrcnn.training.run_setup import (
     shared_settings,
     with_classes,
 )
+from keras_mrcnn.training.schedules import scaled_learning_rate
+from keras_mrcnn.training.stage_lengths import Length, planned_lengths, resolve_lengths, warmup_steps
 from keras_mrcnn.training.stages import BoxStage, MaskStage, RPNStage
 from keras_mrcnn.training.weight_average import WeightAverage, take_average
 from keras_mrcnn.weights.native import assign_weights, named_values
-
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None
 
 STAGE_CLASSES = dict(zip(STAGES, (RPNStage, BoxStage, MaskStage, JointStage)))
 Callbacks = Sequence[keras.callbacks.Callback]
@@ -57,7 +54,8 @@ class StagedTrainer:
     """Trains a Mask R-CNN in three frozen stages and scores each when it ends.
 
     With validation data each epoch ends with the losses on them, and each stage ends with the weights of its best epoch
-    (`train.best_by`), with which the next one begins.
+    (`train.best_by`), with which the next one begins. Settings that are "auto" follow from the data, and with
+    `train.minutes` the stages are planned for that time, counted from here; config.yaml has the resulting numbers.
 
     Args:
         config: `Config`; `data.train_annotations` must be set, and `data.train_images` unless it names prepared data.
@@ -101,7 +99,7 @@ class StagedTrainer:
         unknown = [name for name in callbacks if name not in STAGES] if isinstance(callbacks, Mapping) else []
         if unknown:
             raise UserError(f"callbacks: there is no stage {unknown[0]!r}; stages are {', '.join(STAGES)}")
-        self.callbacks = callbacks
+        self.callbacks, self.started = callbacks, time.monotonic()
         self.history: dict[str, dict[str, list[float]]] = {}
         self.run_folder = Path(run_folder)
         self.checkpoint = self.run_folder / "checkpoint.safetensors"
@@ -117,12 +115,19 @@ class StagedTrainer:
         check_folder(self.run_folder, self.checkpoint, resume)
         self.train_data = self._open_data(config, "train")
         self.val_data = self._open_data(config, "val") if config.data.val_annotations else None
-        self.config = with_classes(config, self.train_data, self.val_data)
+        self.asked = with_classes(config, self.train_data, self.val_data)
+        self.config = resolve_lengths(self.asked, len(self.train_data))
         self.progress = read_progress(self.checkpoint) if resume else Progress("rpn", 0)
         self.metrics = read_json(self.run_folder / "metrics.json") if resume and self._has_metrics() else {}
         if self.progress.stage not in self._stages(config):
             raise UserError(f"{self.checkpoint}: is of the joint stage; leave train.joint.epochs above 0")
         self.workers.check_agreement(shared_settings(self.config, self.progress, self.train_data))
+        self.batches = StageBatches(
+            self.config, self.train_data, self.run_folder, self._say, bool(self.verbose), self.workers, self.val_data
+        )
+        self.budget, self.plan = None, {}
+        if self.config.train.minutes is not None:
+            self._make_plan(self.config.train.minutes, resume)
         keras.utils.set_random_seed(self.config.train.seed)
         if self.config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -133,15 +138,12 @@ class StagedTrainer:
             restore_model(self.checkpoint, self.model)
         else:
             load_initial_weights(self.model, self.config)
-        self.batches = StageBatches(
-            self.config, self.train_data, self.run_folder, self._say, bool(self.verbose), self.workers, self.val_data
-        )
         # What cannot be had must not come up after hours of training.
         for name in self._stages(self.config):
             if getattr(self.config.train, name).epochs:
                 self._optimizer(name)
-                addons_callbacks(getattr(self.config.train, name))
-                self._check_time_limit(name)
+                self._progress_bar(getattr(self.config.train, name))
+                self._check_patience(name)
         if self.workers.is_chief:
             self.run_folder.mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.run_folder / "config.yaml")
@@ -179,8 +181,38 @@ class StagedTrainer:
                 self._remove_cache()
             done = self.progress.epoch if name == self.progress.stage else 0
             if not self._has_ended(name, done):
-                self._train_stage(name, done)
+                self._train_planned(name, done)
         self._remove_cache()
+
+    def _make_plan(self, minutes, resume):
+        """Plans the stages for the time that the run may take, or takes the plan that a resumed run has made."""
+        if resume:
+            stages = load_config(self.run_folder / "config.yaml").train
+            lengths = {name: getattr(stages, name) for name in STAGES}
+            self._follow({name: Length(stage.epochs, stage.steps_per_epoch) for name, stage in lengths.items()})
+            return
+        from keras_mrcnn.training.rehearsal import Rehearsal  # which is a trainer itself
+
+        self._say(f"Planning the stages for {minutes:g} minutes, from a few steps of each")
+        self.budget = Rehearsal(self).make_budget(self.started + 60 * minutes)
+        self._follow(self.workers.exchange(self.budget.plan(STAGES[0]))[0])
+        self._say("; ".join(f"{name}: {epochs} epochs of {steps} steps" for name, (epochs, steps) in self.plan.items()))
+
+    def _follow(self, plan):
+        self.plan = plan
+        self.config = self.batches.config = planned_lengths(self.config, self.asked, plan, len(self.train_data))
+
+    def _train_planned(self, name, done):
+        """Trains a stage; within a budget, the stages from this one on are planned again with the time that is left."""
+        if self.budget is None:
+            self._train_stage(name, done)
+            return
+        self._follow(self.workers.exchange(self.budget.plan(name))[0])
+        if self.workers.is_chief:
+            save_config(self.config, self.run_folder / "config.yaml")
+        started = time.monotonic()
+        self._train_stage(name, done)
+        self.budget.stage_ended(name, self.plan, time.monotonic() - started)
 
     def _has_ended(self, name, done):
         settings = getattr(self.config.train, name)
@@ -210,20 +242,26 @@ class StagedTrainer:
         if settings.average is not None:
             stage.weight_average = WeightAverage(stage, settings.average)
         if self._keeps_best(settings):
-            stage.best_weights = BestWeights(stage, self.workers)
+            stage.best_weights = self._best_weights(stage, name, settings)
         if done:
             with self.strategy.scope():
                 restore_optimizer(self.checkpoint, stage)
             if stage.best_weights is not None:
                 restore_best(self.checkpoint, stage.best_weights)
-        if done < settings.epochs:
+        is_exhausted = stage.best_weights is not None and stage.best_weights.is_exhausted(done)
+        if done < settings.epochs and not is_exhausted:
             done += self._run_epochs(stage, name, settings, done)
         return self._end_stage(stage, name, done, done < settings.epochs)
 
     def _run_epochs(self, stage, name, settings, done):
         """Fits a stage from epoch `done` on and returns the number of epochs that it ran."""
         steps, validation_steps = self.batches.steps_per_epoch(name), self.batches.validation_steps()
-        self._say(f"\n{name} stage: {settings.epochs} epochs of {steps} steps")
+        warmup = warmup_steps(settings, settings.epochs * steps)
+        rate = scaled_learning_rate(settings, self.config.data.batch_size)
+        self._say(
+            f"\n{name} stage: {len(self.train_data)} images, {settings.epochs} epochs of {steps} steps, warm-up "
+            f"{warmup} steps, learning rate {rate:.3g}"
+        )
         validation = {}
         if validation_steps:
             validation = {"validation_data": self.batches.validation(name), "validation_steps": validation_steps}
@@ -251,27 +289,39 @@ class StagedTrainer:
             # The next stage begins with these, also when it is resumed before its own first checkpoint.
             save_checkpoint(self.checkpoint, stage, name, epochs)
         if best is not None and best.epoch:
-            record.update(best_epoch=best.epoch, val_loss=best.val_loss)
-            self._say(f"{name} stage: ends with epoch {best.epoch} of {epochs}, val_loss {best.val_loss:.4f}")
+            record.update({"best_epoch": best.epoch, best.name: best.value})
+            self._say(f"{name} stage: ends with epoch {best.epoch} of {epochs}, {best.name} {best.value:.4f}")
         return record
 
     def _keeps_best(self, settings):
         # These optimizers average themselves, and the average exists only at the end of the stage.
         averages = settings.optimizer in ("swa", "moving_average")
-        return self.config.train.best_by == "val_loss" and self.batches.validation_steps() > 0 and not averages
+        return self.config.train.best_by != "last" and self.batches.validation_steps() > 0 and not averages
+
+    def _check_patience(self, name):
+        settings = getattr(self.config.train, name)
+        if settings.patience is not None and not self._keeps_best(settings):
+            raise UserError(
+                f"train.{name}.patience: needs data.val_annotations, train.validation_images above 0, train.best_by "
+                "val_loss or score, and an optimizer that does not average; set these, or leave patience out"
+            )
+
+    def _best_weights(self, stage, name, settings):
+        train, score = self.config.train, EpochScore(name, self.model, self.val_data, self.config, self.workers)
+        score = score if train.best_by == "score" else None
+        return BestWeights(stage, self.workers, settings.patience, score, train.score_every)
 
     def _callbacks(self, stage, name, settings):
         callbacks = [StopOnNonFiniteLoss(name), *filter(None, [stage.weight_average, stage.best_weights])]
         if self.workers.is_chief:
             logs = str(self.run_folder / "logs" / name)
             callbacks += [SaveCheckpoint(self.checkpoint, name), keras.callbacks.TensorBoard(logs, write_graph=False)]
-        quiet = settings if self.verbose else settings.model_copy(update={"progress": "keras"})
         own = self.callbacks.get(name, ()) if isinstance(self.callbacks, Mapping) else self.callbacks
-        return [*callbacks, *addons_callbacks(quiet), *own]
+        return [*callbacks, *(self._progress_bar(settings) if self.verbose else ()), *own]
 
-    def _check_time_limit(self, name):
-        if self.workers.count > 1 and getattr(self.config.train, name).time_limit is not None:
-            raise UserError(f"train.{name}.time_limit: workers do not end by their own clocks together; set epochs")
+    @staticmethod
+    def _progress_bar(settings):
+        return [addons_callback("tqdm")] if settings.progress == "tqdm" else []
 
     @staticmethod
     def _stages(config):
@@ -281,7 +331,8 @@ class StagedTrainer:
     def _optimizer(self, name):
         settings = getattr(self.config.train, name)
         with self.strategy.scope():
-            return make_optimizer(settings, settings.epochs * self.batches.steps_per_epoch(name), self.precision)
+            total_steps = settings.epochs * self.batches.steps_per_epoch(name)
+            return make_optimizer(settings, total_steps, self.precision, self.config.data.batch_size)
 
     def _score(self, name, record):
         self._records()[name] = record
@@ -321,11 +372,3 @@ class StagedTrainer:
     def _say(self, text):
         if self.verbose:
             print(text, flush=True)
-
-
-def peak_memory_mb() -> Optional[int]:
-    """Returns the peak resident memory of this process so far, in megabytes; None on Windows."""
-    if resource is None:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_mrcnn.data import batching
-from keras_mrcnn.data.batching import aspect_ratio_batches, equal_size_batches, planned_batches
+from keras_mrcnn.data.batching import aspect_ratio_batches, equal_size_batches, planned_batches, spread_rows
 
 SIZES = st.lists(st.tuples(st.integers(1, 100), st.integers(1, 100)), min_size=1, max_size=25)
 BATCH = st.integers(1, 6)
@@ -132,6 +132,12 @@ def test_batches_by_aspect_ratio_hold_every_image_once(sizes, batch_size):
     assert all(len(batch) == batch_size for batch in batches[:-1])
     ratios = [sizes[row][1] / sizes[row][0] for row in order]
     assert ratios == sorted(ratios)
+
+
+def test_rows_are_spread_evenly():
+    assert spread_rows(10, 4).tolist() == [0, 2, 5, 7]
+    assert spread_rows(3).tolist() == spread_rows(3, 3).tolist() == spread_rows(3, 99).tolist() == [0, 1, 2]
+    assert spread_rows(0).tolist() == spread_rows(0, 5).tolist() == spread_rows(7, 0).tolist() == []
 
 
 @given(SIZES, BATCH)

@@ -261,6 +261,21 @@ def test_prepared_data_score_the_same(dataset, tmp_path):
     )
 
 
+def test_some_of_the_images_score_as_a_set_of_their_own(dataset):
+    content, ids = dataset.coco.dataset, [dataset.image_ids[row] for row in (0, 1)]
+    part = {
+        **content,
+        "images": [image for image in content["images"] if image["id"] in ids],
+        "annotations": [item for item in content["annotations"] if item["image_id"] in ids],
+    }
+    model = small_model(box_head={"channels": 8, "score_threshold": 0.0, "max_detections": 5})
+    sizes = []
+    scored = evaluate_model(model, dataset, ("rpn", "box"), images=2, progress=False, on_batch=sizes.append)
+    assert sizes == [1, 1]
+    expected = CocoDataset(part, dataset.image_folder)
+    assert scored == evaluate_model(model, expected, ("rpn", "box"), progress=False)
+
+
 def test_damaged_files_are_named(dataset, tmp_path):
     prepared = prepare_dataset(dataset.coco.dataset, dataset.image_folder, tmp_path / "prepared", mask_size=28)
     shard = next((tmp_path / "prepared").rglob("*.tfrecord"))

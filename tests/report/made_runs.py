@@ -23,7 +23,8 @@ LOSSES = {
 
 def make_config(**data):
     model = small_config(class_names=NAMES, category_ids=(7, 18), min_size=64, max_size=96)
-    return Config(model=model, data=DataConfig(**data), train=TrainConfig(mask=StageConfig(epochs=1)))
+    stages = {stage: StageConfig(epochs=epochs) for stage, epochs in (("rpn", 12), ("box", 12), ("mask", 1))}
+    return Config(model=model, data=DataConfig(**data), train=TrainConfig(**stages))
 
 
 def make_run(folder, losses=LOSSES, metrics=None, **data):

@@ -55,6 +55,75 @@ def test_without_a_validation_loss_there_is_no_best_epoch(stage, losses):
     assert changed(before, snapshot(stage.mask_rcnn)) == set()
 
 
+class Scores:
+    """Gives scores one after the other, and keeps the bias of the model that each is for."""
+
+    def __init__(self, stage, scores):
+        self.stage, self.scores, self.biases = stage, list(scores), []
+
+    def __call__(self):
+        self.biases.append(float(self.stage.mask_rcnn.box_head.classes.bias.numpy()[0]))
+        return self.scores[len(self.biases) - 1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "every", "scored", "best"),
+    [
+        ([0.1, 0.3, 0.3, 0.2], 1, [1, 2, 3, 4], 2),
+        ([None, 0.0, None, None], 1, [1, 2, 3, 4], 2),
+        ([0.1, 0.2], 3, [3, 4], 4),  # the last epoch is scored too
+        ([0.5], 9, [4], 4),
+    ],
+)
+def test_the_highest_score_wins(stage, scores, every, scored, best):
+    score = Scores(stage, scores)
+    stage.best_weights = BestWeights(stage, stage.best_weights.workers, score=score, score_every=every)
+    stage.best_weights.set_params({"epochs": 4})
+    epochs(stage, [1.0, 2.0, 3.0, 4.0])
+    assert score.biases == scored and stage.best_weights.epoch == best
+    assert stage.best_weights.value == max(value for value in scores if value is not None)
+    assert stage.best_weights.values[0].dtype == np.float32
+
+
+def test_scores_are_in_the_logs_and_of_the_average(stage):
+    stage.weight_average = average = WeightAverage(stage, 0.5)
+    score = Scores(stage, [0.25])
+    best = BestWeights(stage, stage.best_weights.workers, score=score)
+    best.set_params({"epochs": 9})
+    before = float(stage.mask_rcnn.box_head.classes.bias.numpy()[0])
+    average.on_train_batch_end(0)
+    set_bias(stage, 7.0)
+    logs = {"loss": 1.0}
+    best.on_epoch_end(0, logs)
+    assert logs == {"loss": 1.0, "val_score": 0.25}
+    assert score.biases == [before] and stage.mask_rcnn.box_head.classes.bias.numpy()[0] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "ends"),
+    [([3.0, 1.0, 2.0, 2.0, 0.5], 2, 4), ([3.0, 2.0, 1.0], 1, None), ([1.0, 2.0], 1, 2), ([float("nan")] * 3, 3, 3)],
+)
+def test_a_stage_ends_when_its_best_epoch_is_too_long_ago(stage, losses, patience, ends):
+    stage.best_weights = BestWeights(stage, stage.best_weights.workers, patience)
+    ended = []
+    for epoch, loss in enumerate(losses):
+        stage.stop_training = False
+        stage.best_weights.on_epoch_end(epoch, {"val_loss": loss})
+        ended += [epoch + 1] * stage.stop_training
+        # What a resumed run knows, from the checkpoint of this epoch, leads to the same.
+        assert stage.best_weights.is_exhausted(epoch + 1) == stage.stop_training
+    assert ended[:1] == ([] if ends is None else [ends])
+
+
+def test_patience_counts_when_there_is_a_score(stage):
+    scores = Scores(stage, [0.5, 0.4])
+    best = BestWeights(stage, stage.best_weights.workers, patience=2, score=scores, score_every=3)
+    assert [best.is_exhausted(epochs) for epochs in range(1, 6)] == [False, False, True, False, False]
+    best.set_params({"epochs": 99})
+    best.on_epoch_end(2, {})
+    assert [best.is_exhausted(epochs) for epochs in range(3, 7)] == [False, False, False, True]
+
+
 @pytest.mark.parametrize("losses", [[0.1 + 0.2, 1.0], []])
 def test_a_checkpoint_brings_the_best_epoch_back(stage, tmp_path, losses):
     epochs(stage, losses)
@@ -62,7 +131,10 @@ def test_a_checkpoint_brings_the_best_epoch_back(stage, tmp_path, losses):
     again = BestWeights(stage, stage.best_weights.workers)
     restore_best(tmp_path / "checkpoint", again)
     best = stage.best_weights
-    assert (again.epoch, again.val_loss) == (best.epoch, best.val_loss)
+    by_score = BestWeights(stage, best.workers, score=lambda: 0.5)
+    restore_best(tmp_path / "checkpoint", by_score)
+    assert by_score.epoch == 0, "losses and scores cannot be compared"
+    assert (again.epoch, again.value) == (best.epoch, best.value)
     assert [value.tobytes() for value in again.values] == [value.tobytes() for value in best.values]
 
 

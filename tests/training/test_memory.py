@@ -7,8 +7,9 @@ import pytest
 from small_training import small_model, small_run
 
 from keras_mrcnn.training.batches import StageBatches
+from keras_mrcnn.training.memory import peak_memory_mb
 from keras_mrcnn.training.run_setup import open_data
-from keras_mrcnn.training.trainer import STAGE_CLASSES, peak_memory_mb
+from keras_mrcnn.training.trainer import STAGE_CLASSES
 
 
 def resident_mb():

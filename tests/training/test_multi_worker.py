@@ -30,7 +30,7 @@ LOST_SECONDS = 60  # TensorFlow misses a worker after about ten; the machine may
 
 def make_config(scenes, validate=True, **train):
     """Three stages of two epochs; validation in two batches, one for each worker."""
-    stage = {"epochs": 2, "steps_per_epoch": 3, "learning_rate": 0.02, "warmup_steps": 0, "clip_norm": 0.5}
+    stage = {"epochs": 2, "steps_per_epoch": 3, "learning_rate": 0.08, "warmup_steps": 0, "clip_norm": 0.5}
     stages = dict.fromkeys(("rpn", "box", "mask"), stage)
     # A threshold low enough for a model that has learned nothing to find something.
     box_head = {"channels": 32, "samples": 16, "score_threshold": 0.01}

@@ -89,7 +89,11 @@ def test_an_average_that_is_wrong_on_several_devices_is_refused(monkeypatch):
         ({"optimizer": "swa", "average": 0.9}, "optimizer swa averages the weights already; leave average out"),
         ({"optimizer": "moving_average", "average": 0.9}, "moving_average averages the weights already"),
         ({"average": 1.0}, "train.box.average: .* less than 1"),
-        ({"time_limit": 0}, "train.box.time_limit: .* greater than 0"),
+        ({"patience": 0}, "train.box.patience: .* greater than 0"),
+        ({"epochs": -1}, "train.box.epochs: .*must be auto or a whole number from 0 on .got -1"),
+        ({"epochs": 1.5}, "train.box.epochs: .*must be auto or a whole number"),
+        ({"warmup_steps": "long"}, "train.box.warmup_steps: .*must be auto or a whole number .*'long'"),
+        ({"epochs": True}, "train.box.epochs: .*must be auto or a whole number"),
         ({"progress": "dots"}, "train.box.progress: .*'keras' or 'tqdm'"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mrcnn.config import StageConfig
-from keras_mrcnn.training.schedules import Scaled, Warmup, make_schedule
+from keras_mrcnn.training.schedules import Scaled, Warmup, make_schedule, scaled_learning_rate
 
 
 def rates(schedule, steps):
@@ -56,6 +56,23 @@ def test_warmup_takes_at_most_a_third_of_the_stage():
 def test_shortest_stages_have_a_rate(schedule, total_steps):
     settings = StageConfig(learning_rate=0.1, schedule=schedule)
     assert rates(make_schedule(settings, total_steps), [0]) == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "factor"),
+    [
+        ({}, 1 / 8),
+        ({"optimizer": "adamw"}, 1 / 8**0.5),
+        ({"optimizer": "lamb"}, 1 / 8**0.5),
+        ({"optimizer": "lookahead"}, 1 / 8),
+        ({"optimizer": "swa", "inner_optimizer": "adamw"}, 1 / 8**0.5),
+    ],
+)
+def test_the_rate_goes_with_the_batch_and_that_of_adaptive_optimizers_with_its_root(settings, factor):
+    settings = StageConfig(learning_rate=0.4, milestones=(), warmup_steps=0, **settings)
+    assert scaled_learning_rate(settings, 2) == pytest.approx(0.4 * factor)
+    assert scaled_learning_rate(settings, 16) == 0.4 and scaled_learning_rate(settings, 64) > 0.4
+    assert rates(make_schedule(settings, 5, batch_size=2), [0, 4]) == pytest.approx([0.4 * factor] * 2)
 
 
 def test_scaled():

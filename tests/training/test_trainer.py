@@ -281,7 +281,8 @@ def test_progress_is_shown_and_without_validation_nothing_is_scored(scenes, tmp_
     config = small_run(scenes, validate=False, rpn={"epochs": 1}, box={"epochs": 0}, mask={"epochs": 0})
     StagedTrainer(config, tmp_path, verbose=2).fit()
     shown = capsys.readouterr().out
-    assert "rpn stage: 1 epochs of 2 steps" in shown and "objectness_loss" in shown and "peak memory" in shown
+    line = "rpn stage: 4 images, 1 epochs of 2 steps, warm-up 0 steps, learning rate 0.001\n"
+    assert line in shown and "objectness_loss" in shown and "peak memory" in shown
     assert set(read_json(tmp_path / "metrics.json")) == {"training"}
 
 
@@ -294,7 +295,7 @@ def test_two_images_are_learned_by_heart(tmp_path):
         "clip_norm": 5.0,
     }  # fmt: skip
     # Steps an epoch and learning rate of each stage.
-    settings = {"rpn": (60, 5e-3), "box": (45, 1e-3), "mask": (20, 2e-3)}
+    settings = {"rpn": (60, 1.4e-2), "box": (45, 2.8e-3), "mask": (20, 5.6e-3)}
     stages = {
         name: {**stage, "steps_per_epoch": steps, "learning_rate": rate} for name, (steps, rate) in settings.items()
     }
