@@ -18,9 +18,9 @@ import contextlib, io, json, sys
 from pathlib import Path
 import torch
 from torchvision.ops import masks_to_boxes
-from torchvision_scenes import Scenes, evaluate, parse_arguments
+from torchvision_scenes import evaluate, open_scenes, parse_arguments
 
-train, val = (Scenes(Path(sys.argv[1]), split) for split in ("train", "val"))
+train, val = (open_scenes(Path(sys.argv[1]), split) for split in ("train", "val"))
 torch.manual_seed(0)
 loose, flipped = 0.0, 0
 for index in range(len(train)):
