@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from photographs_recipes import DATA_SETS, RECIPES, DataSet, preset_of, settings_of
+from photographs_recipes import DATA_SETS, PRESET, RECIPES, STAGES, DataSet, settings_of
 
 from keras_mrcnn.base.atomic_files import atomic_write
 from keras_mrcnn.base.tables import format_value
 
-STAGES = ("rpn", "box", "mask", "joint")
 SCORES = (("box", "AP"), ("box", "AP50"), ("mask", "AP"), ("mask", "AP50"))
 COLUMNS = ("data", "recipe", "seed", "epochs", "minutes", "processor minutes", "GB", *(" ".join(s) for s in SCORES))
 
@@ -80,17 +78,16 @@ def write_annotations(data: DataSet, root: Path, out: Path) -> dict[str, Path]:
 
 def train(data: DataSet, recipe: str, seed: int, root: Path, weights: str, out: Path) -> dict[str, Any]:
     """Trains one recipe, or the rest of it, and returns its row of the JSON file."""
-    run, files = out / f"{data.name}-{recipe}-{seed}", write_annotations(data, root, out)
-    settings = settings_of(data, recipe)
+    run = out / "-".join(f"{data.name} {recipe} {seed}".replace(",", "").split())
+    files = write_annotations(data, root, out)
+    settings = settings_of(data, RECIPES[recipe])
     places = {f"data.{split}_{kind}": str(path) for split, file in files.items() for kind, path in
               (("annotations", file), ("images", root))}
     changes = {**places, "model.backbone.weights": weights, **settings}
-    command = ["train", "--preset", preset_of(recipe), "--seed", str(seed)]
+    command = ["train", "--preset", PRESET, "--seed", str(seed)]
     command += [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     if (run / "checkpoint.safetensors").is_file():
         command = ["train", "--resume"]
-    elif run.exists():
-        shutil.rmtree(run)  # cut off before its first epoch had ended
     usage = run_command([*command, "--run", str(run)])
     processor_seconds = usage.ru_utime + usage.ru_stime
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -99,7 +96,6 @@ def train(data: DataSet, recipe: str, seed: int, root: Path, weights: str, out: 
         "data": data.name,
         "recipe": recipe,
         "seed": seed,
-        "preset": preset_of(recipe),
         "settings": settings,
         "resumed": "--resume" in command,
         "processor_seconds": round(processor_seconds),
@@ -142,10 +138,11 @@ def table_row(row: Mapping[str, Any]) -> tuple:
     stages = row["stages"].values()
     epochs = " + ".join(str(stage["epochs"]) for stage in stages)
     minutes = sum(stage["seconds"] for stage in stages) / 60
+    # Of a run that has been interrupted only the times of its last part are known.
+    times = ("-", "-") if row["resumed"] else (f"{minutes:.0f}", f"{row['processor_seconds'] / 60:.0f}")
     memory = max((stage.get("peak_memory_mb", 0) for stage in stages), default=0) / 1024
     scores = (row[part][score] for part, score in SCORES)
-    spent = row["processor_seconds"] / 60
-    return (*key_of(row), epochs, f"{minutes:.0f}", f"{spent:.0f}", f"{memory:.1f}", *map(format_value, scores))
+    return (*key_of(row), epochs, *times, f"{memory:.1f}", *map(format_value, scores))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
