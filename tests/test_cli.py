@@ -213,8 +213,9 @@ def test_coco_preset_scales_the_learning_rate_with_the_batch():
         assert [round(share * stage.epochs) for share in stage.milestones] == [8, 11]
 
 
-def test_vehicle_person_animal_preset_chooses_classes_by_name():
-    assert load_config("vehicle-person-animal").data.class_names == ("vehicle", "person", "animal")
+def test_vehicle_person_animal_preset_is_that_of_photographs_with_classes_by_name():
+    config = load_config("photographs", ("data.class_names=[vehicle, person, animal]",))
+    assert load_config("vehicle-person-animal") == config
 
 
 # keras-mrcnn data
