@@ -32,7 +32,7 @@ BACKGROUND_IOU = 0.1  # below this IoU, a detection does not belong to the objec
 class SortedDetections:
     """All detections with their kinds, and all ground truths, detected or missed; sorted by class, then by image.
 
-    Only the best 100 detections of a class in an image are included, as in COCO's AP.
+    All results are included, as in `evaluate_detections`.
 
     Args:
         positions: int [D], the position of each detection in the list of results.
