@@ -222,8 +222,9 @@ def test_rates_of_the_presets_for_their_batches():
     assert np.float32(rates).tolist() == np.float32([0.003, 0.002, 0.002, 0.003]).tolist()
 
 
-def test_vehicle_person_animal_preset_chooses_classes_by_name():
-    assert load_config("vehicle-person-animal").data.class_names == ("vehicle", "person", "animal")
+def test_vehicle_person_animal_preset_is_that_of_photographs_with_classes_by_name():
+    config = load_config("photographs", ("data.class_names=[vehicle, person, animal]",))
+    assert load_config("vehicle-person-animal") == config
 
 
 # keras-mrcnn data

@@ -1,16 +1,21 @@
-"""The peer script that trains torchvision: run as a user runs it, where torch and torchvision are installed."""
+"""The peer scripts that train torchvision: run as a user runs them, where torch and torchvision are installed."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from golden_inputs import uniform
 from torch_python import run_torch, skip_without
 
 from keras_mrcnn.config import load_config
 from keras_mrcnn.mask_rcnn.model import MaskRCNN
 from keras_mrcnn.scenes.generator import generate_scenes
+from keras_mrcnn.training.joint_stage import JointStage
+from keras_mrcnn.weights.native import named_values, read_safetensors, write_safetensors
 
 PEERS = Path(__file__).resolve().parents[1] / "scripts" / "peers"
 CHECKS = """
@@ -18,9 +23,9 @@ import contextlib, io, json, sys
 from pathlib import Path
 import torch
 from torchvision.ops import masks_to_boxes
-from torchvision_scenes import Scenes, evaluate, parse_arguments
+from torchvision_scenes import evaluate, open_scenes, parse_arguments
 
-train, val = (Scenes(Path(sys.argv[1]), split) for split in ("train", "val"))
+train, val = (open_scenes(Path(sys.argv[1]), split) for split in ("train", "val"))
 torch.manual_seed(0)
 loose, flipped = 0.0, 0
 for index in range(len(train)):
@@ -37,6 +42,21 @@ for line in json.loads(sys.argv[2]):
     refused.append(said.getvalue())
 print(json.dumps({"loose": loose, "flipped": flipped, "images": len(train), "refused": refused,
                   "perfect": evaluate(val.coco, found), "nothing": evaluate(val.coco, [])}))
+"""
+NETWORK = """
+import sys
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision_photographs import make_photograph_model
+
+tensors = load_file(sys.argv[1])
+images = tensors.pop("images")
+model = make_photograph_model(3).eval()
+model.load_state_dict(tensors)
+with torch.no_grad():
+    maps = {f"map{level}": value.contiguous() for level, value in enumerate(model.backbone(images).values())}
+trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+save_file({**maps, "trained": torch.tensor(trained)}, sys.argv[2])
 """
 REFUSED = {
     "nowhere --minutes 1": "nowhere/annotations/train.json is not there; make the scenes with",
@@ -81,6 +101,23 @@ def test_the_annotations_themselves_score_one_and_nothing_scores_zero(checks):
 def test_bad_arguments_are_named(checks):
     for said, sentence in zip(checks["refused"], REFUSED.values()):
         assert sentence in said
+
+
+def test_network_for_photographs_is_that_of_the_preset(tmp_path):
+    """Also its strides, which a state dict does not show, and what is frozen."""
+    skip_without("torch", "torchvision", "safetensors")
+    settings = ("model.class_names=[vehicle, person, animal]", "model.backbone.weights=null")
+    model = MaskRCNN(load_config("photographs", settings).model)
+    images = uniform("images", (1, 64, 96, 3))
+    write_safetensors(tmp_path / "in", {**named_values(model), "images": images.transpose(0, 3, 1, 2).copy()}, {})
+    done = run("-c", NETWORK, tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    theirs, _ = read_safetensors(tmp_path / "out")
+    for level, ours in enumerate(model.extract_features(tf.constant(images), training=False)):
+        scale = np.abs(ours).max()
+        np.testing.assert_allclose(ours.numpy().transpose(0, 3, 1, 2) / scale, theirs[f"map{level}"] / scale, atol=1e-4)
+    JointStage(model).freeze()
+    assert theirs["trained"] == sum(int(weight.shape.num_elements()) for weight in model.trainable_weights)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config.model import location
 from keras_mrcnn.config.run import Config
 
-PRESETS = ("scenes-small", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
+PRESETS = ("scenes-small", "photographs", "coco-r50-fpn", "coco-r101-fpn", "vehicle-person-animal")
 
 
 class ConfigError(UserError):

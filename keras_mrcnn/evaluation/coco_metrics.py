@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -22,9 +23,9 @@ SUMMARY_NAMES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
+# The detections of a class in an image that count in COCO's AP, and the three limits of its summary.
+COCO_DETECTIONS, COCO_LIMITS = 100, [1, 10, 100]
 RESULT_FIELDS = {"bbox": "bbox", "segm": "segmentation"}
-# For COCO's plain AP: objects of all sizes, and the best 100 detections of each class in each image.
-AP_PARAMS = {"maxDets": [100], "areaRng": [[0, 1e10]], "areaRngLbl": ["all"]}
 
 
 def evaluate_detections(
@@ -35,6 +36,9 @@ def evaluate_detections(
     category_ids: Iterable[int] | None = None,
 ) -> dict:
     """Returns COCO's average precision and recall of detections.
+
+    All results count for AP: a model with COCO's limit of 100 detections gets COCO's AP, and one for more objects in an
+    image is not cut short.
 
     Masks count as small, medium or large by their own area, as in detectron2 and torchvision. The boxes of mask results
     are left out, because pycocotools would otherwise go by the area of the boxes.
@@ -63,9 +67,12 @@ def evaluate_detections(
     """
     check_results(coco_gt, results, iou_type)
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
-    evaluator = run_coco_eval(copy_ground_truth(coco_gt, image_ids), results, iou_type, image_ids, category_ids)
+    ground_truth = copy_ground_truth(coco_gt, image_ids)
+    limits = sorted({*COCO_LIMITS, most_detections(results)})
+    evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, summarize=True, maxDets=limits)
     metrics: dict = {name: _score(value) for name, value in zip(SUMMARY_NAMES, evaluator.stats)}
     precision = evaluator.eval["precision"]  # [IoU, recall, class, area, detections]; -1: no object
+    metrics.update(_average_precisions(precision[..., -1]))
     metrics["per_class"] = {
         coco_gt.cats[category_id]["name"]: mean_score(precision[:, :, number, 0, -1])
         for number, category_id in enumerate(evaluator.params.catIds)
@@ -107,12 +114,35 @@ def copy_ground_truth(coco_gt: COCO, image_ids: list[int]) -> COCO:
     return _index(coco_gt, image_ids, [{**item, "id": number} for number, item in enumerate(annotations, start=1)])
 
 
+def most_detections(results: list[dict]) -> int:
+    """Returns the largest number of COCO result dicts of one class in one image, but at least COCO's limit of 100."""
+    counts = Counter((result["image_id"], result["category_id"]) for result in results)
+    return max(COCO_DETECTIONS, *counts.values(), 0)
+
+
+def ap_params(results: list[dict]) -> dict:
+    """Returns the parameters of COCOeval for plain AP: objects of all sizes, and all results."""
+    return {"maxDets": [most_detections(results)], "areaRng": [[0, 1e10]], "areaRngLbl": ["all"]}
+
+
+def _average_precisions(precision: np.ndarray) -> dict[str, float | None]:
+    """Returns the six APs of the summary from COCOeval's precision [IoU, recall, class, area]."""
+    parts = (precision[..., 0], precision[:1, ..., 0], precision[5:6, ..., 0], *np.moveaxis(precision[..., 1:], -1, 0))
+    return {name: mean_score(part) for name, part in zip(SUMMARY_NAMES, parts)}
+
+
 def run_coco_eval(
-    coco_gt: COCO, results: list[dict], iou_type: str, image_ids: list[int], category_ids: list[int], **params: object
+    coco_gt: COCO,
+    results: list[dict],
+    iou_type: str,
+    image_ids: list[int],
+    category_ids: list[int],
+    summarize: bool = False,
+    **params: object,
 ) -> COCOeval:
     """Runs COCOeval without its printed output and returns it.
 
-    The returned evaluator has `eval` and, unless `params` are given, `stats`.
+    The returned evaluator has `eval`.
 
     Args:
         coco_gt: a copy from `copy_ground_truth`; COCOeval writes into it.
@@ -120,7 +150,8 @@ def run_coco_eval(
         iou_type: "bbox" or "segm".
         image_ids: sorted ids of the images to score.
         category_ids: sorted ids of the categories to score.
-        **params: attributes of `COCOeval.params` to set, such as maxDets; if there are any, nothing is summarised.
+        summarize: whether to compute `stats`.
+        **params: attributes of `COCOeval.params` to set, such as maxDets.
     """
     field = RESULT_FIELDS[iou_type]
     scored_ids = set(image_ids)
@@ -139,7 +170,7 @@ def run_coco_eval(
             setattr(evaluator.params, name, value)
         evaluator.evaluate()
         evaluator.accumulate()
-        if not params:
+        if summarize:
             evaluator.summarize()
     return evaluator
 

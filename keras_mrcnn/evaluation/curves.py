@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from keras_mrcnn.evaluation.coco_metrics import (
-    AP_PARAMS,
+    ap_params,
     check_results,
     copy_ground_truth,
     known_ids,
@@ -83,7 +83,7 @@ def precision_recall_curves(
     check_results(coco_gt, results, iou_type)
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     ground_truth = copy_ground_truth(coco_gt, image_ids)
-    evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **AP_PARAMS)
+    evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **ap_params(results))
     # [IoU, recall, class, area, detections] -> [IoU, class, recall]; a class without objects has -1.
     precision = evaluator.eval["precision"][:, :, :, 0, 0].transpose(0, 2, 1)
     precision = np.where(precision < 0, np.nan, precision)

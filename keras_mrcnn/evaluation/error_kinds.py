@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_mrcnn.evaluation.coco_metrics import (
-    AP_PARAMS,
+    ap_params,
     check_results,
     copy_ground_truth,
     known_ids,
@@ -32,7 +32,7 @@ BACKGROUND_IOU = 0.1  # below this IoU, a detection does not belong to the objec
 class SortedDetections:
     """All detections with their kinds, and all ground truths, detected or missed; sorted by class, then by image.
 
-    Only the best 100 detections of a class in an image are included, as in COCO's AP.
+    All results are included, as in `evaluate_detections`.
 
     Args:
         positions: int [D], the position of each detection in the list of results.
@@ -107,7 +107,7 @@ def sort_detections(
     check_results(coco_gt, results, iou_type)
     image_ids, category_ids = known_ids(coco_gt, image_ids, category_ids)
     ground_truth = copy_ground_truth(coco_gt, image_ids)
-    params = {**AP_PARAMS, "iouThrs": np.array([FOREGROUND_IOU])}
+    params = {**ap_params(results), "iouThrs": np.array([FOREGROUND_IOU])}
     evaluator = run_coco_eval(ground_truth, results, iou_type, image_ids, category_ids, **params)
     matches = _read_matches(evaluator)
     kinds, targets = _kinds_and_targets(matches, _overlaps(ground_truth, matches, iou_type))

@@ -336,7 +336,7 @@ class StagedTrainer:
 
     def _score(self, name, record):
         self._records()[name] = record
-        if self.val_data is not None:
+        if self.val_data is not None and self._is_worth_scoring(name):
             scores, _ = evaluate_model(
                 self._scored_model(),
                 self.val_data,
@@ -351,6 +351,10 @@ class StagedTrainer:
         self._say(f"{name} stage: {record['seconds']:.0f} s{memory}")
         if self.workers.is_chief:
             write_json(self.run_folder / "metrics.json", self.metrics)
+
+    def _is_worth_scoring(self, name):
+        # A part without epochs before the joint stage is random as a rule, and the joint stage scores all parts.
+        return getattr(self.config.train, name).epochs > 0 or "joint" not in self._stages(self.config)
 
     def _scored_model(self):
         """Returns the model in float32, as a user loads it from its file."""

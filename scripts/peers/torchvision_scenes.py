@@ -52,19 +52,19 @@ BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")
 
 
 class Scenes(Dataset):
-    """The scenes of one split, decoded: uint8 images [3, H, W] and masks [G, H, W], xyxy boxes, labels 1..K."""
+    """Images of a COCO file, decoded: uint8 [3, H, W], masks uint8 [G, H, W], xyxy boxes, labels 1..K; no crowds."""
 
-    def __init__(self, folder: Path, split: str):
+    def __init__(self, annotations: Path, images: Path, flips: bool):
         with contextlib.redirect_stdout(io.StringIO()):
-            self.coco = COCO(str(folder / "annotations" / f"{split}.json"))
+            self.coco = COCO(str(annotations))
         self.category_ids, self.image_ids = sorted(self.coco.cats), sorted(self.coco.imgs)
-        self.flips = split == "train"
-        names = [folder / "images" / split / self.coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
+        self.flips = flips
+        names = [images / self.coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
         self.images = [read_image(str(name), ImageReadMode.RGB) for name in names]
         self.targets = [self._target(image_id) for image_id in self.image_ids]
 
     def _target(self, image_id: int) -> dict[str, torch.Tensor]:
-        annotations = self.coco.imgToAnns[image_id]
+        annotations = [annotation for annotation in self.coco.imgToAnns[image_id] if not annotation["iscrowd"]]
         size = [self.coco.imgs[image_id][side] for side in ("height", "width")]
         masks = [self.coco.annToMask(annotation) for annotation in annotations]
         boxes = torch.tensor([annotation["bbox"] for annotation in annotations], dtype=torch.float32).reshape(-1, 4)
@@ -87,22 +87,29 @@ class Scenes(Dataset):
         return image.flip(2), {**target, "boxes": boxes, "masks": target["masks"].flip(2)}
 
 
+def open_scenes(folder: Path, split: str) -> Scenes:
+    """The scenes of one split; those for training are flipped at random."""
+    return Scenes(folder / "annotations" / f"{split}.json", folder / "images" / split, flips=split == "train")
+
+
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16, by the same rule as `train.precision: auto`."""
     facts = Path("/proc/cpuinfo")
     return facts.is_file() and any(name in facts.read_text(encoding="utf-8").split() for name in BFLOAT16_FEATURES)
 
 
-def train(model: MaskRCNN, scenes: Scenes, seconds: float, rate: float, bfloat16: bool) -> dict:
-    """Trains until the time is up: AdamW, a linear warm-up, then a cosine that reaches zero with the time.
+def train(
+    model: MaskRCNN, scenes: Scenes, optimizer: torch.optim.Optimizer, seconds: float, batch_size: int, bfloat16: bool
+) -> dict:
+    """Trains until the time is up: a linear warm-up to the optimizer's rate, then a cosine that ends at zero.
 
     Returns:
         dict of steps, images, training_seconds, steps_per_second, and data_share: in which share of the time
         batches were made, 0..1.
     """
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
-    loader = DataLoader(scenes, BATCH_SIZE, shuffle=True, drop_last=True, collate_fn=lambda items: tuple(zip(*items)))
+    rate = optimizer.param_groups[0]["lr"]
+    loader = DataLoader(scenes, batch_size, shuffle=True, drop_last=True, collate_fn=lambda items: tuple(zip(*items)))
     batches = chain.from_iterable(repeat(loader))  # one pass over the images after the other
     steps, data_seconds, mean_loss = 0, 0.0, None
     start = now = time.perf_counter()
@@ -126,7 +133,7 @@ def train(model: MaskRCNN, scenes: Scenes, seconds: float, rate: float, bfloat16
         if steps % 50 == 0:
             print(f"{now - start:6.0f} s  step {steps:5d}  loss {mean_loss:.3f}", flush=True)
     spent = now - start
-    figures = {"steps": steps, "images": steps * BATCH_SIZE, "training_seconds": spent}
+    figures = {"steps": steps, "images": steps * batch_size, "training_seconds": spent}
     return {**figures, "steps_per_second": steps / spent, "data_share": data_seconds / spent}
 
 
@@ -183,6 +190,13 @@ def print_table(report: dict) -> None:
         print(f"{name:<12}" + "".join(f"{'-' if value is None else format(value, '.3f'):>10}" for value in values))
 
 
+def write_report(file: Path, report: dict) -> None:
+    """Writes the figures as JSON; the file appears whole or not at all."""
+    temporary = file.with_name(f"{file.name}.tmp")
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, file)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the scenes, with annotations/ and images/")
@@ -206,13 +220,14 @@ def main() -> None:
     arguments = parse_arguments()
     torch.manual_seed(arguments.seed)
     start = time.perf_counter()
-    scenes, val = Scenes(arguments.data, "train"), Scenes(arguments.data, "val")
+    scenes, val = (open_scenes(arguments.data, split) for split in ("train", "val"))
     if len(scenes) < BATCH_SIZE:
         sys.exit(f"{arguments.data} has {len(scenes)} training images; a batch takes {BATCH_SIZE}, so make more scenes")
     print(f"decoded {len(scenes)} + {len(val)} images and their masks in {time.perf_counter() - start:.0f} s")
     model = make_model(len(scenes.category_ids))
     bfloat16 = has_bfloat16() if arguments.precision == "auto" else arguments.precision == "bf16"
-    figures = train(model, scenes, arguments.minutes * 60, arguments.learning_rate, bfloat16)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
+    figures = train(model, scenes, optimizer, arguments.minutes * 60, BATCH_SIZE, bfloat16)
     report = {
         "minutes": arguments.minutes,
         **figures,
@@ -224,9 +239,7 @@ def main() -> None:
     }
     print_table(report)
     if arguments.json:
-        temporary = arguments.json.with_name(f"{arguments.json.name}.tmp")
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, arguments.json)
+        write_report(arguments.json, report)
 
 
 if __name__ == "__main__":

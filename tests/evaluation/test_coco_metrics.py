@@ -12,6 +12,8 @@ from pycocotools.cocoeval import COCOeval
 
 from keras_mrcnn.evaluation import evaluate_detections
 from keras_mrcnn.evaluation.coco_metrics import SUMMARY_NAMES
+from keras_mrcnn.evaluation.curves import precision_recall_curves
+from keras_mrcnn.evaluation.errors import analyse_errors
 
 CATEGORIES = [{"id": 3, "name": "car"}, {"id": 7, "name": "dog"}, {"id": 90, "name": "unicorn"}]
 
@@ -112,6 +114,19 @@ def test_perfect_results_score_one(iou_type):
     assert metrics["AP"] == pytest.approx(1.0)
     assert metrics["AR100"] == pytest.approx(1.0)
     assert metrics["per_class"] == {"car": pytest.approx(1.0), "dog": pytest.approx(1.0), "unicorn": None}
+
+
+def test_more_than_100_objects_in_an_image_are_scored_by_as_many_detections():
+    boxes = [(8 * column, 8 * row, 6, 6) for row in range(10) for column in range(12)]
+    coco, results = make_coco([(5, 3, box, 0) for box in boxes]), [make_result(5, 3, box, 0.9) for box in boxes]
+    cut, whole = evaluate_detections(coco, results[:100], "bbox"), evaluate_detections(coco, results, "bbox")
+    assert cut["AP"] == cut["AP50"] == cut["per_class"]["car"] == pytest.approx(84 / 101)  # up to a recall of 100 / 120
+    for score in (whole["AP"], whole["AP50"], whole["AP75"], whole["AP_small"], whole["per_class"]["car"]):
+        assert score == pytest.approx(1)
+    assert whole["AR100"] == cut["AR100"] == pytest.approx(100 / 120)
+    assert whole["AP_large"] is None
+    assert precision_recall_curves(coco, results, "bbox").precision50[0].mean() == whole["AP50"]
+    assert analyse_errors(coco, results, "bbox")["AP50"] == whole["AP50"]
 
 
 def test_ap_by_hand():

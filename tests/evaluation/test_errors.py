@@ -29,10 +29,10 @@ def costs(analysis):
     return {kind: entry["AP50_cost"] for kind, entry in {**analysis["kinds"], **analysis["special"]}.items()}
 
 
-def test_detections_beyond_the_hundredth_of_a_class_are_left_out():
+def test_detections_beyond_the_hundredth_of_a_class_count():
     results = [(5, CAR, THERE, 0.5 + number / 1000) for number in range(100)]
     analysis = analyse([(5, CAR, HERE, 0)], [*results, (5, CAR, HERE, 0.1), (5, DOG, HERE, 0.1)])
-    assert (analysis["detections"], analysis["right"]) == (101, 0)
+    assert (analysis["detections"], analysis["right"]) == (102, 1)
     assert counts(analysis) == {
         "class": 1, "location": 0, "both": 0, "duplicate": 0, "background": 100, "missed": 0,
     }  # fmt: skip

@@ -31,6 +31,15 @@ def test_joint_stage_trains_all_parts_and_writes_the_model(joint_run):
     assert set(read_json(folder / "metrics.json")["training"]) == {"rpn", "box", "mask", "joint"}
 
 
+@pytest.mark.parametrize(("joint", "count"), [({"epochs": 1}, 1), (NOTHING, 3)])
+def test_parts_without_epochs_are_scored_unless_the_joint_stage_follows(scenes, tmp_path, monkeypatch, joint, count):
+    scored = []
+    monkeypatch.setattr(trainer_module, "evaluate_model", lambda *inputs, **_: (scored.append(inputs) or {}, None))
+    config = small_run(scenes, rpn=NOTHING, box=NOTHING, mask=NOTHING, joint=joint)
+    StagedTrainer(config, tmp_path, verbose=0).fit()
+    assert len(scored) == count
+
+
 def interrupted(monkeypatch, config, folder, stage, save):
     """A run that is cut off at the end of the first epoch of a stage, after its checkpoint is written or before."""
 
