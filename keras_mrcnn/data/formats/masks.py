@@ -11,6 +11,7 @@ picture or an object with the numbers of the objects (or the stems of their file
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def read_masks(source: Path, images: Path | None, collector: Collector) -> None:
         raise UserError(f"{source} has no folder of masks (such as masks) beside one of pictures (such as images)")
     root = source if len(pairs) > 1 else pairs[0][1]
     collector.look_in([root], [])
-    classes = _Classes([source, *(masks for masks, _ in pairs)])
+    # Of masks/train and images/train, that is the folder of masks and images.
+    beside = Path(os.path.commonpath(pairs[0]))
+    classes = _Classes([source, beside, *(masks for masks, _ in pairs)])
     num_white = 0
     for masks, pictures in pairs:
         for picture, files in _masks_of_pictures(masks, pictures, collector).items():

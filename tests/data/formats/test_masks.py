@@ -79,6 +79,15 @@ def test_classes(tmp_path, classes, expected, place):
     assert summary(read_annotations(tmp_path)) == expected
 
 
+def test_classes_of_all_splits(tmp_path):
+    for split in ("train", "val"):
+        save_picture(tmp_path / "images" / split / "a.png")
+        save_mask(tmp_path / "masks" / split / "a.png", numbers())
+    (tmp_path / "classes.json").write_text('"nucleus"')
+    for split in ("train", "val"):
+        assert summary(read_annotations(tmp_path, split=split)) == [("nucleus", 16), ("nucleus", 8)]
+
+
 @pytest.mark.parametrize(
     "classes", [{"a": {"1": "cat"}}, {}, {"a": 3}, {"a": {"1": "cat", "2": ""}}, [], 3, {"a": [1]}]
 )
