@@ -91,7 +91,7 @@ def test_no_fault_is_reported(answers):
 
 def test_images_load(answers):
     for answer in answers[0].values():
-        assert len(answer["images"]) == 8
+        assert len(answer["images"]) == 9
         assert all(complete and width > 100 for complete, width in answer["images"])
 
 
