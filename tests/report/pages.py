@@ -20,7 +20,7 @@ def write_full_report(folder):
         [picture_panels(name, PictureScore(3, quality, 2, 0, 0), make_views())]
         for name, quality in (("best.jpg", 1.0), ("worst.jpg", 0.25))
     )
-    sheet = picture_panel("Missing objects: 3", "Missing objects", np.zeros((40, 60, 3), np.uint8))
+    sheet = picture_panel("Missing objects: 3", "Missing objects", np.zeros((80, 120, 3), np.uint8))
     suspects = SuspectPanels("images", 4, "2 models", (sheet,))
     out = run.path / "report.html"
     return write_report(
