@@ -180,8 +180,8 @@ def test_interrupted_bar_ends_its_line(monkeypatch, settings_file, scenes, tmp_p
 def test_help_lists_the_presets():
     assert sorted(PRESETS) == PRESET_NAMES.split(", ")
     for command in (("train",), ("data", "show")):
-        words = run(*command, "--help").output.split()
-        assert all(any(word.strip(".,") == name for word in words) for name in PRESETS)
+        text = "".join(run(*command, "--help").output.split())  # lines break at hyphens, too
+        assert PRESET_NAMES.replace(" ", "") in text
 
 
 def test_help_says_where_the_batch_size_comes_from():
