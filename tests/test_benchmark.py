@@ -53,6 +53,33 @@ def test_rows_of_predict(scripts, monkeypatch, tmp_path):
     assert commands[1][1] == str(tmp_path / "m.safetensors") and commands[2][1].endswith("/model/1")
 
 
+def test_rows_of_parts(scripts, monkeypatch, tmp_path):
+    script, commands = scripts("benchmark_parts"), []
+
+    def run_program(command, reads_json=True):
+        commands.append([str(part) for part in command[2:]])
+        return {"parts": [3, 9, 4], "network": [1, 2, 8], "peak_memory_mb": 100 + len(commands)}
+
+    monkeypatch.setattr(script, "run_program", run_program)
+    monkeypatch.setattr(script, "MANY", 3)
+    monkeypatch.setattr(script, "FEW", 2)
+    rows = script.measure_parts(tmp_path / "m.safetensors", [tmp_path / "a.jpg"], 3)
+    assert rows == [("in parts, a picture of 1", 4, 2, pytest.approx(1.11, abs=0.01))]
+    assert commands[0] == ["time", str(tmp_path / "m.safetensors"), "3", str(tmp_path / "a.jpg")]
+    assert script.measure_memory() == [("peak memory MB: in parts, 3 and 2 pictures", 103, 104, 1.05)]
+    assert [command[0] for command in commands[1:]] == ["model", "memory", "memory"]
+
+
+def test_a_killed_command_is_killed_within_a_part(scripts, tmp_path):
+    """A program that writes a part every 50 ms is killed after its second one, at the latest one part later."""
+    program = "import sys, time\nfor n in range(100):\n time.sleep(.05); open(f'{sys.argv[1]}/part-{n}.json', 'w')"
+    script = scripts("benchmark_parts")
+    script.interrupt([sys.executable, "-c", program], tmp_path, 0.5)
+    assert 2 <= len(script.finished_parts(tmp_path)) <= 10
+    with pytest.raises(click.ClickException, match="ended before it could be killed"):
+        script.interrupt([sys.executable, "-c", "pass"], tmp_path, 0.5)
+
+
 def test_predict_needs_more_pictures_than_warm_up(scripts, tmp_path):
     for number in range(5):
         (tmp_path / f"{number}.png").touch()

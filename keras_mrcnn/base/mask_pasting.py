@@ -182,9 +182,9 @@ def _columns(grid: Grid) -> np.ndarray:
 def _rows_at_once(grid: Grid) -> int:
     """Returns how many rows of the image to make at a time."""
     width = max(len(grid.across), 1)
-    # R rows use R * density + 2 cells of each column at most, so R * width * (R * density + 2) multiplications.
+    # R rows use R * density + 3 cells of each column at most, so R * width * (R * density + 3) multiplications.
     density = len(grid.values) / max(len(grid.down), 1)
-    rows = (math.sqrt(1 + density * MULTIPLICATIONS_AT_ONCE / width) - 1) / density
+    rows = (math.sqrt(9 + 4 * density * MULTIPLICATIONS_AT_ONCE / width) - 3) / (2 * density)
     return max(min(int(rows), VALUES_AT_ONCE // width), 1)
 
 

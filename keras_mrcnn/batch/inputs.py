@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     load: Callable[[], Picture]
 
 
-class Found(NamedTuple):
+class Unnumbered(NamedTuple):
     """A picture as a source gives it: like `Entry`, with its name below the folder, and no id where it has none."""
 
     name: str
@@ -67,7 +67,7 @@ class Input:
 
     Args:
         arguments: what the user has named.
-        find: returns an iterator of `Found`.
+        read: returns an iterator of `Unnumbered`.
         fingerprint: text that changes with the content, where names alone do not tell.
         ids: gives the name and the id of a picture by its name below the folder, in place of those it has.
     """
@@ -75,18 +75,26 @@ class Input:
     def __init__(
         self,
         arguments: Sequence[PathLike],
-        find: Callable[[], Iterator[Found]],
+        read: Callable[[], Iterator[Unnumbered]],
         fingerprint: str = "",
         ids: Optional[Callable[[str], tuple[str, int]]] = None,
     ) -> None:
         self.arguments = [os.fspath(argument) for argument in arguments]
-        self._find, self._fingerprint, self._ids = find, fingerprint, ids
+        self._read, self._fingerprint, self._ids = read, fingerprint, ids
 
     def __iter__(self) -> Iterator[Entry]:
-        """Yields the `Entry` of each picture."""
-        for number, (name, below, image_id, load) in enumerate(self._find(), start=1):
+        """Yields the `Entry` of each picture.
+
+        Raises:
+            UserError: two pictures have one record of an annotation file.
+        """
+        used = set()
+        for number, (name, below, image_id, load) in enumerate(self._read(), start=1):
             if self._ids is not None:
-                name, image_id = self._ids(below)
+                file, (name, image_id) = name, self._ids(below)
+                if image_id in used:
+                    raise UserError(f"{file} and a picture before it are both {name}; leave one out")
+                used.add(image_id)
             yield Entry(as_utf8(name), number if image_id is None else image_id, load)
 
     def parts(self, size: int) -> Iterator[list[Entry]]:
@@ -159,29 +167,29 @@ def open_input(
     for argument in arguments:
         if not os.path.exists(argument) and not glob.has_magic(argument):
             raise UserError(f"{argument} does not exist; check the path")
-    return Input(arguments, lambda: itertools.chain.from_iterable(map(found_files, arguments)), ids=ids)
+    return Input(arguments, lambda: itertools.chain.from_iterable(map(files_of, arguments)), ids=ids)
 
 
-def found_files(argument: str) -> Iterator[Found]:
+def files_of(argument: str) -> Iterator[Unnumbered]:
     """Gives the image files that an argument names: a file, a folder, a list or a pattern; see `open_input`."""
     path = Path(argument)
     if path.is_dir():
-        found = ((file, file.relative_to(path).as_posix()) for file in _images_below(path))
+        files = ((file, file.relative_to(path).as_posix()) for file in _images_below(path))
     elif path.suffix == LIST_SUFFIX and path.is_file():
-        found = ((file, file.name) for file in _listed(path))
+        files = ((file, file.name) for file in _listed(path))
     elif not path.exists():
-        found = ((file, file.name) for file in matching(argument))
+        files = ((file, file.name) for file in matching(argument))
     else:
-        found = iter([(path, path.name)])
-    for file, below in found:
-        yield Found(file.as_posix(), below, None, functools.partial(os.fspath, file))
+        files = iter([(path, path.name)])
+    for file, below in files:
+        yield Unnumbered(file.as_posix(), below, None, functools.partial(os.fspath, file))
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
     """Gives the images below a folder in the order of their paths; links to folders are not followed."""
-    with os.scandir(folder) as found:
-        entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
-    for name, is_folder in entries:
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in names:
         path = folder / name
         if is_folder:
             yield from _images_below(path)
@@ -257,11 +265,11 @@ def _prepared_input(folder: str, ids: Optional[Callable[[str], tuple[str, int]]]
             name = f"image {dataset.image_ids[row]} of {folder}"
             raise ImageError(f"{name} cannot be read ({error.message}); prepare the data again") from None
 
-    def find() -> Iterator[Found]:
+    def read() -> Iterator[Unnumbered]:
         for row, image_id in enumerate(dataset.image_ids):
-            yield Found(str(image_id), str(image_id), int(image_id), functools.partial(load, row))
+            yield Unnumbered(str(image_id), str(image_id), int(image_id), functools.partial(load, row))
 
-    return Input([folder], find, dataset.key, ids)
+    return Input([folder], read, dataset.key, ids)
 
 
 def as_utf8(text: str) -> str:

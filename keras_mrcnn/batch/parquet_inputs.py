@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import ImageError, Picture
-from keras_mrcnn.batch.inputs import Found, Input, matching
+from keras_mrcnn.batch.inputs import Input, Unnumbered, matching
 from keras_mrcnn.batch.rows import import_pyarrow
 
 # Columns with pictures, in this order: bytes before paths.
@@ -47,10 +47,10 @@ def parquet_input(
     columns = {file: _columns(file, column) for file in files}
     fingerprint = "\n".join(f"{os.path.getsize(file)}" for file in files)
 
-    def find() -> Iterator[Found]:
+    def read() -> Iterator[Unnumbered]:
         return itertools.chain.from_iterable(_pictures(file, columns[file]) for file in files)
 
-    return Input(arguments, find, fingerprint, ids)
+    return Input(arguments, read, fingerprint, ids)
 
 
 def _expanded(argument: str) -> list[str]:
@@ -115,7 +115,7 @@ def _is_integer(kind: Any) -> bool:
     return arrow.types.is_integer(kind)
 
 
-def _pictures(file: str, columns: _Columns) -> Iterator[Found]:
+def _pictures(file: str, columns: _Columns) -> Iterator[Unnumbered]:
     """Gives the pictures of a file; reads names and ids alone until a picture is loaded."""
     light = [column for column in (columns.name, columns.image_id) if column]
     names = itertools.repeat((None, None)) if not light else _values(file, columns)
@@ -123,7 +123,7 @@ def _pictures(file: str, columns: _Columns) -> Iterator[Found]:
     for row, (path, image_id) in zip(range(_open(file).metadata.num_rows), names):
         name = path or f"{file}#{row}"
         load = functools.partial(_path, path, name) if reader is None else functools.partial(reader.load, row, path)
-        yield Found(name, os.path.basename(name), image_id, load)
+        yield Unnumbered(name, os.path.basename(name), image_id, load)
 
 
 def _path(path: Optional[str], place: str) -> str:

@@ -158,7 +158,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         else:
             _, parquet = import_pyarrow()
             with parquet.ParquetFile(str(path)) as file:
-                for batch in file.iter_batches(ROWS_AT_ONCE):
+                # Older versions of pyarrow refuse a file without row groups.
+                for batch in file.iter_batches(ROWS_AT_ONCE) if file.metadata.num_rows else ():
                     yield from batch.to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise damaged(path, error) from error

@@ -28,14 +28,7 @@ from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.image_files import ImageError, read_image
 from keras_mrcnn.base.records import Detections
 from keras_mrcnn.batch.inputs import Entry, Input, Listing, as_utf8, part_digest
-from keras_mrcnn.batch.parts import (
-    FORMAT,
-    VERSION,
-    Counts,
-    PartSettings,
-    PartsFolder,
-    Shard,
-)
+from keras_mrcnn.batch.parts import FORMAT, VERSION, Counts, PartSettings, PartsFolder, Shard
 from keras_mrcnn.batch.rows import rows_of
 from keras_mrcnn.batch.runtimes import PathLike, Runtime, Source, find_source, open_runtime
 

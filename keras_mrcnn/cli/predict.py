@@ -169,9 +169,9 @@ def _jobs(images, out, annotations):
 
 def _named_files(argument):
     """Lists the image file of an argument, or those of a list or a pattern, with their names."""
-    from keras_mrcnn.batch.inputs import found_files
+    from keras_mrcnn.batch.inputs import files_of
 
-    return [(Path(found.name), found.below) for found in found_files(argument)]
+    return [(Path(file.name), file.below) for file in files_of(argument)]
 
 
 def _files(folder, out):

@@ -113,3 +113,14 @@ def test_codes_are_of_whole_images_column_by_column():
     assert [code["size"] for code in codes] == [[3, 4]] * 3
     # Counts of 7, 2, 3; of 12; of 0, 12: each count below 16 is one character from "0" on.
     assert [code["counts"] for code in codes] == ["723", "<", "0<"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 2000), (400, 640), (3000, 900), (5, 3)])
+@pytest.mark.parametrize("side", [30, 56])
+def test_products_stay_in_the_calling_thread(shape, side):
+    down, across = (mask_pasting._interpolation(np.arange(length) + 0.5, length, side) for length in shape)
+    grid = mask_pasting.Grid(0, 0, down, np.ones((side, side), np.float32), across)
+    rows = mask_pasting._rows_at_once(grid)
+    most_cells = max(np.count_nonzero(down[start : start + rows].any(axis=0)) for start in range(0, shape[0], rows))
+    assert rows * most_cells * shape[1] <= mask_pasting.MULTIPLICATIONS_AT_ONCE
+    np.testing.assert_allclose(mask_pasting._columns(grid), 1, rtol=1e-6)

@@ -80,10 +80,11 @@ def test_names_that_are_no_utf_8(photos):
 
 
 def test_ids_of_an_annotation_file_replace_numbers_and_names(photos):
-    asked = []
-    entries = open_input(["photos/a", "photos/b.jpg"], ids=lambda name: asked.append(name) or (f"val/{name}", 40))
-    assert [(entry.name, entry.image_id) for entry in entries][-1] == ("val/b.jpg", 40)
-    assert asked == ["deep/y.PNG", "z.png", "b.jpg"]
+    ids = {"deep/y.PNG": 43, "z.png": 41, "b.jpg": 42}
+    entries = open_input(["photos/a", "photos/b.jpg"], ids=lambda name: (f"val/{name}", ids[name]))
+    assert [(entry.name, entry.image_id) for entry in entries] == [(f"val/{name}", ids[name]) for name in ids]
+    with pytest.raises(UserError, match="photos/a/z.png and a picture before it are both val/a.png; leave one out"):
+        list(open_input(["photos/a"], ids=lambda name: ("val/a.png", 40)))
 
 
 def test_parts_and_their_listing(photos):
