@@ -67,12 +67,9 @@ def write_annotations(data: DataSet, root: Path, out: Path) -> dict[str, Path]:
     for split in ("train", "val"):
         file = f"annotations/{data.prefix}{split}.json"
         parts = [(f"{folder}/{file}", f"{folder}/images/{split}") for folder in data.folders]
-        content = json.dumps(merge_annotations(root, parts))
         files[split] = out / "annotations" / f"{data.name}-{split}.json"
         files[split].parent.mkdir(parents=True, exist_ok=True)
-        # The prepared data are used again as long as the file stays the same.
-        if not files[split].is_file() or files[split].read_text(encoding="utf-8") != content:
-            files[split].write_text(content, encoding="utf-8")
+        files[split].write_text(json.dumps(merge_annotations(root, parts)), encoding="utf-8")
     return files
 
 
@@ -81,8 +78,8 @@ def train(data: DataSet, recipe: str, seed: int, root: Path, weights: str, out: 
     run = out / "-".join(f"{data.name} {recipe} {seed}".replace(",", "").split())
     files = write_annotations(data, root, out)
     settings = settings_of(data, RECIPES[recipe])
-    places = {f"data.{split}_{kind}": str(path) for split, file in files.items() for kind, path in
-              (("annotations", file), ("images", root))}
+    places = {f"data.{split}_annotations": str(file) for split, file in files.items()}
+    places.update({f"data.{split}_images": str(root) for split in files})
     changes = {**places, "model.backbone.weights": weights, **settings}
     command = ["train", "--preset", PRESET, "--seed", str(seed)]
     command += [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
@@ -108,11 +105,12 @@ def run_command(arguments: Sequence[str]) -> Any:
     """Runs keras-mrcnn with its output on the terminal; returns its resource usage."""
     process = subprocess.Popen([sys.executable, "-m", "keras_mrcnn", *arguments])
     try:
-        _, status, usage = os.wait4(process.pid, 0)
+        _, status, usage = os.wait4(process.pid, 0)  # Popen itself does not tell the usage
+        process.returncode = os.waitstatus_to_exitcode(status)
     except KeyboardInterrupt:
         process.wait()  # until it has saved what it had
         raise
-    if status:
+    if process.returncode:
         raise click.ClickException(f"failed: keras-mrcnn {shlex.join(arguments)}")
     return usage
 
