@@ -14,8 +14,6 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
-
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.config import Config
 from keras_mrcnn.data.coco import CocoDataset
@@ -73,6 +71,8 @@ def cross_validate(
     Raises:
         UserError: the folder holds folds of other data or settings, or the data cannot be divided.
     """
+    import keras  # here, so that ranking, which is of this package too, does without
+
     parts = _resume(content, config, folder, folds, by, seed)
     ids = {image["id"] for image in content["images"]}
     detected = []

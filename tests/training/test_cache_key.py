@@ -27,8 +27,8 @@ def files(tmp_path):
     return write_mixed(tmp_path)
 
 
-def key_of(model, files, **settings):
-    data = prepare_dataset(*files, files[0].parent / "prepared", mask_size=28)
+def key_of(model, files, prepared="prepared", **settings):
+    data = prepare_dataset(*files, files[0].parent / prepared, mask_size=28)
     return cache_key(model, data, {**SETTINGS, **settings})
 
 
@@ -126,7 +126,7 @@ def test_changed_image_file(model, files):
 def test_where_the_files_are_does_not_matter(model, files, tmp_path, monkeypatch):
     before = key_of(model, files)
     shutil.copytree(files[1], tmp_path / "copy")
-    assert key_of(model, (files[0], tmp_path / "copy")) == before
+    assert key_of(model, (files[0], tmp_path / "copy"), "copy-prepared") == before
     monkeypatch.chdir(files[1].parent)
     assert key_of(model, (files[0], "images")) == before
     prepared = prepare_dataset(*files, tmp_path / "elsewhere", mask_size=28)
