@@ -54,10 +54,7 @@ class MaskHead(keras.Model):
         self.upsample = keras.layers.Conv2DTranspose(
             channels, 2, strides=2, kernel_initializer=he_normal(), name="upsample"
         )
-        # Small, so that training begins with probabilities near 0.5. He's rule for the few outputs gives logits of
-        # tens, whose gradients drown all others and disturb pretrained features.
-        initializer = keras.initializers.RandomNormal(stddev=0.001)
-        self.logits = keras.layers.Conv2D(num_classes + 1, 1, kernel_initializer=initializer, name="logits")
+        self.logits = keras.layers.Conv2D(num_classes + 1, 1, kernel_initializer=he_normal(), name="logits")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for pooled maps [B, R, S, S, C]."""

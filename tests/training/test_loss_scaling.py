@@ -82,7 +82,7 @@ def test_only_float16_scales_the_loss():
 def half_precision_stage(name):
     keras.utils.set_random_seed(1)
     stage = STAGES[name](MaskRCNN(small_config(norm="bn"), "mixed_float16"))
-    settings = StageConfig(learning_rate=0.1, warmup_steps=0, clip_norm=1.0, milestones=())
+    settings = StageConfig(learning_rate=0.02, warmup_steps=0, clip_norm=1.0, milestones=())
     # Eager: a few steps are faster without a graph.
     stage.compile(make_optimizer(settings, 100, "mixed_float16"), run_eagerly=True)
     return stage
@@ -92,9 +92,7 @@ def half_precision_stage(name):
 def test_every_stage_learns_in_float16(name):
     stage = half_precision_stage(name)
     callbacks = [StopOnNonFiniteLoss(name)]
-    batch = make_batch()
-    batch["gt_masks"] = tf.ones_like(batch["gt_masks"]) * 255  # noise cannot be learnt
-    history = stage.fit(endless(batch), steps_per_epoch=2, epochs=4, callbacks=callbacks, verbose=0).history
+    history = stage.fit(endless(make_batch()), steps_per_epoch=2, epochs=4, callbacks=callbacks, verbose=0).history
     assert history["loss"][-1] < 0.95 * history["loss"][0]
     assert all(weight.dtype in ("float32", tf.float32) for weight in stage.trainable_variables)
 
