@@ -93,7 +93,9 @@ def test_each_stage_is_scored_when_it_ends(finished):
 
 
 # The last is a whole run of its own, and shows that one seed always gives the same weights.
-@pytest.mark.parametrize(("stage", "epoch"), [("rpn", 1), ("box", 1), ("mask", 2)])
+@pytest.mark.parametrize(
+    ("stage", "epoch"), [pytest.param("rpn", 1, marks=pytest.mark.long), ("box", 1), ("mask", 2)]
+)
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     finished, scenes, tmp_path, monkeypatch, stage, epoch
 ):

@@ -56,7 +56,7 @@ def interrupted(monkeypatch, config, folder, stage, save):
             StagedTrainer(config, folder, verbose=0).fit()
 
 
-@pytest.mark.parametrize(("stage", "save"), [("box", True), ("mask", False)])
+@pytest.mark.parametrize(("stage", "save"), [("box", True), pytest.param("mask", False, marks=pytest.mark.long)])
 def test_average_survives_an_interruption(scenes, tmp_path, monkeypatch, stage, save):
     """In its own stage, and in the next one before that has a checkpoint."""
     config = small_run(scenes, validate=False, rpn=NOTHING, box={"average": 0.9})
@@ -72,7 +72,7 @@ def test_average_differs_from_the_last_weights(scenes, joint_run, tmp_path):
     assert names and all(np.abs(plain[name] - joint_run[2][name]).max() < 0.1 for name in names)
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_float16", marks=pytest.mark.long), "mixed_bfloat16"])
 def test_every_stage_trains_in_half_precision(scenes, tmp_path, precision):
     config = with_training(small_run(scenes, validate=False), precision=precision)
     trainer = StagedTrainer(config, tmp_path, verbose=0)

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
 
+@pytest.mark.long
 def test_the_example_with_data_of_the_users_own(tmp_path, monkeypatch, capsys):
     (example,) = re.findall(r"```python\n(import keras\n.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
