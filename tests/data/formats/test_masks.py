@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from annotation_files import HEIGHT, WIDTH, numbers, ring_mask, save_mask, save_picture, save_text, square_mask
@@ -79,13 +81,15 @@ def test_classes(tmp_path, classes, expected, place):
     assert summary(read_annotations(tmp_path)) == expected
 
 
-def test_classes_of_all_splits(tmp_path):
+def test_classes_of_all_splits(tmp_path, monkeypatch):
     for split in ("train", "val"):
         save_picture(tmp_path / "images" / split / "a.png")
         save_mask(tmp_path / "masks" / split / "a.png", numbers())
     (tmp_path / "classes.json").write_text('"nucleus"')
     for split in ("train", "val"):
         assert summary(read_annotations(tmp_path, split=split)) == [("nucleus", 16), ("nucleus", 8)]
+    monkeypatch.chdir(tmp_path.parent)
+    assert summary(read_annotations(Path(tmp_path.name), split="val")) == [("nucleus", 16), ("nucleus", 8)]
 
 
 @pytest.mark.parametrize(
