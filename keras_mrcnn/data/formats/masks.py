@@ -68,7 +68,7 @@ def read_masks(source: Path, images: Path | None, collector: Collector) -> None:
     root = source if len(pairs) > 1 else pairs[0][1]
     collector.look_in([root], [])
     # Of masks/train and images/train, that is the folder of masks and images.
-    beside = Path(os.path.commonpath([folder.absolute() for folder in pairs[0]]))
+    beside = Path(os.path.commonpath([os.path.abspath(folder) for folder in pairs[0]]))
     classes = _Classes([source, beside, *(masks for masks, _ in pairs)])
     num_white = 0
     for masks, pictures in pairs:

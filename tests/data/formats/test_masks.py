@@ -88,8 +88,8 @@ def test_classes_of_all_splits(tmp_path, monkeypatch):
     (tmp_path / "classes.json").write_text('"nucleus"')
     for split in ("train", "val"):
         assert summary(read_annotations(tmp_path, split=split)) == [("nucleus", 16), ("nucleus", 8)]
-    monkeypatch.chdir(tmp_path.parent)
-    assert summary(read_annotations(Path(tmp_path.name), split="val")) == [("nucleus", 16), ("nucleus", 8)]
+    monkeypatch.chdir(tmp_path / "images")
+    assert summary(read_annotations(Path(".."), split="val")) == [("nucleus", 16), ("nucleus", 8)]
 
 
 @pytest.mark.parametrize(
