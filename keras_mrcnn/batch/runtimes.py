@@ -15,6 +15,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from keras_mrcnn.base.downloads import digest
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.base.records import Detections
 
@@ -22,7 +23,6 @@ RUNTIMES = ("keras", "savedmodel", "onnx")
 ONNX_SUFFIX = ".onnx"
 GRAPH = "saved_model.pb"  # every SavedModel has this file
 UNUSED = "assets.extra"  # folder of a SavedModel with requests that warm a server up
-CHUNK = 1 << 20
 
 PathLike = Union[str, os.PathLike]
 
@@ -42,14 +42,10 @@ class Source(NamedTuple):
 
     def sha256(self) -> str:
         """Returns a hash of the file, or of all files that make the SavedModel."""
-        digest = hashlib.sha256()
-        for path in _files(self.path):
-            if path != self.path:
-                digest.update(path.relative_to(self.path).as_posix().encode())
-            with open(path, "rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        if self.path.is_file():
+            return digest(self.path)
+        files = {path.relative_to(self.path).as_posix(): digest(path) for path in _files(self.path)}
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 class Runtime(NamedTuple):
@@ -181,10 +177,7 @@ def _weights_file(path: Path) -> Path:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Gives a file itself, or the files of a SavedModel that decide about its detections, in order."""
-    if path.is_file():
-        yield path
-        return
+    """Gives the files of a SavedModel that decide about its detections, in order."""
     for file in sorted(path.rglob("*")):
         if file.is_file() and UNUSED not in file.relative_to(path).parts:
             yield file

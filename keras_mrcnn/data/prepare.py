@@ -24,6 +24,7 @@ import numpy as np
 import safetensors.numpy
 import tensorflow as tf
 
+from keras_mrcnn.base import downloads
 from keras_mrcnn.base.errors import UserError
 from keras_mrcnn.data.check import Checker, DataError, Problem, drop_bad
 from keras_mrcnn.data.coco import DEFAULT_MASK_SIZE, load_annotations
@@ -125,14 +126,10 @@ def _digest(annotations: str | Path | dict) -> str:
     """Returns a hash of annotations: of the bytes of the file, or of the content."""
     if isinstance(annotations, dict):
         return hashlib.sha256(json.dumps(annotations, sort_keys=True, default=_plain).encode()).hexdigest()
-    digest = hashlib.sha256()
     try:
-        with open(annotations, "rb") as file:
-            while part := file.read(2**20):  # the file may be larger than what a training needs otherwise
-                digest.update(part)
+        return downloads.digest(annotations)
     except OSError:
         return ""  # `load_annotations` says what is wrong
-    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

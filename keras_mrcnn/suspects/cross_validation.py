@@ -71,7 +71,7 @@ def cross_validate(
     Raises:
         UserError: the folder holds folds of other data or settings, or the data cannot be divided.
     """
-    import keras  # here, so that ranking, which is of this package too, does without
+    import keras  # not at the top: ranking needs no Keras, so this package does not choose its backend
 
     parts = _resume(content, config, folder, folds, by, seed)
     ids = {image["id"] for image in content["images"]}
